@@ -1,0 +1,434 @@
+"""
+The portable artefact between trainer and robot: a folder, or a .zip of it.
+
+It holds ``manifest.yaml``, ``scorer.onnx`` and for every precision ``backbone.<p>.onnx``,
+``calibration.<p>.npz`` and ``goldens.<p>.npz``. Nothing in it is executable, nothing is pickled.
+Every file's SHA-256 stands in the manifest and is checked on loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any, Protocol
+import zipfile
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from ros_ood_monitor.atomic import new_folder
+from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.errors import BundleError, CalibrationError
+from ros_ood_monitor.manifest import FORMAT_VERSION, Manifest, parse_manifest
+from ros_ood_monitor.records import Reading
+
+__all__ = ['Bundle', 'Goldens', 'Verification', 'bundle_digest', 'write_bundle']
+
+MANIFEST = 'manifest.yaml'
+
+
+@dataclass(frozen=True, eq=False)
+class Goldens:
+    """
+    Stored inputs with the answers of the engine that the bundle was made with.
+
+    Parameters
+    ----------
+    image : ndarray of shape (k, height, width, 3), uint8
+        Network inputs, k at least 2.
+    raw_score : ndarray of shape (k,), float64
+        Their scores.
+
+    Raises
+    ------
+    BundleError
+        If the shapes disagree or there are fewer than two.
+
+    """
+
+    image: npt.NDArray[np.uint8]
+    raw_score: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        image, raw_score = self.image, self.raw_score
+        if image.ndim != 4 or image.shape[3] != 3 or image.dtype != np.uint8:
+            msg = f'golden images must be (k, h, w, 3) uint8, got {image.shape} {image.dtype}'
+            raise BundleError(msg)
+        if raw_score.shape != (image.shape[0],) or image.shape[0] < 2:
+            msg = (
+                'goldens need at least two images and a score for each, '
+                f'got {image.shape[0]} images and scores {raw_score.shape}'
+            )
+            raise BundleError(msg)
+
+    def to_bytes(self) -> bytes:
+        """
+        Return the content of a ``goldens.<precision>.npz``; equal for equal values.
+
+        Returns
+        -------
+        bytes
+            A compressed npz archive without pickled objects.
+
+        """
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, image=self.image, raw_score=self.raw_score)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Goldens:
+        """
+        Read what `to_bytes` wrote.
+
+        Parameters
+        ----------
+        content : bytes
+            Content of a ``goldens.<precision>.npz``.
+
+        Returns
+        -------
+        Goldens
+            The stored values.
+
+        Raises
+        ------
+        BundleError
+            If arrays are missing or misshapen.
+
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                return cls(archive['image'], np.asarray(archive['raw_score'], dtype=np.float64))
+        except (KeyError, OSError, zipfile.BadZipFile, ValueError) as error:
+            if isinstance(error, BundleError):
+                raise
+            msg = f"goldens are not readable: expected 'image' and 'raw_score', got {error}"
+            raise BundleError(msg) from error
+
+
+@dataclass(frozen=True)
+class Verification:
+    """
+    How well an engine reproduces the goldens.
+
+    Parameters
+    ----------
+    ok : bool
+        Whether every golden is within its tolerance.
+    max_error : float
+        Largest difference of raw_score, in the bundle's unit.
+    tolerance : float
+        What was allowed for that golden.
+    count : int
+        Number of goldens.
+
+    """
+
+    ok: bool
+    max_error: float
+    tolerance: float
+    count: int
+
+    def __str__(self) -> str:
+        word = 'reproduces' if self.ok else 'does NOT reproduce'
+        return (
+            f'engine {word} {self.count} goldens: largest raw_score error '
+            f'{self.max_error:.2e}, tolerance {self.tolerance:.2e}'
+        )
+
+
+class _Infers(Protocol):
+    def infer(self, batch: npt.NDArray[np.uint8]) -> Reading: ...
+
+
+def bundle_digest(raw: Mapping[str, Any]) -> str:
+    """
+    Return the digest of a bundle's content.
+
+    Parameters
+    ----------
+    raw : mapping
+        The manifest, with the digests of all other files.
+
+    Returns
+    -------
+    str
+        SHA-256 in hex over everything but the name and the time of creation.
+
+    """
+    content = {key: value for key, value in raw.items() if key not in {'name', 'created'}}
+    canonical = json.dumps(content, sort_keys=True, separators=(',', ':'), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Bundle:
+    """
+    A loaded bundle whose files are proven to be the ones that were written.
+
+    Use `Bundle.load`.
+
+    Parameters
+    ----------
+    path : Path
+        The folder or the .zip.
+    manifest : Manifest
+        Its checked manifest.
+
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = bundle_digest(manifest.raw)
+
+    def __repr__(self) -> str:
+        return (
+            f'Bundle({self.manifest.name!r}, digest={self.digest[:12]}, path={str(self.path)!r})'
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """
+        Load a bundle and check every file's digest.
+
+        Parameters
+        ----------
+        path : str or Path
+            A bundle's folder or .zip.
+
+        Returns
+        -------
+        Bundle
+            The bundle.
+
+        Raises
+        ------
+        BundleError
+            If it is missing, damaged, incomplete or of a newer format; the message names the file.
+
+        """
+        path = Path(path)
+        manifest = parse_manifest(_decode(_read(path, MANIFEST), path))
+        bundle = cls(path, manifest)
+        for name in ('scorer.onnx', *(n for p in manifest.precisions for n in _files_of(p))):
+            if name not in manifest.digests:
+                msg = f'bundle is incomplete: no digest for {name!r}; re-export the bundle: {path}'
+                raise BundleError(msg)
+        for name in manifest.digests:
+            bundle.read(name)
+        return bundle
+
+    def read(self, name: str) -> bytes:
+        """
+        Return the content of one file, after checking its digest.
+
+        Parameters
+        ----------
+        name : str
+            File name inside the bundle.
+
+        Returns
+        -------
+        bytes
+            Its content.
+
+        Raises
+        ------
+        BundleError
+            If it is missing, not listed in the manifest, or changed since it was written.
+
+        """
+        expected = self.manifest.digests.get(name)
+        if expected is None:
+            held = sorted(self.manifest.digests)
+            msg = f'bundle has no file {name!r}; it holds {held}: {self.path}'
+            raise BundleError(msg)
+        content = _read(self.path, name)
+        got = hashlib.sha256(content).hexdigest()
+        if got != expected:
+            msg = (
+                f'bundle file {name!r} is damaged: '
+                f'expected sha256 {expected[:12]}, got {got[:12]}; '
+                f'copy the bundle again: {self.path}'
+            )
+            raise BundleError(msg)
+        return content
+
+    def precision(self, wanted: str | None = None) -> str:
+        """
+        Return the precision to use.
+
+        Parameters
+        ----------
+        wanted : str, optional
+            One of the manifest's precisions; the first one where it is not given.
+
+        Returns
+        -------
+        str
+            A precision that the bundle holds.
+
+        Raises
+        ------
+        BundleError
+            If the bundle does not hold it.
+
+        """
+        held = self.manifest.precisions
+        if not wanted:
+            return held[0]
+        if wanted not in held:
+            msg = f'bundle has no precision {wanted!r}: it holds {list(held)}: {self.path}'
+            raise BundleError(msg)
+        return wanted
+
+    def backbone(self, precision: str | None = None) -> bytes:
+        """Return the backbone's ONNX file (uint8 image in, tapped features out)."""
+        return self.read(_files_of(self.precision(precision))[0])
+
+    def scorer(self) -> bytes:
+        """Return the scorer's ONNX file (features in, raw_score out)."""
+        return self.read('scorer.onnx')
+
+    def calibration(self, precision: str | None = None) -> Calibration:
+        """Return the calibration of a precision."""
+        name = _files_of(self.precision(precision))[1]
+        try:
+            return Calibration.from_bytes(self.read(name))
+        except CalibrationError as error:
+            msg = f'{error}; re-export the bundle: {self.path / name}'
+            raise BundleError(msg) from error
+
+    def goldens(self, precision: str | None = None) -> Goldens:
+        """Return the goldens of a precision."""
+        return Goldens.from_bytes(self.read(_files_of(self.precision(precision))[2]))
+
+    def verify(self, engine: _Infers, precision: str | None = None) -> Verification:
+        """
+        Compare an engine with the goldens, one by one and as a batch.
+
+        Parameters
+        ----------
+        engine : Engine
+            The engine to prove.
+        precision : str, optional
+            The precision it runs; the first one where it is not given.
+
+        Returns
+        -------
+        Verification
+            The worst golden, relative to its tolerance.
+
+        """
+        goldens = self.goldens(precision)
+        single = [engine.infer(image[np.newaxis]).raw_score[0] for image in goldens.image]
+        batch = engine.infer(goldens.image).raw_score  # (k,)
+        error = np.maximum(
+            np.abs(np.array(single) - goldens.raw_score), np.abs(batch - goldens.raw_score)
+        )  # (k,)
+        allowed = self.manifest.verify_absolute + self.manifest.verify_relative * np.abs(
+            goldens.raw_score
+        )
+        worst = int(np.argmax(error / allowed))
+        return Verification(
+            ok=bool(error[worst] <= allowed[worst]),
+            max_error=float(error[worst]),
+            tolerance=float(allowed[worst]),
+            count=goldens.raw_score.shape[0],
+        )
+
+
+def _files_of(precision: str) -> tuple[str, str, str]:
+    return (
+        f'backbone.{precision}.onnx',
+        f'calibration.{precision}.npz',
+        f'goldens.{precision}.npz',
+    )
+
+
+def _read(path: Path, name: str) -> bytes:
+    if Path(name).name != name:
+        msg = f'bundle file names must be plain, got {name!r}: {path}'
+        raise BundleError(msg)
+    try:
+        if path.is_dir():
+            return (path / name).read_bytes()
+        if path.is_file():
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(name)
+    except (FileNotFoundError, KeyError) as error:
+        msg = f'bundle is incomplete: expected a file {name!r}, got none: {path}'
+        raise BundleError(msg) from error
+    except (OSError, zipfile.BadZipFile) as error:
+        msg = f'bundle is not readable ({error}): {path}'
+        raise BundleError(msg) from error
+    msg = f'bundle not found: expected a folder or a .zip, got nothing there: {path}'
+    raise BundleError(msg)
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode('utf-8')
+    except UnicodeDecodeError as error:
+        msg = f'manifest is not UTF-8 text: {path / MANIFEST}'
+        raise BundleError(msg) from error
+
+
+def write_bundle(
+    path: str | Path,
+    *,
+    manifest: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    overwrite: bool = False,
+) -> Bundle:
+    """
+    Write a bundle's folder: aside first, then renamed, so that none is ever half there.
+
+    Parameters
+    ----------
+    path : str or Path
+        Target folder.
+    manifest : mapping
+        The manifest without ``format`` and ``digests``, which are filled in.
+    files : mapping of str to bytes
+        Content of every other file by its name.
+    overwrite : bool, default False
+        Whether an existing bundle there is replaced.
+
+    Returns
+    -------
+    Bundle
+        The bundle, loaded from where it was written.
+
+    Raises
+    ------
+    BundleError
+        If the target exists, cannot be written, or the result would not load.
+
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        msg = f'output exists already; choose another name or pass --overwrite: {path}'
+        raise BundleError(msg)
+    holds_something = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    if holds_something and not (path / MANIFEST).is_file():
+        msg = f'output exists and is no bundle, so it is not replaced: {path}'
+        raise BundleError(msg)
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    full = {'format': FORMAT_VERSION, **manifest, 'digests': digests}
+    text = yaml.safe_dump(full, sort_keys=False, allow_unicode=True, width=99)
+    try:
+        with new_folder(path) as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            (folder / MANIFEST).write_text(text, encoding='utf-8')
+            Bundle.load(folder)
+    except OSError as error:
+        msg = f'bundle could not be written ({error.strerror or error}); nothing was left: {path}'
+        raise BundleError(msg) from error
+    return Bundle.load(path)

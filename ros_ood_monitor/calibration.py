@@ -1,0 +1,285 @@
+"""
+From raw_score to a score in [0, 1] and to thresholds, out of held-out in-distribution frames.
+
+Thresholds are split-conformal: with n held-out scores, the one of rank
+``ceil((n + 1)(1 - alpha))`` is exceeded by a new exchangeable frame with probability at most alpha;
+where that rank is beyond n the data cannot support alpha and calibration refuses. Frames of a video are not exchangeable, so
+alpha is a share of frames and *not* a false-alarm rate: an operating point says whether its rate
+per hour was established.
+
+References
+----------
+Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World, section 4.2 (inductive
+conformal predictors).
+
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+import io
+import math
+from typing import Any
+import zipfile
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import CalibrationError
+
+__all__ = ['Calibration', 'OperatingPoint', 'conformal_threshold', 'frames_needed']
+
+
+def frames_needed(alpha: float) -> int:
+    """
+    Return how many held-out frames a conformal threshold at alpha needs.
+
+    Parameters
+    ----------
+    alpha : float
+        Share of in-distribution frames allowed over the threshold, in (0, 1).
+
+    Returns
+    -------
+    int
+        The smallest n with ``ceil((n + 1)(1 - alpha)) <= n``.
+
+    Raises
+    ------
+    CalibrationError
+        If alpha is outside (0, 1).
+
+    """
+    if not 0.0 < alpha < 1.0:
+        msg = f'alpha must lie in (0, 1), got {alpha!r}'
+        raise CalibrationError(msg)
+    n = max(1, math.floor(1.0 / alpha) - 1)
+    while _rank(n, alpha) > n:
+        n += 1
+    return n
+
+
+def _rank(n: int, alpha: float) -> int:
+    # the 1e-9 keeps 100 * (1 - 0.01) = 99.00000000000001 from becoming rank 100
+    return math.ceil((n + 1) * (1.0 - alpha) - 1e-9)
+
+
+def conformal_threshold(raw_score: npt.NDArray[np.float64], alpha: float) -> float:
+    """
+    Return the split-conformal threshold for a share alpha of frames.
+
+    Parameters
+    ----------
+    raw_score : ndarray of shape (n,), float64
+        Held-out in-distribution scores, in any order.
+    alpha : float
+        Share of in-distribution frames allowed over the threshold, in (0, 1).
+
+    Returns
+    -------
+    float
+        Threshold on raw_score; frames strictly over it count as anomalous.
+
+    Raises
+    ------
+    CalibrationError
+        If there are fewer frames than alpha needs.
+
+    """
+    n = int(raw_score.shape[0])
+    needed = frames_needed(alpha)
+    if n < needed:
+        msg = (
+            f'too few held-out frames for alpha = {alpha:g}: expected at least {needed}, got {n}; '
+            f'give more frames or an alpha of at least {1.0 / (n + 1):.3g}'
+        )
+        raise CalibrationError(msg)
+    return float(np.sort(raw_score)[_rank(n, alpha) - 1])
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """
+    Thresholds and counts of the alert logic, with what is known about their false-alarm rate.
+
+    Parameters
+    ----------
+    trigger : float
+        A frame with a raw_score over it counts toward an alert.
+    release : float
+        A frame with a raw_score under it counts toward the end of an alert; at most ``trigger``.
+    trigger_frames, release_frames : int
+        Consecutive frames that start and end an alert.
+    alpha : float
+        Share of held-out frames that the trigger threshold was set for.
+    frame_rate_hz : float
+        Frame rate of the held-out data; NaN where it is unknown.
+    rate_established : bool
+        True only where a false-alarm rate per hour was measured on held-out sequences.
+
+    Raises
+    ------
+    CalibrationError
+        If the values contradict each other.
+
+    """
+
+    trigger: float
+    release: float
+    trigger_frames: int = 3
+    release_frames: int = 5
+    alpha: float = 0.01
+    frame_rate_hz: float = math.nan
+    rate_established: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.trigger) and math.isfinite(self.release)):
+            msg = f'thresholds must be finite, got trigger {self.trigger}, release {self.release}'
+            raise CalibrationError(msg)
+        if self.release > self.trigger:
+            msg = (
+                'release threshold must be at most the trigger threshold, '
+                f'got release {self.release:g}, trigger {self.trigger:g}'
+            )
+            raise CalibrationError(msg)
+        if self.trigger_frames < 1 or self.release_frames < 1:
+            got = f'{self.trigger_frames} and {self.release_frames}'
+            msg = f'trigger_frames and release_frames must be at least 1, got {got}'
+            raise CalibrationError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """
+    The held-out in-distribution scores of one precision, and the operating point made from them.
+
+    Parameters
+    ----------
+    raw_score : ndarray of shape (n,), float64
+        Held-out scores, ascending.
+    operating_point : OperatingPoint
+        Default thresholds.
+
+    """
+
+    raw_score: npt.NDArray[np.float64]
+    operating_point: OperatingPoint
+
+    @classmethod
+    def fit(
+        cls,
+        raw_score: npt.NDArray[np.float64],
+        *,
+        alpha: float = 0.01,
+        frame_rate_hz: float = math.nan,
+    ) -> Calibration:
+        """
+        Calibrate on held-out in-distribution scores.
+
+        Parameters
+        ----------
+        raw_score : ndarray of shape (n,), float64
+            Scores of the deployed engine on frames that nothing was fitted to.
+        alpha : float, default 0.01
+            Share of in-distribution frames allowed over the trigger threshold. The release
+            threshold is the one for ``5 * alpha`` (at most 0.5), so that an alert ends well inside
+            the in-distribution range.
+        frame_rate_hz : float, default NaN
+            Frame rate of the sequences, in Hz, where it is known.
+
+        Returns
+        -------
+        Calibration
+            With ``rate_established`` False: a quantile of frames is no rate per hour.
+
+        Raises
+        ------
+        CalibrationError
+            If a score is not finite or there are too few of them.
+
+        """
+        scores = np.asarray(raw_score, dtype=np.float64)
+        if scores.ndim != 1:
+            msg = f'held-out scores must have shape (n,), got {scores.shape}'
+            raise CalibrationError(msg)
+        bad = int(np.count_nonzero(~np.isfinite(scores)))
+        if bad:
+            msg = f'held-out scores must be finite, got {bad} of {scores.size} that are not'
+            raise CalibrationError(msg)
+        point = OperatingPoint(
+            trigger=conformal_threshold(scores, alpha),
+            release=conformal_threshold(scores, min(5.0 * alpha, max(alpha, 0.5))),
+            alpha=alpha,
+            frame_rate_hz=frame_rate_hz,
+        )
+        return cls(np.sort(scores), point)
+
+    def score(self, raw_score: float) -> float:
+        """
+        Return the share of held-out frames that look more normal.
+
+        Parameters
+        ----------
+        raw_score : float
+            A score of the same engine and precision.
+
+        Returns
+        -------
+        float
+            In [0, 1], not decreasing in raw_score.
+
+        """
+        below = int(np.searchsorted(self.raw_score, raw_score, side='left'))
+        return below / int(self.raw_score.shape[0])
+
+    def to_bytes(self) -> bytes:
+        """
+        Return the content of a ``calibration.<precision>.npz``; equal for equal values.
+
+        Returns
+        -------
+        bytes
+            An npz archive without pickled objects.
+
+        """
+        buffer = io.BytesIO()
+        arrays = {name: np.asarray(value) for name, value in asdict(self.operating_point).items()}
+        np.savez(buffer, raw_score=self.raw_score, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Calibration:
+        """
+        Read what `to_bytes` wrote.
+
+        Parameters
+        ----------
+        content : bytes
+            Content of a ``calibration.<precision>.npz``.
+
+        Returns
+        -------
+        Calibration
+            The stored values.
+
+        Raises
+        ------
+        CalibrationError
+            If arrays are missing, unsorted or not finite.
+
+        """
+        names = [field.name for field in fields(OperatingPoint)]
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                scores = np.asarray(archive['raw_score'], dtype=np.float64)
+                values: dict[str, Any] = {name: archive[name].item() for name in names}
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            msg = f'calibration is not readable: expected raw_score and {names}, got {error}'
+            raise CalibrationError(msg) from error
+        if scores.ndim != 1 or scores.size == 0 or not np.all(np.isfinite(scores)):
+            msg = f'calibration scores must be a finite (n,) array, got shape {scores.shape}'
+            raise CalibrationError(msg)
+        if np.any(np.diff(scores) < 0.0):
+            msg = 'calibration scores must ascend, got unsorted values'
+            raise CalibrationError(msg)
+        return cls(scores, OperatingPoint(**values))

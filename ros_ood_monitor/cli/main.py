@@ -1,0 +1,82 @@
+"""The ``ood_monitor`` command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import importlib
+import sys
+
+from ros_ood_monitor import __version__
+from ros_ood_monitor.errors import OodMonitorError
+
+__all__ = ['VERBS', 'main', 'make_parser']
+
+VERBS = (
+    'train',
+    'inspect',
+    'verify',
+    'replay',
+    'evaluate',
+    'bench',
+    'doctor',
+    'params',
+    'demo',
+    'lunar',
+)
+"""The verbs, in the order of ``--help``; each is a module of this package."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """
+    Return the parser with every verb.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        Each verb sets ``run``, a function from the parsed arguments to the exit code.
+
+    """
+    parser = argparse.ArgumentParser(
+        prog='ood_monitor',
+        description='Tells, per camera frame, how unlike its training data a picture is.',
+    )
+    parser.add_argument('--version', action='version', version=f'ood_monitor {__version__}')
+    subparsers = parser.add_subparsers(title='verbs', metavar='VERB', required=True)
+    for verb in VERBS:
+        importlib.import_module(f'ros_ood_monitor.cli.{verb}').add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one verb.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; ``sys.argv[1:]`` where they are not given.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
+
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except OodMonitorError as error:
+        print(f'ood_monitor: error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('ood_monitor: interrupted', file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe went away: nothing is left to say, and stdout must not complain
+        sys.stderr.close()
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

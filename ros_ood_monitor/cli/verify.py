@@ -1,0 +1,37 @@
+"""``ood_monitor verify``: does an engine on this device reproduce the bundle's goldens."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ['add_parser', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'verify', help='does this engine reproduce the goldens', description=__doc__
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
+    parser.add_argument('--precision', help='one of the precisions (default: all of them)')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify each precision; 1 where one fails."""
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.engines import open_engine
+
+    bundle = Bundle.load(args.bundle)
+    code = 0
+    for precision in [args.precision] if args.precision else bundle.manifest.precisions:
+        engine = open_engine(bundle, args.engine, precision=precision, threads=args.threads)
+        facts = engine.describe()
+        result = bundle.verify(engine, precision)
+        engine.close()
+        print(f'{facts["engine"]} {facts["version"]} on {facts["device"]}, {precision}: {result}')
+        code = code or (0 if result.ok else 1)
+    return code

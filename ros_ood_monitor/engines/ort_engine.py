@@ -1,0 +1,177 @@
+"""
+ONNX Runtime on a CPU: the embedded default.
+
+One thread and no spinning by default: on a busy robot a spinning second thread makes inference
+several times slower, not faster (``docs/deployment.md``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.records import Reading
+
+if TYPE_CHECKING:
+    from ros_ood_monitor.bundle import Bundle
+
+__all__ = ['OrtEngine', 'open_session']
+
+
+def open_session(model: bytes, *, threads: int = 1) -> Any:
+    """
+    Open an ONNX Runtime session on the CPU the way a bundle is deployed.
+
+    Parameters
+    ----------
+    model : bytes
+        An ONNX file.
+    threads : int, default 1
+        Intra-op threads, at least 1; they sleep while they wait.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+        The session.
+
+    Raises
+    ------
+    EngineError
+        If ONNX Runtime is not installed or refuses the model.
+
+    """
+    if threads < 1:
+        msg = f'threads must be at least 1, got {threads}'
+        raise EngineError(msg)
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        msg = 'ONNX Runtime is not installed; install it: pip install onnxruntime'
+        raise EngineError(msg) from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: they come as exceptions as well
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    try:
+        return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # its exceptions share no public base
+        msg = f'ONNX Runtime {ort.__version__} refuses the model: {error}'
+        raise EngineError(msg) from error
+
+
+class OrtEngine:
+    """
+    Backbone and scorer of a bundle as two ONNX Runtime sessions.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The bundle to run.
+    precision : str, optional
+        One of its precisions; the first one where it is not given.
+    threads : int, default 1
+        Intra-op threads.
+
+    Raises
+    ------
+    EngineError
+        If ONNX Runtime is missing, refuses a graph, or the two graphs do not fit together.
+
+    """
+
+    def __init__(self, bundle: Bundle, *, precision: str | None = None, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        self._precision = bundle.precision(precision)
+        self._threads = threads
+        self._shape = (manifest.input_height, manifest.input_width, 3)
+        self._backbone = open_session(bundle.backbone(precision), threads=threads)
+        self._scorer = open_session(bundle.scorer(), threads=threads)
+        self._taps = [tap.output for tap in manifest.taps]
+        self._check(bundle)
+
+    def _check(self, bundle: Bundle) -> None:
+        given = {output.name: output.shape[-1] for output in self._backbone.get_outputs()}
+        taken = {node.name: node.shape[-1] for node in self._scorer.get_inputs()}
+        for tap in bundle.manifest.taps:
+            widths = given.get(tap.output), taken.get(tap.output)
+            if widths != (tap.channels, tap.channels):
+                msg = (
+                    f'feature width mismatch at {tap.output!r}: manifest says {tap.channels}, '
+                    f'backbone gives {widths[0]}, scorer expects {widths[1]}; '
+                    f're-export the bundle: {bundle.path}'
+                )
+                raise EngineError(msg)
+        if 'raw_score' not in {output.name for output in self._scorer.get_outputs()}:
+            msg = f"scorer has no output 'raw_score'; re-export the bundle: {bundle.path}"
+            raise EngineError(msg)
+
+    def infer(self, batch: npt.NDArray[np.uint8]) -> Reading:
+        """
+        Score a batch of network inputs; see `Engine.infer`.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (n, height, width, 3), uint8
+            RGB pixels at the bundle's input size.
+
+        Returns
+        -------
+        Reading
+            Scores of the n inputs.
+
+        Raises
+        ------
+        EngineError
+            If the shape does not fit, ONNX Runtime fails, or a score is not finite.
+
+        """
+        if batch.ndim != 4 or batch.shape[1:] != self._shape or batch.dtype != np.uint8:
+            msg = (
+                f'engine input mismatch: expected (n, {", ".join(map(str, self._shape))}) uint8, '
+                f'got {batch.shape} {batch.dtype}'
+            )
+            raise EngineError(msg)
+        try:
+            features = self._backbone.run(self._taps, {'image': batch})  # taps x (n, channels)
+            (raw_score,) = self._scorer.run(
+                ['raw_score'], dict(zip(self._taps, features, strict=True))
+            )  # (n,)
+        except Exception as error:  # its exceptions share no public base
+            msg = f'ONNX Runtime failed: {error}'
+            raise EngineError(msg) from error
+        if not np.all(np.isfinite(raw_score)):
+            msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
+            raise EngineError(msg)
+        return Reading(raw_score.astype(np.float64))
+
+    def warm_up(self) -> None:
+        """Run one grey picture."""
+        self.infer(np.full((1, *self._shape), 127, dtype=np.uint8))
+
+    def describe(self) -> dict[str, str]:
+        """
+        Return the facts that diagnostics show.
+
+        Returns
+        -------
+        dict of str to str
+            engine, version, device, precision, threads.
+
+        """
+        import onnxruntime as ort
+
+        return {
+            'engine': 'onnxruntime',
+            'version': str(ort.__version__),
+            'device': 'cpu',
+            'precision': self._precision,
+            'threads': str(self._threads),
+        }
+
+    def close(self) -> None:
+        """Drop both sessions and their arenas."""
+        self._backbone = self._scorer = None

@@ -1,0 +1,185 @@
+"""
+A bundle's ``manifest.yaml``: what it expects, what it answers, where it comes from.
+
+``docs/bundle_format.md`` describes every key for people. Keys this version does not know are kept
+and ignored, so that a bundle may carry more; a higher ``format`` is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+
+from ros_ood_monitor.errors import BundleError
+from ros_ood_monitor.preprocess import RESIZE_RULE
+
+__all__ = ['FORMAT_VERSION', 'Manifest', 'Tap', 'parse_manifest']
+
+FORMAT_VERSION = 1
+"""Highest bundle format that this version reads, and the one it writes."""
+
+_T = TypeVar('_T')
+
+
+@dataclass(frozen=True)
+class Tap:
+    """
+    One stage of the backbone whose pooled features are scored.
+
+    Parameters
+    ----------
+    name : str
+        The stage as the backbone's library names it.
+    output : str
+        Name of the backbone's output and of the scorer's input.
+    channels : int
+        Feature width.
+    reduction : int
+        Input pixels per cell of the stage's grid, in px.
+    density : str
+        Kind of density that scores the stage.
+
+    """
+
+    name: str
+    output: str
+    channels: int
+    reduction: int
+    density: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """
+    The facts of a manifest that the online side works with; ``raw`` holds all of it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the bundle, for people.
+    input_height, input_width : int
+        Input size of the network, in px.
+    taps : tuple of Tap
+        Stages, in the order of the scorer's inputs.
+    unit : str
+        Unit of raw_score.
+    precisions : tuple of str
+        Precisions the bundle holds a backbone, a calibration and goldens for.
+    verify_absolute, verify_relative : float
+        Tolerance of the goldens on raw_score.
+    digests : dict of str to str
+        SHA-256 of every other file.
+    raw : dict
+        The manifest as read.
+
+    """
+
+    name: str
+    input_height: int
+    input_width: int
+    taps: tuple[Tap, ...]
+    unit: str
+    precisions: tuple[str, ...]
+    verify_absolute: float
+    verify_relative: float
+    digests: dict[str, str]
+    raw: dict[str, Any]
+
+
+def _get(node: Mapping[str, Any], dotted: str, kind: type[_T]) -> _T:
+    """Return a value by its dotted name, or say which one is missing or of the wrong type."""
+    value: Any = node
+    for part in dotted.split('.'):
+        if not isinstance(value, Mapping) or part not in value:
+            msg = f'manifest lacks {dotted!r}; re-export the bundle'
+            raise BundleError(msg)
+        value = value[part]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        got = type(value).__name__
+        msg = f'manifest key {dotted!r} has the wrong type: expected {kind.__name__}, got {got}'
+        raise BundleError(msg)
+    return value
+
+
+def parse_manifest(text: str) -> Manifest:
+    """
+    Read a manifest.
+
+    Parameters
+    ----------
+    text : str
+        YAML.
+
+    Returns
+    -------
+    Manifest
+        The checked facts.
+
+    Raises
+    ------
+    BundleError
+        If it is no YAML mapping, of a newer format, or lacks something.
+
+    """
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        msg = f'manifest is no YAML: {error}'
+        raise BundleError(msg) from error
+    if not isinstance(raw, dict):
+        msg = f'manifest must be a mapping, got {type(raw).__name__}'
+        raise BundleError(msg)
+    version = _get(raw, 'format', int)
+    if version > FORMAT_VERSION:
+        msg = (
+            f'bundle format is too new: this version reads up to {FORMAT_VERSION}, '
+            f'got {version}; update ros_ood_monitor'
+        )
+        raise BundleError(msg)
+    if version < 1:
+        msg = f'bundle format must be at least 1, got {version}'
+        raise BundleError(msg)
+    rule = _get(raw, 'input.resize', str)
+    if rule != RESIZE_RULE:
+        msg = f'resize rule is unknown: expected {RESIZE_RULE!r}, got {rule!r}'
+        raise BundleError(msg)
+    color = _get(raw, 'input.color', str)
+    if color != 'rgb':
+        msg = f"input colour order is unknown: expected 'rgb', got {color!r}"
+        raise BundleError(msg)
+    taps = tuple(
+        Tap(
+            name=_get(tap, 'name', str),
+            output=_get(tap, 'output', str),
+            channels=_get(tap, 'channels', int),
+            reduction=_get(tap, 'reduction', int),
+            density=_get(tap, 'density', str),
+        )
+        for tap in _get(raw, 'features.taps', list)
+    )
+    precisions = tuple(str(name) for name in _get(raw, 'precisions', list))
+    if not taps or not precisions:
+        msg = f'manifest needs a tap and a precision, got {len(taps)} and {len(precisions)}'
+        raise BundleError(msg)
+    height = _get(raw, 'input.height', int)
+    width = _get(raw, 'input.width', int)
+    if height < 1 or width < 1:
+        msg = f'manifest input size must be at least 1x1, got {width}x{height}'
+        raise BundleError(msg)
+    return Manifest(
+        name=_get(raw, 'name', str),
+        input_height=height,
+        input_width=width,
+        taps=taps,
+        unit=_get(raw, 'outputs.raw_score.unit', str),
+        precisions=precisions,
+        verify_absolute=_get(raw, 'verify.absolute', float),
+        verify_relative=_get(raw, 'verify.relative', float),
+        digests={str(k): str(v) for k, v in _get(raw, 'digests', dict).items()},
+        raw=raw,
+    )

@@ -1,0 +1,237 @@
+"""The corridor: one frame in, one observation out; the same on the robot and in a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.alerting import AlertLogic, ConsecutiveLogic
+from ros_ood_monitor.bundle import Bundle, Verification
+from ros_ood_monitor.engines import Engine, open_engine
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.records import AlertState, Frame, Observation
+
+__all__ = ['Monitor']
+
+
+class Monitor:
+    """
+    Scores the frames of one camera and keeps its alert state.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What was trained.
+    engine : Engine
+        The bundle, opened on this device.
+    precision : str, optional
+        The precision the engine runs; the bundle's first one where it is not given.
+    alert : AlertLogic, optional
+        The alert logic; `ConsecutiveLogic` at the bundle's operating point where it is not given.
+    clock : callable, optional
+        Seconds for the processing time; ``time.perf_counter`` where it is not given.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        precision: str | None = None,
+        alert: AlertLogic | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.precision = bundle.precision(precision)
+        self.calibration = bundle.calibration(precision)
+        point = self.calibration.operating_point
+        self.alert = alert or ConsecutiveLogic(
+            trigger=point.trigger,
+            release=point.release,
+            trigger_frames=point.trigger_frames,
+            release_frames=point.release_frames,
+        )
+        self._clock = clock or time.perf_counter
+        manifest = bundle.manifest
+        self._preprocess = Preprocessor(manifest.input_height, manifest.input_width)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        *,
+        engine: str = 'auto',
+        precision: str | None = None,
+        threads: int = 1,
+        alert: AlertLogic | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> Monitor:
+        """
+        Open a bundle on this device.
+
+        Parameters
+        ----------
+        bundle : Bundle
+            What was trained.
+        engine : str, default 'auto'
+            Inference library; see `open_engine`.
+        precision : str, optional
+            One of the bundle's precisions; the first one where it is not given.
+        threads : int, default 1
+            CPU threads of the engine.
+        alert, clock
+            As in the constructor.
+
+        Returns
+        -------
+        Monitor
+            Ready, not yet warmed up.
+
+        Raises
+        ------
+        EngineError
+            If the engine cannot run the bundle.
+        BundleError
+            If the bundle does not hold the precision.
+
+        """
+        opened = open_engine(bundle, engine, precision=precision, threads=threads)
+        return cls(bundle, opened, precision=precision, alert=alert, clock=clock)
+
+    @property
+    def threshold(self) -> float:
+        """Threshold on raw_score over which a frame counts toward an alert."""
+        return self.alert.threshold
+
+    @property
+    def state(self) -> AlertState:
+        """The alert logic's latest state."""
+        return self.alert.state
+
+    def observe(self, frame: Frame) -> Observation:
+        """
+        Score a frame and step the alert logic.
+
+        Parameters
+        ----------
+        frame : Frame
+            The next frame of this camera, in the order of arrival.
+
+        Returns
+        -------
+        Observation
+            Score and state after this frame.
+
+        Raises
+        ------
+        EngineError
+            If the engine fails; the alert state is left as it was.
+
+        """
+        start = self._clock()
+        batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
+        raw_score = float(self.engine.infer(batch).raw_score[0])
+        score = self.calibration.score(raw_score)
+        alert = self.alert.update(raw_score, frame.stamp)
+        return Observation(
+            stamp=frame.stamp,
+            camera=frame.camera,
+            raw_score=raw_score,
+            score=score,
+            threshold=self.alert.threshold,
+            alert=alert,
+            latency_ms=(self._clock() - start) * 1e3,
+        )
+
+    def observe_image(
+        self, rgb: npt.NDArray[np.uint8], *, stamp: float | None = None, camera: str = ''
+    ) -> Observation:
+        """
+        Score a picture; see `observe`.
+
+        Parameters
+        ----------
+        rgb : ndarray of shape (height, width, 3), uint8
+            RGB pixels.
+        stamp : float, optional
+            Time of the image, in s; the monitor's clock where it is not given.
+        camera : str, default ''
+            Name of the camera.
+
+        Returns
+        -------
+        Observation
+            Score and state after this picture.
+
+        Raises
+        ------
+        DecodeError
+            If ``rgb`` is no picture.
+        EngineError
+            If the engine fails.
+
+        """
+        return self.observe(Frame(rgb, self._clock() if stamp is None else stamp, camera))
+
+    def check_silence(self, seconds: float) -> AlertState:
+        """
+        Tell the alert logic how long no frame has come.
+
+        Parameters
+        ----------
+        seconds : float
+            Time since the last frame was received, in s.
+
+        Returns
+        -------
+        AlertState
+            STALE once that is too long.
+
+        """
+        return self.alert.silence(seconds)
+
+    def fault(self, reason: str) -> AlertState:
+        """
+        Tell the alert logic that frames cannot be scored.
+
+        Parameters
+        ----------
+        reason : str
+            What failed, for people.
+
+        Returns
+        -------
+        AlertState
+            FAULT.
+
+        """
+        return self.alert.fault(reason)
+
+    def verify(self) -> Verification:
+        """
+        Compare the engine with the bundle's goldens.
+
+        Returns
+        -------
+        Verification
+            The worst golden, relative to its tolerance.
+
+        """
+        return self.bundle.verify(self.engine, self.precision)
+
+    def warm_up(self) -> None:
+        """Let the engine run once before the first frame."""
+        self.engine.warm_up()
+
+    def reset(self) -> None:
+        """Forget the stream; the next frame is the first one."""
+        self.alert.reset()
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self.engine.close()

@@ -1,0 +1,182 @@
+"""The values that travel from camera to alert: frozen, and validated where they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import DecodeError, EngineError
+
+__all__ = ['AlertState', 'Frame', 'Observation', 'Reading', 'State']
+
+
+class State(str, Enum):
+    """
+    What the alert logic says about the stream.
+
+    ``NORMAL`` in-distribution; ``SUSPECT`` over the trigger threshold, not for long enough;
+    ``ALERT`` out-of-distribution for long enough; ``STALE`` no scores arrive; ``FAULT`` the
+    monitor itself cannot score.
+    """
+
+    NORMAL = 'NORMAL'
+    SUSPECT = 'SUSPECT'
+    ALERT = 'ALERT'
+    STALE = 'STALE'
+    FAULT = 'FAULT'
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """
+    One decoded picture of one camera.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        Pixels in RGB order, row major, C-contiguous.
+    stamp : float
+        Time of the image (its header's stamp), in s.
+    camera : str
+        Name of the camera; empty where there is only one.
+
+    Raises
+    ------
+    DecodeError
+        If ``rgb`` is no (height, width, 3) uint8 picture with at least one pixel.
+
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    stamp: float = 0.0
+    camera: str = ''
+
+    def __post_init__(self) -> None:
+        rgb = self.rgb
+        if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3:
+            got = getattr(rgb, 'shape', type(rgb).__name__)
+            msg = f'frame shape mismatch: expected (height, width, 3), got {got}'
+            raise DecodeError(msg)
+        if rgb.dtype != np.uint8:
+            msg = f'frame dtype mismatch: expected uint8, got {rgb.dtype}'
+            raise DecodeError(msg)
+        if rgb.shape[0] == 0 or rgb.shape[1] == 0:
+            msg = (
+                f'frame is empty: expected at least 1x1 pixels, got {rgb.shape[1]}x{rgb.shape[0]}'
+            )
+            raise DecodeError(msg)
+
+    @property
+    def height(self) -> int:
+        """Rows, in px."""
+        return int(self.rgb.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns, in px."""
+        return int(self.rgb.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """
+    What an engine returns for a batch.
+
+    Parameters
+    ----------
+    raw_score : ndarray of shape (n,), float64
+        Unbounded anomaly score, higher = more anomalous; the unit is in the bundle's manifest.
+    patch_score : ndarray of shape (n, grid_height, grid_width), float32, or None
+        The same per cell of the feature grid, where the bundle has a map.
+
+    Raises
+    ------
+    EngineError
+        If the shapes disagree.
+
+    """
+
+    raw_score: npt.NDArray[np.float64]
+    patch_score: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.raw_score.ndim != 1:
+            msg = f'raw_score shape mismatch: expected (n,), got {self.raw_score.shape}'
+            raise EngineError(msg)
+        patches = self.patch_score
+        if patches is not None and (
+            patches.ndim != 3 or patches.shape[0] != self.raw_score.shape[0]
+        ):
+            n = self.raw_score.shape[0]
+            msg = f'patch_score shape mismatch: expected ({n}, gh, gw), got {patches.shape}'
+            raise EngineError(msg)
+
+
+@dataclass(frozen=True)
+class AlertState:
+    """
+    State of the alert logic after one frame or one look at the clock.
+
+    Parameters
+    ----------
+    state : State
+        The state now.
+    changed : bool
+        True where this step left the previous state.
+    since : float
+        Image stamp (clock time for STALE) at which the state was entered, in s.
+    peak : float
+        Highest raw_score since the logic last was NORMAL; NaN where it is NORMAL.
+    reason : str
+        One sentence for people.
+
+    """
+
+    state: State
+    changed: bool = False
+    since: float = math.nan
+    peak: float = math.nan
+    reason: str = ''
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    The monitor's answer to one frame.
+
+    Parameters
+    ----------
+    stamp : float
+        The image's stamp, in s.
+    camera : str
+        The image's camera.
+    raw_score : float
+        Unbounded, higher = more anomalous; see the manifest for the unit.
+    score : float
+        Share of held-out in-distribution frames that look more normal, in [0, 1].
+    threshold : float
+        Trigger threshold on raw_score.
+    alert : AlertState
+        The alert logic's state after this frame.
+    latency_ms : float
+        Processing time inside ``Monitor.observe``, in ms. Not part of equality: it is the one
+        value that differs between a replay and the robot.
+
+    """
+
+    stamp: float
+    camera: str
+    raw_score: float
+    score: float
+    threshold: float
+    alert: AlertState
+    latency_ms: float = field(default=math.nan, compare=False)
+
+    @property
+    def state(self) -> State:
+        """Shorthand for ``alert.state``."""
+        return self.alert.state
