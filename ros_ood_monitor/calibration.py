@@ -2,10 +2,10 @@
 From raw_score to a score in [0, 1] and to thresholds, out of held-out in-distribution frames.
 
 Thresholds are split-conformal: with n held-out scores, the one of rank
-``ceil((n + 1)(1 - alpha))`` is exceeded by a new exchangeable frame with probability at most alpha;
-where that rank is beyond n the data cannot support alpha and calibration refuses. Frames of a video are not exchangeable, so
-alpha is a share of frames and *not* a false-alarm rate: an operating point says whether its rate
-per hour was established.
+``ceil((n + 1)(1 - alpha))`` is exceeded by a new exchangeable frame with probability at most
+alpha; where that rank is beyond n the data cannot support alpha and calibration refuses. Frames
+of a video are not exchangeable, so alpha is a share of frames and *not* a false-alarm rate: an
+operating point says whether its rate per hour was established.
 
 References
 ----------

@@ -1,0 +1,110 @@
+"""Calibration: conformal ranks, refusals, monotone scores, exact round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+import math
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.calibration import (
+    Calibration,
+    conformal_threshold,
+    frames_needed,
+    OperatingPoint,
+)
+from ros_ood_monitor.errors import CalibrationError
+
+
+@pytest.mark.parametrize(
+    ('alpha', 'needed'),
+    [(0.01, 99), (0.05, 19), (0.1, 9), (0.5, 1), (0.001, 999), (0.03, 33)],
+)
+def test_frames_needed_is_the_smallest_count_with_a_valid_rank(alpha: float, needed: int) -> None:
+    assert frames_needed(alpha) == needed
+
+
+def test_threshold_is_the_conformal_order_statistic() -> None:
+    scores = np.arange(1.0, 200.0)  # 1..199
+    # ceil(200 * 0.99) = 198th smallest
+    assert conformal_threshold(scores, 0.01) == 198.0
+    assert conformal_threshold(scores[::-1], 0.05) == 190.0
+
+
+def test_share_over_the_threshold_holds_on_average_over_many_draws() -> None:
+    rng = np.random.default_rng(5)
+    share = []
+    for _ in range(2000):
+        held_out = rng.normal(size=100)
+        share.append(float(np.mean(rng.normal(size=500) > conformal_threshold(held_out, 0.05))))
+    # exact expectation: 1 - 96/101 = 0.0495
+    assert 0.046 < float(np.mean(share)) < 0.0505
+
+
+def test_too_few_frames_are_refused_with_the_count_that_is_needed() -> None:
+    with pytest.raises(CalibrationError, match=r'expected at least 99, got 98.*at least 0\.0101'):
+        Calibration.fit(np.zeros(98), alpha=0.01)
+
+
+@pytest.mark.parametrize('alpha', [0.0, 1.0, -0.1, 2.0])
+def test_alpha_outside_its_range_is_refused(alpha: float) -> None:
+    with pytest.raises(CalibrationError, match='alpha must lie in'):
+        frames_needed(alpha)
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    scores = np.zeros(200)
+    scores[7] = math.nan
+    with pytest.raises(CalibrationError, match='got 1 of 200'):
+        Calibration.fit(scores)
+
+
+def test_score_is_the_share_of_held_out_frames_that_look_more_normal() -> None:
+    calibration = Calibration.fit(np.arange(100.0), alpha=0.01)
+    assert calibration.score(-1.0) == 0.0
+    assert calibration.score(0.0) == 0.0
+    assert calibration.score(50.0) == 0.5
+    assert calibration.score(1e9) == 1.0
+
+
+def test_score_never_falls_while_raw_score_rises() -> None:
+    rng = np.random.default_rng(2)
+    calibration = Calibration.fit(rng.normal(size=300))
+    grid = np.sort(rng.normal(scale=3.0, size=1000))
+    scores = [calibration.score(value) for value in grid]
+    assert all(a <= b for a, b in pairwise(scores))
+
+
+def test_release_threshold_is_at_most_the_trigger_threshold() -> None:
+    point = Calibration.fit(np.random.default_rng(3).normal(size=500), alpha=0.02).operating_point
+    assert point.release < point.trigger
+    assert point.rate_established is False
+
+
+def test_bytes_round_trip_exactly_and_are_deterministic() -> None:
+    calibration = Calibration.fit(np.random.default_rng(1).normal(size=150), frame_rate_hz=10.0)
+    content = calibration.to_bytes()
+    again = Calibration.from_bytes(content)
+    assert np.array_equal(again.raw_score, calibration.raw_score)
+    assert again.operating_point == calibration.operating_point
+    assert again.to_bytes() == content
+
+
+def test_damaged_calibrations_are_refused() -> None:
+    good = Calibration.fit(np.arange(200.0))
+    with pytest.raises(CalibrationError, match='not readable'):
+        Calibration.from_bytes(good.to_bytes()[:100])
+    unsorted = dataclasses.replace(good, raw_score=good.raw_score[::-1])
+    with pytest.raises(CalibrationError, match='must ascend'):
+        Calibration.from_bytes(unsorted.to_bytes())
+
+
+def test_operating_point_refuses_contradictions() -> None:
+    with pytest.raises(CalibrationError, match='at most the trigger'):
+        OperatingPoint(trigger=1.0, release=2.0)
+    with pytest.raises(CalibrationError, match='finite'):
+        OperatingPoint(trigger=math.nan, release=0.0)
+    with pytest.raises(CalibrationError, match='at least 1'):
+        OperatingPoint(trigger=1.0, release=0.0, trigger_frames=0)

@@ -1,0 +1,158 @@
+"""The alert automaton: counts, hysteresis, interruptions, and no skipped state."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.alerting import ConsecutiveLogic
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.records import State
+
+
+def make_logic(**changes: float) -> ConsecutiveLogic:
+    settings = {'trigger': 10.0, 'release': 5.0, 'trigger_frames': 3, 'release_frames': 2}
+    return ConsecutiveLogic(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def states(logic: ConsecutiveLogic, scores: list[float], rate: float = 10.0) -> list[State]:
+    return [logic.update(score, 100.0 + k / rate).state for k, score in enumerate(scores)]
+
+
+def test_alert_needs_three_frames_above_trigger() -> None:
+    assert states(make_logic(), [0, 11, 11, 0, 11, 11, 11]) == [
+        State.NORMAL,
+        State.SUSPECT,
+        State.SUSPECT,
+        State.NORMAL,
+        State.SUSPECT,
+        State.SUSPECT,
+        State.ALERT,
+    ]
+
+
+def test_a_score_equal_to_the_trigger_does_not_count() -> None:
+    assert set(states(make_logic(), [10.0] * 5)) == {State.NORMAL}
+
+
+def test_alert_holds_between_the_thresholds_and_clears_after_two_frames_under_release() -> None:
+    logic = make_logic()
+    states(logic, [11, 11, 11])
+    got = [logic.update(s, 100.3 + k / 10).state for k, s in enumerate([7, 4, 7, 4, 4])]
+    assert got == [State.ALERT] * 4 + [State.NORMAL]
+
+
+def test_changed_is_true_exactly_once_per_transition() -> None:
+    logic = make_logic()
+    scores = [0, 11, 11, 11, 20, 4, 4, 0]
+    changed = [logic.update(s, k / 10).changed for k, s in enumerate(scores)]
+    assert changed == [False, True, False, True, False, False, True, False]
+
+
+def test_peak_and_since_belong_to_the_episode() -> None:
+    logic = make_logic()
+    for k, score in enumerate([0, 12, 30, 11, 25, 7]):
+        state = logic.update(score, k / 10)
+    assert state.state is State.ALERT
+    assert state.peak == 30.0
+    assert state.since == pytest.approx(0.3)
+    assert math.isnan(make_logic().update(0.0, 0.0).peak)
+
+
+def test_one_trigger_frame_alerts_at_once() -> None:
+    assert states(make_logic(trigger_frames=1), [0, 11]) == [State.NORMAL, State.ALERT]
+
+
+def test_silence_makes_the_stream_stale_once() -> None:
+    logic = make_logic(stale_after=2.0)
+    logic.update(0.0, 100.0)
+    assert logic.silence(1.9).state is State.NORMAL
+    stale = logic.silence(2.0)
+    assert (stale.state, stale.changed, stale.since) == (State.STALE, True, 102.0)
+    assert logic.silence(3.0).changed is False
+
+
+def test_silence_before_the_first_frame_is_stale_too() -> None:
+    assert make_logic().silence(5.0).state is State.STALE
+
+
+def test_a_frame_after_silence_starts_over() -> None:
+    logic = make_logic(stale_after=1.0)
+    states(logic, [11, 11])
+    logic.silence(1.5)
+    back = logic.update(11.0, 102.0)
+    assert (back.state, back.changed) == (State.SUSPECT, True)
+    assert logic.update(11.0, 102.1).state is State.SUSPECT
+
+
+def test_a_gap_between_stamps_counts_like_silence_that_was_declared() -> None:
+    """A replay never calls silence(); the robot's timer does. Both must agree afterwards."""
+    robot, replay = make_logic(stale_after=1.0), make_logic(stale_after=1.0)
+    for logic in (robot, replay):
+        states(logic, [11, 11, 11])
+    robot.silence(1.7)
+    for k, score in enumerate([11, 0, 11, 11, 11, 4, 4]):
+        a, b = (logic.update(score, 102.0 + k / 10) for logic in (robot, replay))
+        assert (a.state, a.changed, a.since) == (b.state, b.changed, b.since)
+
+
+def test_stamps_that_run_backwards_start_over() -> None:
+    logic = make_logic()
+    states(logic, [11, 11, 11])
+    assert logic.update(0.0, 3.0).state is State.NORMAL
+
+
+def test_fault_is_entered_once_and_left_by_the_next_score() -> None:
+    logic = make_logic()
+    logic.update(0.0, 1.0)
+    assert logic.fault('engine failed').changed is True
+    assert logic.fault('engine failed').changed is False
+    assert logic.state.reason == 'engine failed'
+    assert logic.update(0.0, 1.1).state is State.NORMAL
+
+
+def test_reset_forgets_the_stream() -> None:
+    logic = make_logic()
+    states(logic, [11, 11, 11])
+    logic.reset()
+    assert logic.state.state is State.NORMAL
+    assert logic.update(11.0, 0.0).state is State.SUSPECT
+
+
+def test_no_state_is_skipped_on_random_streams() -> None:
+    allowed = {
+        State.NORMAL: {State.SUSPECT},
+        State.SUSPECT: {State.NORMAL, State.ALERT},
+        State.ALERT: {State.NORMAL},
+    }
+    rng = np.random.default_rng(11)
+    for _ in range(50):
+        logic = make_logic(trigger_frames=int(rng.integers(2, 5)))
+        before = State.NORMAL
+        for k, score in enumerate(rng.normal(8.0, 5.0, size=200)):
+            now = logic.update(float(score), k / 30)
+            assert now.changed == (now.state is not before)
+            assert now.state is before or now.state in allowed[before]
+            before = now.state
+
+
+@pytest.mark.parametrize(
+    ('changes', 'match'),
+    [
+        ({'release': 11.0}, 'release at most trigger'),
+        ({'trigger': math.nan}, 'finite'),
+        ({'trigger_frames': 0}, 'at least 1'),
+        ({'release_frames': -1}, 'at least 1'),
+        ({'stale_after': 0.0}, 'stale_after must be positive'),
+    ],
+)
+def test_settings_outside_their_range_are_refused(changes: dict[str, float], match: str) -> None:
+    with pytest.raises(ParameterError, match=match):
+        make_logic(**changes)
+
+
+def test_a_score_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(ParameterError, match='finite'):
+        make_logic().update(math.nan, 0.0)

@@ -1,0 +1,46 @@
+"""Records refuse what is no picture, and equality leaves the clock out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.errors import DecodeError, EngineError
+from ros_ood_monitor.records import AlertState, Frame, Observation, Reading, State
+
+
+@pytest.mark.parametrize(
+    ('picture', 'match'),
+    [
+        (np.zeros((4, 4), np.uint8), r'expected \(height, width, 3\), got \(4, 4\)'),
+        (np.zeros((4, 4, 4), np.uint8), 'shape mismatch'),
+        (np.zeros((4, 4, 3), np.float32), 'expected uint8, got float32'),
+        (np.zeros((0, 4, 3), np.uint8), 'at least 1x1 pixels, got 4x0'),
+        ('picture.png', 'got str'),
+    ],
+)
+def test_frame_refuses_what_is_no_picture(picture: object, match: str) -> None:
+    with pytest.raises(DecodeError, match=match):
+        Frame(picture)  # type: ignore[arg-type]
+
+
+def test_frame_knows_width_and_height_of_non_square_pictures() -> None:
+    frame = Frame(np.zeros((3, 7, 3), np.uint8))
+    assert (frame.height, frame.width) == (3, 7)
+
+
+def test_reading_refuses_shapes_that_disagree() -> None:
+    with pytest.raises(EngineError, match='raw_score shape'):
+        Reading(np.zeros((2, 1)))
+    with pytest.raises(EngineError, match='patch_score shape'):
+        Reading(np.zeros(2), np.zeros((3, 4, 4), np.float32))
+
+
+def test_observations_are_equal_whatever_they_took() -> None:
+    alert = AlertState(State.NORMAL, since=0.0, peak=0.0)
+    one = Observation(1.0, 'left', 2.0, 0.5, 3.0, alert, latency_ms=10.0)
+    assert one == dataclasses.replace(one, latency_ms=99.0)
+    assert one != dataclasses.replace(one, raw_score=2.5)
+    assert one.state is State.NORMAL
