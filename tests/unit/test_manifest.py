@@ -1,0 +1,94 @@
+"""A manifest is refused for each mistake, by the name of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from ros_ood_monitor.errors import BundleError
+from ros_ood_monitor.manifest import parse_manifest
+
+GOOD: dict[str, Any] = {
+    'format': 1,
+    'name': 'good',
+    'input': {'height': 24, 'width': 32, 'color': 'rgb', 'resize': 'whole_frame_area'},
+    'features': {
+        'taps': [
+            {
+                'name': 'blocks.1',
+                'output': 'blocks_1',
+                'channels': 8,
+                'reduction': 4,
+                'density': 'flow',
+            }
+        ]
+    },
+    'outputs': {'raw_score': {'unit': 'z (sum over taps)'}},
+    'precisions': ['fp32'],
+    'verify': {'absolute': 0.01, 'relative': 1},
+    'digests': {},
+    'a key of a later version': 1,
+}
+
+
+def test_a_good_manifest_is_read_and_unknown_keys_are_kept() -> None:
+    manifest = parse_manifest(yaml.safe_dump(GOOD))
+    assert (manifest.input_height, manifest.input_width) == (24, 32)
+    assert manifest.taps[0].channels == 8
+    assert manifest.verify_relative == 1.0
+    assert manifest.raw['a key of a later version'] == 1
+
+
+def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(node: dict[str, Any]) -> None:
+        *parents, last = path.split('.')
+        for part in parents:
+            node = node[part]
+        node[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('change', 'match'),
+    [
+        (_set('format', 2), r'too new: this version reads up to 1, got 2; update ros_ood_monitor'),
+        (_set('format', 0), 'at least 1'),
+        (_set('format', True), "'format' has the wrong type"),
+        (_set('input', {}), "lacks 'input.resize'"),
+        (_set('input.resize', 'centre_crop'), "resize rule is unknown.*'centre_crop'"),
+        (_set('input.color', 'bgr'), "expected 'rgb', got 'bgr'"),
+        (_set('input.height', '24'), "'input.height' has the wrong type: expected int, got str"),
+        (_set('input.width', 0), 'at least 1x1, got 0x24'),
+        (_set('features.taps', []), 'needs a tap and a precision, got 0 and 1'),
+        (_set('features.taps', [{'name': 'x'}]), "lacks 'output'"),
+        (_set('precisions', []), 'got 1 and 0'),
+        (_set('outputs', 3), "lacks 'outputs.raw_score.unit'"),
+        (_set('digests', []), "'digests' has the wrong type: expected dict, got list"),
+    ],
+)
+def test_each_mistake_is_refused_by_name(
+    change: Callable[[dict[str, Any]], None], match: str
+) -> None:
+    node = copy.deepcopy(GOOD)
+    change(node)
+    with pytest.raises(BundleError, match=match):
+        parse_manifest(yaml.safe_dump(node))
+
+
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [('- 1', 'must be a mapping, got list'), ('a: [', 'no YAML'), ('', 'got NoneType')],
+)
+def test_what_is_no_mapping_is_refused(text: str, match: str) -> None:
+    with pytest.raises(BundleError, match=match):
+        parse_manifest(text)
+
+
+def test_yaml_that_would_run_code_is_refused() -> None:
+    with pytest.raises(BundleError, match='no YAML'):
+        parse_manifest('!!python/object/apply:os.system [true]')
