@@ -1,0 +1,319 @@
+"""
+How well raw_score tells out-of-distribution pictures from in-distribution ones.
+
+Out-of-distribution (OOD) is the positive class and a higher raw_score is the more anomalous one,
+always: nothing is fitted and no sign is chosen, so a detector that is the wrong way round gets an
+AUROC under 0.5. Equal scores count as what they are, neither order nor luck.
+
+"FPR95" is two numbers in the literature, and they are not the same:
+
+==================== ================================== ==================================
+function             held fixed                         reported
+==================== ================================== ==================================
+`fpr95_id_positive`  95 % of in-distribution accepted   share of OOD accepted (missed)
+`fpr95_ood_positive` 95 % of OOD flagged                share of in-distribution flagged
+==================== ================================== ==================================
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import ParameterError
+
+__all__ = [
+    'Interval',
+    'aupr',
+    'auroc',
+    'auroc_interval',
+    'fpr95_id_positive',
+    'fpr95_ood_positive',
+    'share_over',
+    'split_by_label',
+]
+
+Scores = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Lower and upper end of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def _checked(raw_score: npt.ArrayLike, what: str) -> Scores:
+    scores = np.asarray(raw_score, dtype=np.float64)
+    if scores.ndim != 1 or scores.size == 0:
+        msg = f'{what} scores must have shape (n,) with n at least 1, got {scores.shape}'
+        raise ParameterError(msg)
+    bad = int(np.count_nonzero(~np.isfinite(scores)))
+    if bad:
+        msg = f'{what} scores must be finite, got {bad} of {scores.size} that are not'
+        raise ParameterError(msg)
+    return scores
+
+
+def _pair(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> tuple[Scores, Scores]:
+    return _checked(id_score, 'in-distribution'), _checked(ood_score, 'out-of-distribution')
+
+
+def split_by_label(raw_score: npt.ArrayLike, label: npt.ArrayLike) -> tuple[Scores, Scores]:
+    """
+    Split scores by their labels into what the metrics take.
+
+    Parameters
+    ----------
+    raw_score : array_like of shape (n,)
+        Scores, higher = more anomalous.
+    label : array_like of shape (n,)
+        0 for in-distribution, 1 for out-of-distribution.
+
+    Returns
+    -------
+    id_score, ood_score : ndarray of shape (k,) and (n - k,), float64
+        The scores of either class, in their order.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes differ, a label is neither 0 nor 1, one class is missing, or a score is not
+        finite.
+
+    """
+    scores, labels = np.asarray(raw_score, dtype=np.float64), np.asarray(label)
+    if scores.shape != labels.shape:
+        msg = f'a label for each score is expected, got {labels.shape} and {scores.shape}'
+        raise ParameterError(msg)
+    if not np.all((labels == 0) | (labels == 1)):
+        odd = [value for value in np.unique(labels).tolist() if value not in (0, 1)]
+        msg = f'labels must be 0 (in-distribution) or 1 (out-of-distribution), got {odd[:5]}'
+        raise ParameterError(msg)
+    return _pair(scores[labels == 0], scores[labels == 1])
+
+
+def auroc(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:
+    """
+    Return the area under the ROC curve, OOD positive.
+
+    It is the probability that an OOD picture scores higher than an in-distribution one, with half
+    a point for equal scores.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0.5 is chance, less is a detector that is the wrong way round.
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty or a score is not finite.
+
+    References
+    ----------
+    Hanley, McNeil (1982), The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve.
+
+    """
+    return _auroc(*_pair(id_score, ood_score))
+
+
+def _auroc(id_score: Scores, ood_score: Scores) -> float:
+    ascending = np.sort(id_score)
+    # below + not above = 2 * (wins + ties / 2), all in whole numbers
+    below = np.searchsorted(ascending, ood_score, side='left')  # (m,)
+    not_above = np.searchsorted(ascending, ood_score, side='right')  # (m,)
+    twice = int(np.sum(below) + np.sum(not_above))
+    return twice / (2 * id_score.size * ood_score.size)
+
+
+def aupr(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:
+    """
+    Return the area under the precision-recall curve, OOD positive.
+
+    The curve is summed in steps (average precision): a straight line between two of its points
+    would promise what no threshold reaches. Chance is the share of OOD among all scores, so values
+    of sets with different shares do not compare.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+
+    Returns
+    -------
+    float
+        In (0, 1].
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty or a score is not finite.
+
+    References
+    ----------
+    Davis, Goadrich (2006), The relationship between precision-recall and ROC curves.
+
+    """
+    id_score, ood_score = _pair(id_score, ood_score)
+    threshold = np.unique(ood_score)  # (t,), ascending; recall only moves at an OOD score
+    found = ood_score.size - np.searchsorted(np.sort(ood_score), threshold, side='left')  # (t,)
+    false = id_score.size - np.searchsorted(np.sort(id_score), threshold, side='left')  # (t,)
+    gained = found - np.append(found[1:], 0)  # (t,)
+    return float(np.sum(gained / ood_score.size * (found / (found + false))))
+
+
+def fpr95_id_positive(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:
+    """
+    Return the share of OOD that is accepted when 95 % of in-distribution is accepted.
+
+    The threshold is the lowest score at or under which lie at least 95 % of the in-distribution
+    ones; what equals it is accepted. This is the headline of this package.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+
+    Returns
+    -------
+    float
+        In [0, 1]; lower is better, chance is 0.95.
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty or a score is not finite.
+
+    References
+    ----------
+    Zhu et al. (2023), Unleashing mask, arXiv:2306.03715, whose code takes in-distribution as the
+    positive class.
+
+    """
+    id_score, ood_score = _pair(id_score, ood_score)
+    enough = -(-95 * id_score.size // 100)  # ceil(0.95 n) in whole numbers
+    threshold = np.sort(id_score)[enough - 1]
+    return float(np.mean(ood_score <= threshold))
+
+
+def fpr95_ood_positive(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:
+    """
+    Return the share of in-distribution that is flagged when 95 % of OOD is flagged.
+
+    The threshold is the highest score at or over which lie at least 95 % of the OOD ones; what
+    equals it is flagged.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+
+    Returns
+    -------
+    float
+        In [0, 1]; lower is better, chance is 0.95.
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty or a score is not finite.
+
+    References
+    ----------
+    Zhang et al. (2023), OpenOOD v1.5, arXiv:2306.09301.
+
+    """
+    id_score, ood_score = _pair(id_score, ood_score)
+    return fpr95_id_positive(-ood_score, -id_score)
+
+
+def share_over(raw_score: npt.ArrayLike, threshold: float) -> float:
+    """
+    Return the share of scores strictly over a threshold, as the alert logic counts them.
+
+    Parameters
+    ----------
+    raw_score : array_like of shape (n,)
+        Scores of one class.
+    threshold : float
+        Threshold on raw_score.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ParameterError
+        If there is no score or one is not finite.
+
+    """
+    return float(np.mean(_checked(raw_score, 'given') > threshold))
+
+
+def auroc_interval(
+    id_score: npt.ArrayLike,
+    ood_score: npt.ArrayLike,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> Interval:
+    """
+    Return a bootstrap confidence interval of `auroc`.
+
+    Both classes are drawn anew with replacement, each at its own size; the interval runs between
+    the quantiles of the redrawn values. It takes the pictures as independent: frames of one video
+    are not, and then it is too narrow. Where the classes do not overlap at all it has width zero,
+    which says that more data is needed to see a difference, not that there is none.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+    seed : int
+        Seed of the drawing.
+    confidence : float, default 0.95
+        Share of redrawn values inside the interval, in (0, 1).
+    resamples : int, default 1000
+        How often both classes are drawn.
+
+    Returns
+    -------
+    Interval
+        ``low`` and ``high``, both in [0, 1].
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty, a score is not finite, or an option is outside its range.
+
+    References
+    ----------
+    Efron, Tibshirani (1993), An introduction to the bootstrap, chapter 13.
+
+    """
+    id_score, ood_score = _pair(id_score, ood_score)
+    if not 0.0 < confidence < 1.0 or resamples < 1:
+        msg = (
+            'bootstrap needs a confidence in (0, 1) and at least one resample, '
+            f'got {confidence:g} and {resamples}'
+        )
+        raise ParameterError(msg)
+    rng = np.random.default_rng(seed)
+    drawn = [
+        _auroc(rng.choice(id_score, id_score.size), rng.choice(ood_score, ood_score.size))
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(low), float(high))

@@ -1,0 +1,195 @@
+"""Metrics: by hand, and against scikit-learn as an oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.metrics import (
+    aupr,
+    auroc,
+    auroc_interval,
+    fpr95_id_positive,
+    fpr95_ood_positive,
+    share_over,
+    split_by_label,
+)
+
+ALL = (auroc, aupr, fpr95_id_positive, fpr95_ood_positive)
+
+
+def _random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores of both classes; every second case is full of ties."""
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(1, 200, size=2)
+    shift = rng.uniform(-2.0, 3.0)
+    id_score, ood_score = rng.normal(size=n), rng.normal(shift, 1.5, size=m)
+    if seed % 2:
+        return np.round(id_score * 2) / 2, np.round(ood_score * 2) / 2
+    return id_score, ood_score
+
+
+@pytest.mark.parametrize('seed', range(60))
+def test_metrics_equal_scikit_learn_with_and_without_ties(seed: int) -> None:
+    sklearn_metrics = pytest.importorskip('sklearn.metrics')
+    id_score, ood_score = _random_case(seed)
+    score = np.concatenate([id_score, ood_score])
+    is_ood = np.r_[np.zeros(id_score.size), np.ones(ood_score.size)]
+
+    def fpr_at_95(positive: np.ndarray, score: np.ndarray) -> float:
+        fpr, tpr, _ = sklearn_metrics.roc_curve(positive, score, drop_intermediate=False)
+        return float(fpr[np.argmax(tpr >= 0.95)])
+
+    assert auroc(id_score, ood_score) == pytest.approx(
+        sklearn_metrics.roc_auc_score(is_ood, score), abs=1e-12
+    )
+    assert aupr(id_score, ood_score) == pytest.approx(
+        sklearn_metrics.average_precision_score(is_ood, score), abs=1e-12
+    )
+    assert fpr95_ood_positive(id_score, ood_score) == pytest.approx(
+        fpr_at_95(is_ood, score), abs=1e-12
+    )
+    assert fpr95_id_positive(id_score, ood_score) == pytest.approx(
+        fpr_at_95(1 - is_ood, -score), abs=1e-12
+    )
+
+
+def test_auroc_and_aupr_of_four_scores_by_hand() -> None:
+    # pairs (ID, OOD): 1<2 won, 1<4 won, 3>2 lost, 3<4 won
+    assert auroc([1.0, 3.0], [2.0, 4.0]) == 0.75
+    # down from the top: 4 OOD (precision 1), 3 ID, 2 OOD (precision 2/3); recall 1/2 each
+    assert aupr([1.0, 3.0], [2.0, 4.0]) == pytest.approx(0.5 * 1.0 + 0.5 * 2 / 3)
+
+
+def test_equal_scores_are_chance_in_every_metric() -> None:
+    id_score, ood_score = np.zeros(30), np.zeros(10)
+    assert auroc(id_score, ood_score) == 0.5
+    assert aupr(id_score, ood_score) == 0.25  # the share of OOD
+    # one threshold accepts all or nothing, so that 95 % is only reached with everything
+    assert fpr95_id_positive(id_score, ood_score) == 1.0
+    assert fpr95_ood_positive(id_score, ood_score) == 1.0
+
+
+def test_the_two_senses_of_fpr95_are_different_numbers() -> None:
+    # 20 ID at 1..20: 95 % are 19 of them, accepted at or under 19
+    id_score = np.arange(1.0, 21.0)
+    # of 40 OOD, 8 lie at or under 19 -> 0.2 missed; 95 % are 38, flagged at or over the third
+    # lowest, which is 12.5 -> the 8 ID from 13 to 20 are flagged
+    ood_score = np.r_[3.5, 7.5, 12.5, 12.5, 15.0, 16.0, 17.0, 19.0, np.full(32, 50.0)]
+    assert fpr95_id_positive(id_score, ood_score) == 8 / 40
+    assert fpr95_ood_positive(id_score, ood_score) == 8 / 20
+
+
+def test_a_score_equal_to_the_threshold_is_accepted_in_one_sense_and_flagged_in_the_other() -> (
+    None
+):
+    id_score = np.arange(1.0, 101.0)  # threshold 95
+    assert fpr95_id_positive(id_score, [95.0, 95.5]) == 0.5
+    ood_score = np.arange(1.0, 101.0)  # 95 of them lie at or over 6
+    assert fpr95_ood_positive([5.5, 6.0], ood_score) == 0.5
+
+
+@pytest.mark.parametrize('n', [1, 7, 19, 20, 21, 40, 59, 60, 100, 180, 1000])
+def test_fpr95_accepts_at_least_95_percent_of_id_and_no_rank_more(n: int) -> None:
+    id_score = np.arange(float(n))
+    # one OOD just over each ID score: those under the threshold are the accepted ID but one
+    accepted = round(fpr95_id_positive(id_score, id_score + 0.5) * n) + 1
+    assert accepted * 100 >= 95 * n
+    assert (accepted - 1) * 100 < 95 * n
+
+
+def test_an_inverted_detector_stays_inverted() -> None:
+    rng = np.random.default_rng(5)
+    id_score, ood_score = rng.normal(size=200), rng.normal(3.0, size=200)
+    assert auroc(id_score, ood_score) > 0.95
+    assert auroc(-id_score, -ood_score) < 0.05
+    assert auroc(-id_score, -ood_score) == pytest.approx(1.0 - auroc(id_score, ood_score))
+    assert fpr95_id_positive(-id_score, -ood_score) > 0.99
+
+
+def test_order_of_the_scores_and_monotone_maps_change_nothing() -> None:
+    rng = np.random.default_rng(6)
+    id_score, ood_score = _random_case(7)
+    for metric in ALL:
+        expected = metric(id_score, ood_score)
+        assert metric(rng.permutation(id_score), rng.permutation(ood_score)) == expected
+        assert metric(np.exp(id_score), np.exp(ood_score)) == expected
+
+
+def test_separated_classes_are_perfect() -> None:
+    assert auroc([0.0, 1.0], [2.0, 3.0]) == 1.0
+    assert aupr([0.0, 1.0], [2.0, 3.0]) == 1.0
+    assert fpr95_id_positive([0.0, 1.0], [2.0, 3.0]) == 0.0
+    assert fpr95_ood_positive([0.0, 1.0], [2.0, 3.0]) == 0.0
+
+
+@pytest.mark.parametrize('metric', ALL)
+@pytest.mark.parametrize(
+    ('id_score', 'ood_score', 'words'),
+    [
+        ([], [1.0], r'in-distribution scores must have shape \(n,\)'),
+        ([1.0], [], r'out-of-distribution scores must have shape \(n,\)'),
+        ([1.0, np.nan], [1.0], 'got 1 of 2'),
+        ([1.0], [np.inf, -np.inf], 'got 2 of 2'),
+        ([[1.0]], [1.0], r'got \(1, 1\)'),
+    ],
+)
+def test_empty_and_non_finite_classes_are_refused(
+    metric: object, id_score: list[float], ood_score: list[float], words: str
+) -> None:
+    with pytest.raises(ParameterError, match=words):
+        metric(id_score, ood_score)  # type: ignore[operator]
+
+
+def test_labels_split_scores_into_both_classes() -> None:
+    id_score, ood_score = split_by_label([1.0, 2.0, 3.0], [0, 1, 0])
+    assert id_score.tolist() == [1.0, 3.0]
+    assert ood_score.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ('label', 'words'),
+    [
+        ([0, 0, 0], 'out-of-distribution scores must have shape'),
+        ([1, 1, 1], 'in-distribution scores must have shape'),
+        ([0, 1, 2], r'got \[2\]'),
+        ([0, 1, -1], r'got \[-1\]'),
+        ([0, 1], r'got \(2,\) and \(3,\)'),
+    ],
+)
+def test_labels_of_one_class_or_of_none_are_refused(label: list[int], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        split_by_label([1.0, 2.0, 3.0], label)
+
+
+def test_share_over_counts_strictly_as_the_alert_logic_does() -> None:
+    assert share_over([1.0, 2.0, 2.0, 3.0], 2.0) == 0.25
+
+
+def test_bootstrap_interval_is_repeatable_and_holds_the_estimate() -> None:
+    id_score, ood_score = _random_case(10)
+    interval = auroc_interval(id_score, ood_score, seed=1)
+    assert interval == auroc_interval(id_score, ood_score, seed=1)
+    assert interval != auroc_interval(id_score, ood_score, seed=2)
+    assert 0.0 <= interval.low < auroc(id_score, ood_score) < interval.high <= 1.0
+
+
+def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    # AUROC of N(0, 1) against N(1, 1) is Phi(1 / sqrt(2)) = 0.7602
+    rng = np.random.default_rng(11)
+    hits = 0
+    for seed in range(100):
+        interval = auroc_interval(
+            rng.normal(size=60), rng.normal(1.0, size=60), seed=seed, resamples=200
+        )
+        hits += interval.low <= 0.7602 <= interval.high
+    assert 88 <= hits <= 99
+
+
+@pytest.mark.parametrize(('confidence', 'resamples'), [(0.0, 10), (1.0, 10), (0.95, 0)])
+def test_bootstrap_options_outside_their_range_are_refused(
+    confidence: float, resamples: int
+) -> None:
+    with pytest.raises(ParameterError, match='bootstrap needs'):
+        auroc_interval([0.0], [1.0], seed=0, confidence=confidence, resamples=resamples)
