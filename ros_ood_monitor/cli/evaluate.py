@@ -1,0 +1,72 @@
+"""``ood_monitor evaluate``: how well a bundle tells folders of images apart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+__all__ = ['add_parser', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'evaluate',
+        help='AUROC, AUPR and FPR95 on folders of images',
+        description='Scores folders of JPEG and PNG files as the node scores frames, and prints '
+        'how well they separate. Folders only: a bag is scored by `ood_monitor replay`.',
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument(
+        '--images',
+        required=True,
+        metavar='DIR',
+        help='in-distribution images that the bundle was not trained on',
+    )
+    parser.add_argument(
+        '--ood', required=True, nargs='+', metavar='DIR', help='out-of-distribution images'
+    )
+    parser.add_argument('--json', metavar='FILE', help='write all numbers and scores there')
+    parser.add_argument('--report', metavar='FILE', help='write the table as Markdown there')
+    parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
+    parser.add_argument('--precision', help="one of the bundle's (default: its first)")
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the bootstrap interval (default: 0)'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table and write the files asked for."""
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.engines import open_engine
+    from ros_ood_monitor.evaluation import report
+    from ros_ood_monitor.evaluation.evaluate import evaluate
+
+    bundle = Bundle.load(args.bundle)
+    engine = open_engine(bundle, args.engine, precision=args.precision, threads=args.threads)
+    try:
+        result = evaluate(
+            bundle,
+            engine,
+            images=args.images,
+            ood=args.ood,
+            precision=args.precision,
+            seed=args.seed,
+            progress=_show if sys.stderr.isatty() else None,
+        )
+    finally:
+        engine.close()
+    print(report.to_text(result), end='')
+    if args.json:
+        report.write_text(args.json, report.to_json(result))
+    if args.report:
+        report.write_text(args.report, report.markdown(result))
+    return 0
+
+
+def _show(name: str, done: int, total: int) -> None:
+    end = '\n' if done == total else ''
+    print(f'\r{name}: {done} of {total}', end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,170 @@
+"""
+The scores of a folder of images.
+
+Every image takes the way of a robot's frame up to its raw_score: same decoder, same resize, same
+engine, one at a time. Alert logic stays out: images of a folder have no order in time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.errors import DecodeError, ParameterError
+from ros_ood_monitor.images import image_files, read_image
+from ros_ood_monitor.preprocess import Preprocessor
+
+__all__ = ['Progress', 'ScoredFolder', 'Skipped', 'list_folder', 'score_folder']
+
+Progress = Callable[[str, int, int], None]
+"""Takes a folder's name, images done, images in all."""
+
+_BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
+
+
+class Skipped(NamedTuple):
+    """An image file that could not be read, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFolder:
+    """
+    The scores of one folder of images.
+
+    Parameters
+    ----------
+    name : str
+        What reports call it.
+    path : Path
+        The folder.
+    files : tuple of str, length n
+        The scored files, relative to the folder, in natural order.
+    raw_score : ndarray of shape (n,), float64
+        Their scores, higher = more anomalous.
+    file_bytes : ndarray of shape (n,), int64
+        Their file sizes: a baseline that looks at no picture.
+    sizes : dict of str to int
+        How many of them have which size, as ``'640x480'``; commonest first.
+    skipped : tuple of Skipped
+        The files that hold no readable picture.
+
+    """
+
+    name: str
+    path: Path
+    files: tuple[str, ...]
+    raw_score: npt.NDArray[np.float64]
+    file_bytes: npt.NDArray[np.int64]
+    sizes: dict[str, int] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """
+    List the images of a folder, and refuse a bag by name.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder of image files.
+
+    Returns
+    -------
+    list of Path
+        As `image_files` lists them.
+
+    Raises
+    ------
+    ParameterError
+        If it is a bag, is missing, or holds no image.
+
+    """
+    held = folder.glob('*') if folder.is_dir() else [folder]
+    if any(suffix in _BAG_SUFFIXES for path in held for suffix in path.suffixes):
+        msg = (
+            'evaluation reads folders of image files, got a bag; '
+            f"'ood_monitor replay' scores a bag: {folder}"
+        )
+        raise ParameterError(msg)
+    return image_files(folder)
+
+
+def score_folder(
+    folder: Path,
+    files: Sequence[Path],
+    preprocess: Preprocessor,
+    engine: Engine,
+    *,
+    name: str,
+    progress: Progress | None = None,
+) -> ScoredFolder:
+    """
+    Score image files one by one; those that hold no picture are skipped and named.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that the files lie in.
+    files : sequence of Path
+        The files, as `image_files` lists them.
+    preprocess : Preprocessor
+        Resize to the engine's input size.
+    engine : Engine
+        What scores.
+    name : str
+        What reports call the folder.
+    progress : callable, optional
+        Called with the name, images done and images in all, after each image.
+
+    Returns
+    -------
+    ScoredFolder
+        At least one score.
+
+    Raises
+    ------
+    ParameterError
+        If none of the files holds a readable picture.
+    EngineError
+        If the engine fails.
+
+    """
+    scored: list[tuple[str, float, int]] = []
+    skipped: list[Skipped] = []
+    sizes: Counter[str] = Counter()
+    for done, file in enumerate(files, start=1):
+        relative = str(file.relative_to(folder))
+        try:
+            rgb = read_image(file)  # (H, W, 3)
+        except DecodeError as error:
+            skipped.append(Skipped(relative, str(error).removesuffix(f': {file}')))
+        else:
+            raw_score = float(engine.infer(preprocess(rgb)).raw_score[0])
+            scored.append((relative, raw_score, file.stat().st_size))
+            sizes[f'{rgb.shape[1]}x{rgb.shape[0]}'] += 1
+        if progress is not None:
+            progress(name, done, len(files))
+    if not scored:
+        first = skipped[0].reason if skipped else 'there is none'
+        msg = f'no image of {len(files)} could be read ({first}): {folder}'
+        raise ParameterError(msg)
+    names, scores, file_bytes = zip(*scored, strict=True)
+    return ScoredFolder(
+        name=name,
+        path=folder,
+        files=names,
+        raw_score=np.array(scores, dtype=np.float64),  # (n,)
+        file_bytes=np.array(file_bytes, dtype=np.int64),  # (n,)
+        sizes=dict(sizes.most_common()),
+        skipped=tuple(skipped),
+    )
