@@ -1,0 +1,75 @@
+"""ONNX Runtime: shapes are checked, batches equal singles, misfits are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny_bundle import make_tiny_bundle
+import yaml
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.errors import EngineError
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny')
+
+
+def shape(bundle: Bundle) -> tuple[int, int, int]:
+    return (bundle.manifest.input_height, bundle.manifest.input_width, 3)
+
+
+def test_a_batch_scores_like_its_frames_one_by_one(bundle: Bundle) -> None:
+    engine = open_engine(bundle)
+    batch = np.random.default_rng(0).integers(0, 256, (5, *shape(bundle)), dtype=np.uint8)
+    together = engine.infer(batch).raw_score
+    alone = [engine.infer(image[np.newaxis]).raw_score[0] for image in batch]
+    assert together.dtype == np.float64
+    assert np.allclose(together, alone, rtol=1e-5)
+
+
+def test_inputs_of_another_shape_or_type_are_refused(bundle: Bundle) -> None:
+    engine = open_engine(bundle)
+    height, width, _ = shape(bundle)
+    with pytest.raises(EngineError, match='engine input mismatch'):
+        engine.infer(np.zeros((1, width, height, 3), np.uint8))
+    with pytest.raises(EngineError, match='float32'):
+        engine.infer(np.zeros((1, height, width, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_engine_describes_itself(bundle: Bundle) -> None:
+    facts = open_engine(bundle, threads=2).describe()
+    assert facts['engine'] == 'onnxruntime'
+    assert facts['precision'] == 'fp32'
+    assert facts['threads'] == '2'
+
+
+def test_a_width_that_does_not_fit_names_both_sides(bundle: Bundle, tmp_path: Path) -> None:
+    copy = make_tiny_bundle(tmp_path / 'tiny')
+    raw = copy.manifest.raw
+    raw['features']['taps'][0]['channels'] += 1
+    (copy.path / 'manifest.yaml').write_text(yaml.safe_dump(raw))
+    with pytest.raises(EngineError, match=r'feature width mismatch at .* backbone gives \d+'):
+        open_engine(Bundle.load(copy.path))
+
+
+def test_a_model_that_is_none_is_refused() -> None:
+    with pytest.raises(EngineError, match=r'ONNX Runtime .* refuses the model'):
+        open_session(b'not a model')
+
+
+def test_a_closed_engine_says_so(bundle: Bundle) -> None:
+    engine = open_engine(bundle)
+    engine.close()
+    with pytest.raises(EngineError):
+        engine.warm_up()
+
+
+def test_threads_must_be_positive(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match='threads must be at least 1, got 0'):
+        open_engine(bundle, threads=0)
