@@ -60,6 +60,7 @@ TEST = [
 ]
 DEV = [
     *TEST,
+    'colcon-common-extensions',
     'flake8',
     'flake8-builtins',
     'flake8-comprehensions',

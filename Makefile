@@ -1,0 +1,73 @@
+# Every target installs what it needs into .venv by itself. Another Python: make test PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+OURS := setup.py ros_ood_monitor launch tests
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_RETRIES ?= 10
+
+.PHONY: help demo test test-core check format bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/runtime  ## play the small bag to the real node: scores, an alert, an overview picture
+	$(BIN)/ood_monitor demo
+
+test: test-core .venv/dev  ## every test
+	$(BIN)/python -m pytest
+
+test-core: .venv-core/runtime  ## unit tests where neither torch nor ROS is installed
+	.venv-core/bin/python -m pytest -q -r fE tests/unit
+
+check: .venv/dev  ## style, types, import contracts, ament's linters
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+	$(call quietly,$(BIN)/ament_flake8 --config tests/flake8.ini $(OURS))
+	$(call quietly,$(BIN)/ament_pep257 $(OURS))
+	$(call where_installed,xmllint,--noout package.xml,libxml2-utils)
+
+format: .venv/dev  ## rewrite the code in the one style
+	$(BIN)/ruff check --fix-only . && $(BIN)/ruff format .
+
+bench: .venv/dev  ## measure speed and memory
+	$(BIN)/ood_monitor bench
+
+clean:  ## delete what builds, tests and the demo left; .venv stays
+	rm -rf build install log dist demo_out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# --- what the targets stand on -------------------------------------------------------------------
+# A stamp is the name of an installed set; it is installed again when setup.py is newer.
+.venv/runtime: setup.py | .venv/bin/python
+	$(BIN)/python -m pip install -q -e '.[ros,bags]'
+	$(call loads_opencv,$(BIN)/python)
+	@touch $@
+
+.venv/dev: setup.py | .venv/runtime
+	$(BIN)/python -m pip install -q -e '.[bags,dev,lunar,ros,train]'
+	@touch $@
+
+.venv-core/runtime: setup.py | .venv-core/bin/python
+	.venv-core/bin/python -m pip install -q -e '.[bags,test]'
+	$(call loads_opencv,.venv-core/bin/python)
+	@touch $@
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2> /dev/null || { \
+	  echo "Python 3.10 to 3.13 wanted, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $* || { rm -rf $*; \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+define loads_opencv
+@$(1) -c 'import cv2' || { \
+  echo 'OpenCV is installed but does not load; on Debian and Ubuntu: apt install libgl1 libglib2.0-0'; exit 1; }
+endef
+
+# what a tool says is shown only where it fails
+define quietly
+@echo '$(1)'; $(1) > .venv/output.txt 2>&1 || { cat .venv/output.txt; exit 1; }
+endef
+
+define where_installed
+@if command -v $(1) > /dev/null; then echo '$(1) $(2)'; $(1) $(2); \
+  else echo 'not checked: $(1) $(2) (on Debian and Ubuntu: apt install $(3))'; fi
+endef
