@@ -1,0 +1,44 @@
+"""``ood_monitor bench``: speed and memory of a bundle on this machine, as ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+__all__ = ['add_parser', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'bench',
+        help='speed and memory on this machine',
+        description='Times the monitor against bare ONNX Runtime calls, side by side on one '
+        'thread, and measures memory and imports. A goal that is not met does not fail the run.',
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('--json', metavar='FILE', help='write all figures there')
+    parser.add_argument('--precision', help="one of the bundle's (default: its first)")
+    parser.add_argument('--repeats', type=int, metavar='N', help='rounds (default: 40)')
+    parser.add_argument(
+        '--quick', action='store_true', help='show that it runs; the figures are worth little'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the tables and write the file asked for."""
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.evaluation.benchmark import benchmark, Settings, to_text
+    from ros_ood_monitor.evaluation.report import write_text
+
+    settings = Settings.quick() if args.quick else Settings()
+    if args.repeats is not None:
+        settings = settings._replace(rounds=args.repeats)
+    bundle = Bundle.load(args.bundle)
+    facts = benchmark(bundle, precision=args.precision, settings=settings)
+    print(to_text(facts), end='')
+    if args.json:
+        write_text(args.json, json.dumps(facts, indent=1, allow_nan=False) + '\n')
+    return 0

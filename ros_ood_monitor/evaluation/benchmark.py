@@ -1,0 +1,233 @@
+"""
+How fast the monitor is, as ratios to what it cannot do without.
+
+The yardstick is ONNX Runtime called bare on tensors that are ready: whatever ``Monitor.observe``
+takes beyond that is ours. All contenders run in one process on one thread, on the bundle's own
+goldens enlarged to camera frames, several of them in turn so that a frame is not always in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.evaluation.fresh import import_facts, monitor_memory, UNWANTED
+from ros_ood_monitor.evaluation.machine import context
+from ros_ood_monitor.evaluation.report import text_table
+from ros_ood_monitor.evaluation.timing import Call, interleave, ratio, summary
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.records import Frame
+
+__all__ = ['GOALS', 'Settings', 'benchmark', 'to_text']
+
+CAMERA = (480, 640)
+"""Height and width of the camera frames, in px."""
+
+
+class Goal(NamedTuple):
+    """A ratio of two contenders and what it may be at most."""
+
+    name: str
+    slow: str
+    fast: str
+    at_most: float
+
+
+GOALS = (
+    Goal('observe 640x480 / bare', 'observe_camera', 'bare', 1.35),
+    Goal('observe input-size / bare', 'observe_input', 'bare', 1.10),
+    Goal('(backbone + scorer) / backbone', 'bare', 'backbone', 1.10),
+)
+
+
+class Settings(NamedTuple):
+    """How much is measured; see `interleave` for the first three."""
+
+    rounds: int = 40
+    burst: int = 5
+    warm_up: int = 10
+    processes: int = 5
+    frames: int = 100
+
+    @classmethod
+    def quick(cls) -> Settings:
+        """Return settings that show that it runs; the figures are worth little."""
+        return cls(rounds=3, burst=2, warm_up=1, processes=1, frames=5)
+
+
+def benchmark(
+    bundle: Bundle, *, precision: str | None = None, settings: Settings | None = None
+) -> dict[str, Any]:
+    """
+    Measure a bundle on this machine.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What to measure.
+    precision : str, optional
+        One of its precisions; the first one where it is not given.
+    settings : Settings, optional
+        How much is measured.
+
+    Returns
+    -------
+    dict
+        Serialisable as JSON: ``bundle``, ``engine``, ``settings``, ``context``, ``times_ms`` of
+        every contender, ``ratios`` with goals, ``memory`` and ``imports``.
+
+    Raises
+    ------
+    EngineError
+        If the bundle does not run here.
+
+    """
+    settings = settings or Settings()
+    precision = bundle.precision(precision)
+    before = context()
+    engine = open_engine(bundle, 'onnxruntime', precision=precision, threads=1)
+    monitor = Monitor(bundle, engine, precision=precision)
+    with _one_opencv_thread():
+        times = interleave(
+            _contenders(bundle, monitor),
+            rounds=settings.rounds,
+            burst=settings.burst,
+            warm_up=settings.warm_up,
+        )
+    facts = engine.describe()
+    monitor.close()
+    manifest = bundle.manifest
+    imports = import_facts(settings.processes)
+    return {
+        'bundle': {
+            'name': manifest.name,
+            'digest': bundle.digest,
+            'input': f'{manifest.input_width}x{manifest.input_height}',
+            'taps': {tap.name: tap.channels for tap in manifest.taps},
+        },
+        'engine': facts,
+        'settings': settings._asdict(),
+        'context': {**before, 'load_average_after': context()['load_average']},
+        'times_ms': {name: summary(values) for name, values in times.items()},
+        'ratios': {goal.name: _judge(goal, times) for goal in GOALS},
+        'memory': monitor_memory(bundle.path, precision, frames=settings.frames),
+        'imports': {name: {**found, **_lightness(found)} for name, found in imports.items()},
+    }
+
+
+def _contenders(bundle: Bundle, monitor: Monitor) -> dict[str, Call]:
+    precision, manifest = monitor.precision, bundle.manifest
+    images = bundle.goldens(precision).image  # (k, h, w, 3)
+    tensors = [np.ascontiguousarray(image[np.newaxis]) for image in images]  # k x (1, h, w, 3)
+    small = [Frame(image) for image in images]
+    large = [Frame(_enlarged(image)) for image in images]
+    count = len(images)
+
+    backbone = open_session(bundle.backbone(precision))
+    scorer = open_session(bundle.scorer())
+    taps = [tap.output for tap in manifest.taps]
+    preprocess = Preprocessor(manifest.input_height, manifest.input_width)
+    scores = monitor.engine.infer(images).raw_score.tolist()
+
+    def bare(k: int) -> None:
+        features = backbone.run(taps, {'image': tensors[k % count]})
+        scorer.run(['raw_score'], dict(zip(taps, features, strict=True)))
+
+    def alert(k: int) -> None:
+        monitor.calibration.score(scores[k % count])
+        monitor.alert.update(scores[k % count], 0.0)
+
+    return {
+        'backbone': lambda k: backbone.run(taps, {'image': tensors[k % count]}),
+        'bare': bare,
+        'observe_input': lambda k: monitor.observe(small[k % count]),
+        'observe_camera': lambda k: monitor.observe(large[k % count]),
+        'resize': lambda k: preprocess(large[k % count].rgb),
+        'infer': lambda k: monitor.engine.infer(tensors[k % count]),
+        'alert': alert,
+    }
+
+
+def _enlarged(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    height, width = CAMERA
+    return np.asarray(cv2.resize(image, (width, height)), dtype=np.uint8)  # (480, 640, 3)
+
+
+@contextlib.contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _judge(goal: Goal, times: dict[str, npt.NDArray[np.float64]]) -> dict[str, Any]:
+    found = ratio(times[goal.slow], times[goal.fast])
+    return {**vars(found), 'goal_at_most': goal.at_most, 'met': found.median <= goal.at_most}
+
+
+def _lightness(found: dict[str, Any]) -> dict[str, Any]:
+    unwanted = sorted(set(found['heavy']) & set(UNWANTED))
+    return {'unwanted': unwanted, 'met': not unwanted}
+
+
+def to_text(facts: dict[str, Any]) -> str:
+    """
+    Return a measurement as text for a terminal.
+
+    Parameters
+    ----------
+    facts : dict
+        What `benchmark` returned.
+
+    Returns
+    -------
+    str
+        Tables of ratios with goals, times, memory and imports.
+
+    """
+    where, engine, memory = facts['context'], facts['engine'], facts['memory']
+    head = [
+        f'bundle {facts["bundle"]["name"]}, digest {facts["bundle"]["digest"][:12]}, '
+        f'input {facts["bundle"]["input"]}, {engine["precision"]}',
+        f'{engine["engine"]} {engine["version"]}, {engine["threads"]} thread, {where["cpu"]}, '
+        f'{where["cores"]} cores, load {where["load_average"][0]:.1f} before and '
+        f'{where["load_average_after"][0]:.1f} after',
+    ]
+    ratios = [('ratio', 'median', 'quartiles', 'of minima', 'goal', '')]
+    for name, r in facts['ratios'].items():
+        quartiles = f'{r["low"]:.3f} to {r["high"]:.3f}'
+        goal = f'<= {r["goal_at_most"]:.2f}'
+        cells = (name, f'{r["median"]:.3f}', quartiles, f'{r["of_minima"]:.3f}', goal)
+        ratios.append((*cells, _word(r['met'])))
+    times = [('ms', 'min', 'p50', 'p90', 'p99')]
+    for name, t in facts['times_ms'].items():
+        times.append((name, *(f'{t[key]:.3f}' for key in ('min', 'p50', 'p90', 'p99'))))
+    loads = [('loads', 'modules', 'ms', 'heavy', 'goal', '')]
+    for name, i in facts['imports'].items():
+        heavy = ' '.join(i['heavy']) or 'none'
+        goal = f'none of {" ".join(UNWANTED)}'
+        loads.append(
+            (name, str(i['modules']), f'{i["ms_median"]:.0f}', heavy, goal, _word(i['met']))
+        )
+    resident = (
+        f'monitor process: {memory["peak_mib"]:.0f} MiB at its peak, {memory["end_mib"]:.0f} MiB '
+        f'after {memory["frames"]} frames, {memory["ready_mib"]:.0f} MiB when ready'
+    )
+    tables = [text_table(rows) for rows in (ratios, times, loads)]
+    return '\n\n'.join(['\n'.join(head), *tables, resident]) + '\n'
+
+
+def _word(met: bool) -> str:
+    return 'met' if met else 'NOT MET'
