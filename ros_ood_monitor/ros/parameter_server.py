@@ -1,0 +1,143 @@
+"""The parameter table on a node: declared with descriptors, read, and guarded while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.parameters import (
+    check_value,
+    PARAMETERS,
+    ParameterSpec,
+    Settings,
+    unknown_names,
+    widen,
+)
+
+__all__ = ['ParameterServer']
+
+
+class ParameterServer:
+    """
+    Declares the table on a node and keeps what it says true.
+
+    A change of a parameter that applies on configure is refused while the node is configured:
+    otherwise ``ros2 param get`` would show a value that nothing uses.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        The node.
+    is_unconfigured : callable
+        Whether parameters that apply on configure may change now.
+    on_live : callable
+        Given the settings as they would become by a live change; raises ParameterError to refuse
+        them, and applies them otherwise.
+
+    Raises
+    ------
+    ParameterError
+        If a value from the command line or a file is not allowed.
+
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        is_unconfigured: Callable[[], bool],
+        on_live: Callable[[Settings], None],
+    ) -> None:
+        self._node = node
+        self._is_unconfigured = is_unconfigured
+        self._on_live = on_live
+        # rclpy keeps what was given on the command line or in files here, declared or not
+        self._given: dict[str, Any] = getattr(node, '_parameter_overrides', {})
+        for name, value in widen({key: p.value for key, p in self._given.items()}).items():
+            self._given[name] = Parameter(name, value=value)
+        for spec in PARAMETERS:
+            self._declare(spec)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def settings(self) -> Settings:
+        """Return the values that hold now."""
+        return Settings.read(lambda name: self._node.get_parameter(name).value)
+
+    def warn_unknown(self) -> dict[str, str]:
+        """
+        Warn about every given name that is no parameter.
+
+        Returns
+        -------
+        dict of str to str
+            From the name to the parameter that was probably meant.
+
+        """
+        # a node declares names of its own (use_sim_time), and QoS overrides as topics appear
+        known = [*self._node._parameters, *(n for n in self._given if n.startswith('qos_'))]
+        unknown = unknown_names(self._given, known=known)
+        for name, near in unknown.items():
+            hint = f'; did you mean {near!r}?' if near else ''
+            self._node.get_logger().warning(f'unknown parameter {name!r} is ignored{hint}')
+        return unknown
+
+    def _declare(self, spec: ParameterSpec) -> None:
+        try:
+            self._node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            given = self._given.get(spec.name)
+            if given is not None:
+                check_value(spec, given.value)  # says it in the form all our errors have
+            raise ParameterError(str(error)) from error
+        check_value(spec, self._node.get_parameter(spec.name).value)
+
+    def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
+        specs = {spec.name: spec for spec in PARAMETERS}
+        values = {change.name: change.value for change in changes if change.name in specs}
+        try:
+            for name, value in values.items():
+                check_value(specs[name], value)
+                if specs[name].applies == 'configure' and not self._is_unconfigured():
+                    msg = (
+                        f'parameter {name!r} applies on configure: deactivate and clean up the '
+                        'node first'
+                    )
+                    raise ParameterError(msg)
+            if any(specs[name].applies == 'live' for name in values):
+                self._on_live(
+                    Settings.read(
+                        lambda name: values.get(name, self._node.get_parameter(name).value)
+                    )
+                )
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        description=f'{spec.description} Unit: {spec.unit}.' if spec.unit else spec.description,
+        additional_constraints=spec.constraint if spec.choices else '',
+        read_only=spec.applies == 'start',
+    )
+    if spec.minimum is not None and spec.maximum is not None:
+        if isinstance(spec.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=spec.minimum, to_value=spec.maximum)
+            ]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(spec.minimum), to_value=int(spec.maximum))
+            ]
+    return descriptor

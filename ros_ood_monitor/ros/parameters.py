@@ -1,0 +1,362 @@
+"""
+The node's parameters: one table, from which everything else is derived.
+
+The node declares them from here, ``config/monitor.param.yaml`` and the README are rendered from
+here, and a test compares. Nothing in this file needs ROS until a node is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+import difflib
+import math
+from typing import Any, Final, Literal
+
+from ros_ood_monitor.errors import ParameterError
+
+__all__ = ['PARAMETERS', 'Applies', 'ParameterSpec', 'Settings', 'check_value', 'unknown_names']
+
+Value = bool | int | float | str
+Applies = Literal['start', 'configure', 'live']
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """
+    One row of the table.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name.
+    default : bool, int, float or str
+        Default; its type is the parameter's type.
+    description : str
+        One sentence, without the range.
+    unit : str
+        SI unit or empty.
+    minimum, maximum : float or None
+        Inclusive range of a number.
+    choices : tuple of str
+        The allowed strings; empty where any is.
+    applies : {'start', 'configure', 'live'}
+        When a change takes effect: ``start`` is read-only at run time, ``configure`` may be set
+        while the node is unconfigured, ``live`` at any time.
+
+    """
+
+    name: str
+    default: Value
+    description: str
+    unit: str = ''
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    applies: Applies = 'configure'
+
+    @property
+    def type_name(self) -> str:
+        """Name of the type as ROS spells it."""
+        names: dict[type, str] = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+        return names[type(self.default)]
+
+    @property
+    def constraint(self) -> str:
+        """Range or choices, for people; empty where anything of the type goes."""
+        if self.choices:
+            return ' | '.join(self.choices)
+        if self.minimum is not None and self.maximum is not None:
+            return f'{self.minimum:g} to {self.maximum:g}'
+        return ''
+
+
+PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
+    ParameterSpec(
+        'model.bundle',
+        '',
+        'Folder or .zip of the bundle, or the name of one that is shipped in models/. '
+        'Must be given.',
+    ),
+    ParameterSpec(
+        'model.engine',
+        'auto',
+        'Inference library.',
+        choices=('auto', 'onnxruntime'),
+    ),
+    ParameterSpec(
+        'model.precision',
+        '',
+        "One of the bundle's precisions; empty takes its first one.",
+    ),
+    ParameterSpec(
+        'model.threads',
+        1,
+        'CPU threads of the engine. More than one slows inference down where other processes '
+        'are busy.',
+        minimum=1,
+        maximum=64,
+    ),
+    ParameterSpec(
+        'input.transport',
+        'raw',
+        'raw subscribes to sensor_msgs/Image on the topic image, compressed to '
+        'sensor_msgs/CompressedImage on image/compressed (of the remapped topic).',
+        choices=('raw', 'compressed'),
+    ),
+    ParameterSpec(
+        'input.reliability',
+        'best_effort',
+        'Reliability that the subscription asks for. reliable receives nothing from a camera '
+        'that offers best effort; diagnostics then say so.',
+        choices=('best_effort', 'reliable'),
+    ),
+    ParameterSpec(
+        'input.depth',
+        1,
+        'Queue of the subscription. Behind it the newest frame wins anyway.',
+        unit='frames',
+        minimum=1,
+        maximum=1000,
+    ),
+    ParameterSpec(
+        'input.max_rate_hz',
+        0.0,
+        'Highest rate at which frames are scored, the others are skipped; 0 scores all it can.',
+        unit='Hz',
+        minimum=0.0,
+        maximum=1000.0,
+        applies='live',
+    ),
+    ParameterSpec(
+        'input.camera',
+        '',
+        'Name of the camera in hardware_id; empty takes the frame_id of its images.',
+    ),
+    ParameterSpec(
+        'alert.trigger',
+        math.nan,
+        'A raw_score over it counts toward an alert; .nan takes the threshold of the bundle.',
+        unit='raw_score',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.release',
+        math.nan,
+        'A raw_score under it counts toward the end of an alert; .nan takes the threshold of '
+        'the bundle, or alert.trigger where that is lower.',
+        unit='raw_score',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.trigger_frames',
+        0,
+        'Consecutive frames that raise an alert; 0 takes the count of the bundle.',
+        unit='frames',
+        minimum=0,
+        maximum=100000,
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.release_frames',
+        0,
+        'Consecutive frames that clear an alert; 0 takes the count of the bundle.',
+        unit='frames',
+        minimum=0,
+        maximum=100000,
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.stale_after',
+        2.0,
+        'Time without a score, or between two image stamps, after which the state is STALE.',
+        unit='s',
+        minimum=0.05,
+        maximum=3600.0,
+        applies='live',
+    ),
+    ParameterSpec(
+        'autostart',
+        True,
+        'Configure and activate by itself at start; false leaves both to a lifecycle manager.',
+        applies='start',
+    ),
+    ParameterSpec(
+        'process.tune_malloc',
+        True,
+        'Keep freed frame buffers in the process (glibc) instead of mapping each one anew: '
+        'less CPU and latency for up to 256 MB of memory that is not given back.',
+        applies='start',
+    ),
+)
+"""Every parameter, in the order of files and tables."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    The values of all parameters; a field is a parameter's name with ``_`` for the dot.
+
+    See `PARAMETERS` for what they mean.
+    """
+
+    model_bundle: str
+    model_engine: str
+    model_precision: str
+    model_threads: int
+    input_transport: str
+    input_reliability: str
+    input_depth: int
+    input_max_rate_hz: float
+    input_camera: str
+    alert_trigger: float
+    alert_release: float
+    alert_trigger_frames: int
+    alert_release_frames: int
+    alert_stale_after: float
+    autostart: bool
+    process_tune_malloc: bool
+
+    @classmethod
+    def read(cls, get: Callable[[str], Any]) -> Settings:
+        """
+        Collect the values.
+
+        Parameters
+        ----------
+        get : callable
+            From a parameter's dotted name to its value.
+
+        Returns
+        -------
+        Settings
+            All of them.
+
+        Raises
+        ------
+        ParameterError
+            If a value is outside what the table allows.
+
+        """
+        values: dict[str, Any] = {}
+        for spec in PARAMETERS:
+            value = get(spec.name)
+            check_value(spec, value)
+            values[spec.name.replace('.', '_')] = value
+        return cls(**values)
+
+    @classmethod
+    def defaults(cls, **changes: Value) -> Settings:
+        """
+        Return the defaults with some changes.
+
+        Parameters
+        ----------
+        **changes : bool, int, float or str
+            Values by field name.
+
+        Returns
+        -------
+        Settings
+            The values.
+
+        Raises
+        ------
+        ParameterError
+            If a name is no parameter or a value is outside what the table allows.
+
+        """
+        known = {field.name for field in fields(cls)}
+        for name in changes:
+            if name not in known:
+                msg = f'unknown setting {name!r}; it must be one of {sorted(known)}'
+                raise ParameterError(msg)
+        return cls.read(
+            {
+                s.name: changes.get(s.name.replace('.', '_'), s.default) for s in PARAMETERS
+            }.__getitem__
+        )
+
+
+def check_value(spec: ParameterSpec, value: object) -> None:
+    """
+    Refuse a value that the table does not allow.
+
+    Parameters
+    ----------
+    spec : ParameterSpec
+        The row.
+    value : object
+        The value to check.
+
+    Raises
+    ------
+    ParameterError
+        If its type, range or choice is wrong.
+
+    """
+    if type(value) is not type(spec.default):
+        msg = (
+            f'parameter {spec.name!r} has the wrong type: expected {spec.type_name} '
+            f'(such as {spec.default!r}), got {value!r}'
+        )
+        raise ParameterError(msg)
+    if spec.choices and value not in spec.choices:
+        msg = f'parameter {spec.name!r} must be one of {list(spec.choices)}, got {value!r}'
+        raise ParameterError(msg)
+    if spec.minimum is None or spec.maximum is None:
+        return
+    # written so that NaN is refused
+    if not (isinstance(value, (int, float)) and spec.minimum <= value <= spec.maximum):
+        limits = f'{spec.constraint} {spec.unit}'.rstrip()
+        msg = f'parameter {spec.name!r} must lie in {limits}, got {value!r}'
+        raise ParameterError(msg)
+
+
+def unknown_names(names: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, str]:
+    """
+    Return names that are no parameter, with the parameter that was probably meant.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names from a file or a command line.
+    known : iterable of str
+        Further names to accept, such as those every ROS node has.
+
+    Returns
+    -------
+    dict of str to str
+        From the unknown name to the nearest known one; empty where none is near.
+
+    """
+    table = [spec.name for spec in PARAMETERS]
+    accepted = {*table, *known}
+    found: dict[str, str] = {}
+    for name in sorted(set(names) - accepted):
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
+        # 'threads' for 'model.threads': the last part alone tells what was meant
+        last = [key for key in table if key.rsplit('.', 1)[-1] == name.rsplit('.', 1)[-1]]
+        found[name] = (last or near or [''])[0]
+    return found
+
+
+def widen(overrides: Mapping[str, object]) -> dict[str, float]:
+    """
+    Return the whole numbers that were given for parameters of type double.
+
+    ROS refuses ``alert.trigger: 5`` for a double; people write it anyway and mean 5.0.
+
+    Parameters
+    ----------
+    overrides : mapping of str to object
+        Values from a file or a command line, by name.
+
+    Returns
+    -------
+    dict of str to float
+        Only those to replace.
+
+    """
+    doubles = {spec.name for spec in PARAMETERS if isinstance(spec.default, float)}
+    return {name: float(v) for name, v in overrides.items() if name in doubles and type(v) is int}

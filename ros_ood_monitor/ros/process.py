@@ -1,0 +1,183 @@
+"""The process around a node: signals, executor, memory. It ends with 0 when it is told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any, Final
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import try_shutdown
+
+from ros_ood_monitor.errors import OodMonitorError
+
+__all__ = ['Spinner', 'run_node', 'tune_malloc']
+
+_THREADS: Final = 3  # frames, reports, services
+_FAILURES_IN_A_ROW: Final = 20
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+
+
+class Spinner:
+    """
+    Spins a node in a thread and outlives what a callback raises.
+
+    rclpy's executor raises out of ``spin`` what a callback raised, and ``InvalidHandle`` where an
+    entity is destroyed at the moment it is waited for. Neither is a reason to stop monitoring.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        The node.
+    on_end : callable
+        Called from the thread when spinning ends by itself, with what it failed of or None.
+
+    """
+
+    def __init__(self, node: Any, on_end: Callable[[str | None], None] = lambda _: None) -> None:
+        self._node = node
+        self._on_end = on_end
+        self._executor = MultiThreadedExecutor(num_threads=_THREADS, context=node.context)
+        self._executor.add_node(node)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name='spin', daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """
+        Stop spinning, after the callbacks in work.
+
+        Parameters
+        ----------
+        timeout : float, default 10.0
+            Longest wait, in s.
+
+        Returns
+        -------
+        bool
+            False where a callback did not come back in time.
+
+        """
+        self._stopping = True
+        # work to do is what ends a spin_once; being woken is not
+        self._executor.create_task(lambda: None)
+        self._thread.join(timeout)
+        # rclpy's shutdown does not wait for the callbacks in work, which then fail for want of
+        # what it destroyed: wait for the pool they run in
+        pool = self._executor._executor
+        waiter = threading.Thread(target=pool.shutdown, name='callbacks', daemon=True)
+        waiter.start()
+        waiter.join(timeout)
+        if self._thread.is_alive() or waiter.is_alive():
+            return False
+        self._executor.remove_node(self._node)
+        self._executor.shutdown()
+        return True
+
+    def _run(self) -> None:
+        failure: str | None = None
+        failures = 0
+        while not self._stopping and self._node.context.ok():
+            try:
+                self._executor.spin_once()
+                failures = 0
+            except (ExternalShutdownException, ShutdownException):
+                break
+            except Exception:  # noqa: BLE001, a callback's fault is not the node's end
+                failures += 1
+                if failures >= _FAILURES_IN_A_ROW:
+                    failure = traceback.format_exc()
+                    break
+                if not self._stopping:
+                    self._node.get_logger().error(
+                        f'a callback failed, the node goes on:\n{traceback.format_exc()}'
+                    )
+        if not self._stopping:
+            self._on_end(failure)
+
+
+def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
+    """
+    Run a node until SIGINT, SIGTERM or the end of its context.
+
+    Parameters
+    ----------
+    make_node : callable
+        Returns the node; it has ``settings`` and ``close()``.
+    args : list of str, optional
+        Command line; ``sys.argv`` where not given.
+
+    Returns
+    -------
+    int
+        0 where it was told to end, 1 where it could not start or go on.
+
+    """
+    stop = threading.Event()
+    failures: list[str] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    # Python's handlers instead of rclpy's: they stay in place until the very end, so that a second
+    # Ctrl-C while the node is already leaving changes nothing.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make_node()
+    except OodMonitorError as error:
+        print(f'ood_monitor_node: error: {error}', file=sys.stderr)  # noqa: T201
+        try_shutdown()
+        return 1
+    if node.settings.process_tune_malloc:
+        tune_malloc()
+
+    def on_end(failure: str | None) -> None:
+        if failure is not None:
+            failures.append(failure)
+        stop.set()
+
+    spinner = Spinner(node, on_end)
+    stop.wait()
+    for failure in failures:
+        node.get_logger().fatal(f'the executor failed again and again:\n{failure}')
+    if not spinner.stop():
+        node.get_logger().fatal('a callback has not come back; leaving without it')
+        os._exit(1)  # a normal exit would wait for it
+    node.close()
+    try_shutdown()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the interpreter is leaving, too
+    return 1 if failures else 0
+
+
+def tune_malloc() -> bool:
+    """
+    Let glibc keep freed frame buffers instead of mapping each one anew.
+
+    Every frame of 0.9 MB costs some 640 page faults otherwise. Freed memory, up to 256 MB, then
+    stays with the process.
+
+    Returns
+    -------
+    bool
+        False where the C library is another one or refuses.
+
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        accepted = libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        accepted &= libc.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(accepted)

@@ -1,0 +1,50 @@
+"""The quality of service of every topic, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+__all__ = ['ALERT', 'DIAGNOSTICS', 'OBSERVATION', 'SCORE', 'input_qos']
+
+OBSERVATION: Final = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
+)
+SCORE: Final = OBSERVATION
+# late joiners are told the state that holds now
+ALERT: Final = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+DIAGNOSTICS: Final = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
+)
+
+
+def input_qos(reliability: str, depth: int) -> QoSProfile:
+    """
+    Return the profile of the image subscription.
+
+    Best effort hears reliable and best-effort cameras alike; what it loses is counted.
+
+    Parameters
+    ----------
+    reliability : {'best_effort', 'reliable'}
+        What is asked of the camera.
+    depth : int
+        Queue length, in frames.
+
+    Returns
+    -------
+    QoSProfile
+        Keep-last, volatile.
+
+    """
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy[reliability.upper()],
+    )

@@ -1,0 +1,148 @@
+"""What happened to the frames of one camera: counters and recent times, for diagnostics."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+import math
+import threading
+from typing import Final
+
+import numpy as np
+
+__all__ = ['Snapshot', 'StreamCounts']
+
+_WINDOW: Final = 300  # frames in the percentiles: 10 s at 30 Hz
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    The counters at one moment.
+
+    Parameters
+    ----------
+    received, scored, dropped, skipped, bad, lost : int
+        Frames since activation: handed over by the middleware; scored; replaced by a newer one
+        before they were looked at; left out by the rate limit; undecodable; lost by the
+        middleware before this node saw them.
+    rate_hz : float
+        Scored frames per second since the previous snapshot or the start.
+    latency_ms, processing_ms : tuple of float
+        Median and 99th percentile of the last frames, in ms: publish time - image stamp (NaN
+        where stamps are of another clock), and time inside the monitor.
+    last_bad : str
+        What was wrong with the latest undecodable frame.
+    incompatible_qos : int
+        Publishers that cannot be heard because of their QoS.
+    incompatible_policy : str
+        Which policy of theirs did not fit.
+
+    """
+
+    received: int
+    scored: int
+    dropped: int
+    skipped: int
+    bad: int
+    lost: int
+    rate_hz: float
+    latency_ms: tuple[float, float]
+    processing_ms: tuple[float, float]
+    last_bad: str
+    incompatible_qos: int
+    incompatible_policy: str
+
+
+class StreamCounts:
+    """
+    Counters that the receiving, the scoring and the reporting thread share.
+
+    Parameters
+    ----------
+    now : float
+        Monotonic time of the start, in s.
+
+    """
+
+    def __init__(self, now: float) -> None:
+        self._lock = threading.Lock()
+        self._received = self._scored = self._dropped = self._skipped = 0
+        self._bad = self._lost = self._incompatible_qos = 0
+        self._last_bad = self._incompatible_policy = ''
+        self._latency_ms: deque[float] = deque(maxlen=_WINDOW)
+        self._processing_ms: deque[float] = deque(maxlen=_WINDOW)
+        self._previous = (now, 0)
+
+    def on_received(self, *, dropped: bool = False, skipped: bool = False) -> None:
+        """Count a frame; ``dropped``: it pushed an older one out; ``skipped``: by the limit."""
+        with self._lock:
+            self._received += 1
+            self._dropped += dropped
+            self._skipped += skipped
+
+    def on_scored(self, latency_ms: float, processing_ms: float) -> None:
+        """Count a published score."""
+        with self._lock:
+            self._scored += 1
+            self._latency_ms.append(latency_ms)
+            self._processing_ms.append(processing_ms)
+
+    def on_bad(self, reason: str) -> None:
+        """Count a frame that is no picture."""
+        with self._lock:
+            self._bad += 1
+            self._last_bad = reason
+
+    def on_lost(self, total: int) -> None:
+        """Take over the middleware's count of lost messages."""
+        with self._lock:
+            self._lost = total
+
+    def on_incompatible_qos(self, total: int, policy: str) -> None:
+        """Take over the middleware's count of publishers that do not fit."""
+        with self._lock:
+            self._incompatible_qos = total
+            self._incompatible_policy = policy
+
+    def snapshot(self, now: float) -> Snapshot:
+        """
+        Return the counters, and the rate since the last call.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic time, in s.
+
+        Returns
+        -------
+        Snapshot
+            The counters.
+
+        """
+        with self._lock:
+            then, scored = self._previous
+            self._previous = (now, self._scored)
+            seconds = now - then
+            return Snapshot(
+                received=self._received,
+                scored=self._scored,
+                dropped=self._dropped,
+                skipped=self._skipped,
+                bad=self._bad,
+                lost=self._lost,
+                rate_hz=(self._scored - scored) / seconds if seconds > 0.0 else 0.0,
+                latency_ms=_percentiles(self._latency_ms),
+                processing_ms=_percentiles(self._processing_ms),
+                last_bad=self._last_bad,
+                incompatible_qos=self._incompatible_qos,
+                incompatible_policy=self._incompatible_policy,
+            )
+
+
+def _percentiles(values: deque[float]) -> tuple[float, float]:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return math.nan, math.nan
+    median, high = np.percentile(finite, (50, 99))
+    return float(median), float(high)

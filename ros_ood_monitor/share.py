@@ -1,0 +1,74 @@
+"""Where the files that are shipped beside the code lie: models, configuration, launch files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+__all__ = ['share_path']
+
+PACKAGE = 'ros_ood_monitor'
+
+
+def share_path(*parts: str) -> Path:
+    """
+    Return the path of a shipped file or folder.
+
+    It is looked for where colcon installs it (the ament index), then where pip does (the Python
+    prefix), then in the checkout that an editable install points to. The first folder that holds
+    it wins, so that a prefix with only half of the files hides nothing.
+
+    Parameters
+    ----------
+    *parts : str
+        Path inside the share folder, such as ``'models', 'lunar_orbit'``.
+
+    Returns
+    -------
+    Path
+        The existing path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no folder holds it; the message lists where it was looked for.
+
+    """
+    roots = share_roots()
+    for root in roots:
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    looked = ', '.join(str(root) for root in roots)
+    name = '/'.join(parts)
+    msg = f'shipped file {name!r} not found: expected it in one of {looked}; reinstall {PACKAGE}'
+    raise FileNotFoundError(msg)
+
+
+def share_roots() -> list[Path]:
+    """
+    Return the folders in which shipped files may lie, best first.
+
+    Returns
+    -------
+    list of Path
+        Existing folders; the last one is the checkout's root where the code is not installed.
+
+    """
+    roots = [*_ament_roots(), Path(sys.prefix) / 'share' / PACKAGE]
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / 'package.xml').is_file() or (checkout / 'pyproject.toml').is_file():
+        roots.append(checkout)
+    return [root for root in roots if root.is_dir()]
+
+
+def _ament_roots() -> list[Path]:
+    try:
+        from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
+    except ImportError:
+        return []
+    try:
+        return [Path(get_package_share_directory(PACKAGE))]
+    # LookupError: no AMENT_PREFIX_PATH, as in a shell where no workspace is sourced
+    except (PackageNotFoundError, LookupError, OSError):
+        return []

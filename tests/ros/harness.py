@@ -1,0 +1,235 @@
+"""A node under test and a peer that talks to it, each spun in a thread; waiting has a deadline."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterator
+import contextlib
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State as LifecycleStateMessage
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Float32
+
+from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.converters import time_of
+from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.process import Spinner
+
+DEADLINE_S = 20.0
+RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+UNCONFIGURED = LifecycleStateMessage.PRIMARY_STATE_UNCONFIGURED
+INACTIVE = LifecycleStateMessage.PRIMARY_STATE_INACTIVE
+ACTIVE = LifecycleStateMessage.PRIMARY_STATE_ACTIVE
+FINALIZED = LifecycleStateMessage.PRIMARY_STATE_FINALIZED
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLINE_S) -> Any:
+    """Poll until the condition holds and return its value; fail with words after the deadline."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            msg = f'waited {timeout:g} s in vain for: {what}'
+            raise AssertionError(msg)
+        time.sleep(0.005)
+
+
+def values(message: DiagnosticArray) -> dict[str, str]:
+    """Return the key-value pairs of a message's only status."""
+    (status,) = message.status
+    return {pair.key: pair.value for pair in status.values}
+
+
+class Peer:
+    """A camera and a consumer at once, in a node of its own."""
+
+    def __init__(self, *, namespace: str = '', topic: str = 'image', reliability: Any = RELIABLE):
+        self.node = Node('peer', namespace=namespace)
+        self.scores: list[Float32] = []
+        self.observations: list[DiagnosticArray] = []
+        self.alerts: list[DiagnosticArray] = []
+        self.statuses: list[DiagnosticStatus] = []
+        self._topic, self._reliability = topic, reliability
+        self._publishers: dict[type, Any] = {}
+        listen = self.node.create_subscription
+        listen(Float32, 'ood_monitor/score', self.scores.append, RELIABLE)
+        listen(DiagnosticArray, 'ood_monitor/observation', self.observations.append, RELIABLE)
+        listen(DiagnosticArray, 'ood_monitor/alert', self.alerts.append, qos.ALERT)
+        listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
+        self._change = self.node.create_client(ChangeState, 'ood_monitor/change_state')
+        self._get = self.node.create_client(GetState, 'ood_monitor/get_state')
+        self._spinner = Spinner(self.node)
+
+    def close(self) -> None:
+        self._spinner.stop()
+        self.node.destroy_node()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.statuses += [s for s in message.status if s.name.startswith(self._name)]
+
+    @property
+    def _name(self) -> str:
+        return f'{self.node.get_namespace()}/ood_monitor'.lstrip('/')
+
+    # camera -------------------------------------------------------------------------------------
+
+    def publisher(self, kind: type) -> Any:
+        """Make the camera's publisher and wait until the node hears it."""
+        if kind not in self._publishers:
+            topic = self._topic + ('/compressed' if kind is CompressedImage else '')
+            self._publishers[kind] = self.node.create_publisher(kind, topic, self._reliability)
+        publisher = self._publishers[kind]
+        wait_until(publisher.get_subscription_count, 'the node to subscribe')
+        return publisher
+
+    def heard_by(self) -> int:
+        """Count the subscriptions to the camera's topics."""
+        return sum(p.get_subscription_count() for p in self._publishers.values())
+
+    def publish(self, message: Any) -> None:
+        self.publisher(type(message)).publish(message)
+
+    def publish_and_wait(self, message: Any) -> DiagnosticArray:
+        """Publish a frame and return the observation of it: paced, so that none is dropped."""
+        before = len(self.observations)
+        self.publish(message)
+        wait_until(lambda: len(self.observations) > before, 'an observation')
+        return self.observations[-1]
+
+    # lifecycle ----------------------------------------------------------------------------------
+
+    def change(self, transition: int, *, label: str = '') -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition, label=label))
+        return bool(self._call(self._change, request).success)
+
+    def state(self) -> int:
+        return int(self._call(self._get, GetState.Request()).current_state.id)
+
+    def wait_for_state(self, state: int) -> None:
+        wait_until(lambda: self.state() == state, f'lifecycle state {state}')
+
+    def activate(self) -> None:
+        assert self.change(Transition.TRANSITION_CONFIGURE)
+        assert self.change(Transition.TRANSITION_ACTIVATE)
+
+    def _call(self, client: Any, request: Any) -> Any:
+        assert client.wait_for_service(timeout_sec=DEADLINE_S)
+        future = client.call_async(request)
+        wait_until(future.done, f'an answer of {client.srv_name}')
+        return future.result()
+
+    # reports ------------------------------------------------------------------------------------
+
+    def wait_for_status(
+        self, suffix: str, condition: Callable[[DiagnosticStatus, dict[str, str]], bool]
+    ) -> tuple[DiagnosticStatus, dict[str, str]]:
+        """Wait for a fresh status of the node that fulfils the condition."""
+        start = len(self.statuses)
+
+        def look() -> Any:
+            for status in self.statuses[start:]:
+                pairs = {pair.key: pair.value for pair in status.values}
+                if status.name.endswith(suffix) and condition(status, pairs):
+                    return status, pairs
+            return None
+
+        return wait_until(look, f'a status {suffix!r}: {self.statuses[-2:]}')
+
+    def wait_for_alert(self, state: str) -> DiagnosticArray:
+        def look() -> Any:
+            return self.alerts and values(self.alerts[-1])['state'] == state and self.alerts[-1]
+
+        return wait_until(look, f'alert state {state}')
+
+
+@contextlib.contextmanager
+def running_node(
+    namespace: str = '',
+    *,
+    open_monitor: Any = None,
+    cli_args: list[str] | None = None,
+    **parameters: Any,
+) -> Iterator[OodMonitorNode]:
+    """Run the node in this process; parameters by name with ``__`` for the dot."""
+    overrides = [
+        Parameter(name.replace('__', '.'), value=value)
+        for name, value in {'autostart': False, **parameters}.items()
+    ]
+    options = {} if open_monitor is None else {'open_monitor': open_monitor}
+    node = OodMonitorNode(
+        namespace=namespace, parameter_overrides=overrides, cli_args=cli_args, **options
+    )
+    spinner = Spinner(node)
+    try:
+        yield node
+    finally:
+        assert spinner.stop(), 'a callback did not come back'
+        node.close()
+
+
+@contextlib.contextmanager
+def peer(**options: Any) -> Iterator[Peer]:
+    made = Peer(**options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def image(
+    rgb: npt.NDArray[np.uint8],
+    *,
+    stamp: float = 100.0,
+    encoding: str = 'rgb8',
+    frame_id: str = 'camera_optical_frame',
+    padding: int = 0,
+) -> Image:
+    """Build an Image of (H, W, 3) or (H, W) pixels that are already in the encoding's order."""
+    height, width = rgb.shape[:2]
+    rows = np.ascontiguousarray(rgb).reshape(height, -1).view(np.uint8)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+    data = array.array('B')
+    data.frombytes(rows.tobytes())
+    message = Image(
+        height=height, width=width, encoding=encoding, step=rows.shape[1], is_bigendian=0
+    )
+    message.data = data
+    message.header.stamp = time_of(stamp)
+    message.header.frame_id = frame_id
+    return message
+
+
+def compressed(
+    file: bytes, *, stamp: float = 100.0, kind: str = 'jpeg', frame_id: str = 'camera'
+) -> CompressedImage:
+    message = CompressedImage(format=kind)
+    message.data = array.array('B', file)
+    message.header.stamp = time_of(stamp)
+    message.header.frame_id = frame_id
+    return message
+
+
+def normal_frame(seed: int = 0, height: int = 60, width: int = 90) -> npt.NDArray[np.uint8]:
+    """Grey noise, which the tiny bundle knows, (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(100, 156, (height, width, 3)).astype(np.uint8)
+
+
+def strange_frame(height: int = 60, width: int = 90) -> npt.NDArray[np.uint8]:
+    """Saturated red, which it does not, (H, W, 3)."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[..., 0] = 255
+    return rgb

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import ParameterType
+from rclpy.parameter import Parameter
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.parameters import PARAMETERS
+from tests.ros.harness import image, normal_frame, peer, running_node, values, wait_until
+
+pytestmark = pytest.mark.usefixtures('ros')
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _set(node: Any, name: str, value: Any) -> Any:
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    return result
+
+
+def test_every_row_of_the_table_is_declared_with_its_type_and_description() -> None:
+    codes = {
+        'bool': ParameterType.PARAMETER_BOOL,
+        'integer': ParameterType.PARAMETER_INTEGER,
+        'double': ParameterType.PARAMETER_DOUBLE,
+        'string': ParameterType.PARAMETER_STRING,
+    }
+    with running_node() as node:
+        for spec in PARAMETERS:
+            descriptor = node.describe_parameter(spec.name)
+            assert descriptor.type == codes[spec.type_name]
+            assert descriptor.description.startswith(spec.description)
+            assert descriptor.read_only == (spec.applies == 'start')
+        assert str(node.get_parameter('alert.trigger').value) == 'nan'
+
+
+def test_rendered_file_is_read_back_as_the_defaults() -> None:
+    path = ROOT / 'config' / 'monitor.param.yaml'
+    with running_node(cli_args=['--ros-args', '--params-file', str(path)]) as node:
+        for spec in PARAMETERS:
+            if spec.name != 'autostart':  # the harness sets it
+                assert repr(node.get_parameter(spec.name).value) == repr(spec.default)
+
+
+def test_unknown_names_are_warned_about_with_the_nearest_match(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / 'typo.yaml'
+    path.write_text(
+        '/**:\n  ros__parameters:\n    modle: {bundle: x}\n    alert: {triger_frames: 2}\n'
+        '    threads: 2\n    use_sim_time: false\n'
+    )
+    with running_node(cli_args=['--ros-args', '--params-file', str(path)]):
+        pass
+    said = capfd.readouterr().err
+    assert "unknown parameter 'modle.bundle' is ignored; did you mean 'model.bundle'?" in said
+    assert "did you mean 'alert.trigger_frames'?" in said
+    assert "unknown parameter 'threads' is ignored; did you mean 'model.threads'?" in said
+    assert 'use_sim_time' not in said
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ('model.threads:=0', "'model.threads' must lie in 1 to 64, got 0"),
+        ('model.threads:=two', "'model.threads' has the wrong type: expected integer"),
+        ('input.transport:=smoke', "'input.transport' must be one of ['raw', 'compressed']"),
+        ('alert.stale_after:=.nan', "'alert.stale_after' must lie in 0.05 to 3600 s, got nan"),
+    ],
+)
+def test_value_that_is_not_allowed_stops_the_start_with_a_reason(given: str, message: str) -> None:
+    with (
+        pytest.raises(ParameterError) as caught,
+        running_node(cli_args=['--ros-args', '-p', given]),
+    ):
+        pass
+    assert message in str(caught.value)
+
+
+def test_whole_number_is_taken_for_a_double() -> None:
+    with running_node(cli_args=['--ros-args', '-p', 'alert.trigger:=5']) as node:
+        assert node.get_parameter('alert.trigger').value == 5.0
+
+
+def test_start_parameters_are_read_only() -> None:
+    with running_node() as node:
+        result = _set(node, 'process.tune_malloc', False)
+        assert not result.successful
+        assert 'read-only' in result.reason
+
+
+def test_configure_parameters_change_only_while_unconfigured(tiny_bundle: Path) -> None:
+    with running_node() as node, peer() as me:
+        assert _set(node, 'model.bundle', str(tiny_bundle)).successful
+        assert me.change(Transition.TRANSITION_CONFIGURE)
+        result = _set(node, 'model.bundle', 'another')
+        assert not result.successful
+        assert 'applies on configure' in result.reason
+        assert node.get_parameter('model.bundle').value == str(tiny_bundle)
+        assert me.change(Transition.TRANSITION_CLEANUP)
+        assert _set(node, 'model.bundle', 'another').successful
+
+
+def test_thresholds_change_while_active(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        point = Bundle.load(tiny_bundle).calibration().operating_point
+        first = values(me.publish_and_wait(image(normal_frame(), stamp=1.0)))
+        assert float(first['threshold']) == point.trigger
+        assert first['state'] == 'NORMAL'
+        assert _set(node, 'alert.trigger', -100.0).successful
+        second = values(me.publish_and_wait(image(normal_frame(), stamp=1.1)))
+        assert float(second['threshold']) == -100.0
+        assert second['state'] == 'SUSPECT'
+
+
+def test_contradicting_thresholds_are_refused_while_active(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        result = _set(node, 'alert.release', 1e9)
+        assert not result.successful
+        assert 'release at most trigger' in result.reason
+        assert str(node.get_parameter('alert.release').value) == 'nan'
+
+
+def test_shipped_bundle_is_found_by_its_name(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from ros_ood_monitor import share
+
+    shutil.copytree(tiny_bundle, tmp_path / 'models' / 'shipped')
+    monkeypatch.setattr(share, 'share_roots', lambda: [tmp_path])
+    with running_node(model__bundle='shipped'), peer() as me:
+        me.activate()
+        wait_until(lambda: me.state() == 3, 'active')

@@ -1,0 +1,159 @@
+"""The parts of the node that need no ROS."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+import math
+from pathlib import Path
+import threading
+
+import pytest
+import yaml
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
+from ros_ood_monitor.ros.parameters import PARAMETERS, Settings, unknown_names, widen
+from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.slot import LatestSlot
+from ros_ood_monitor.ros.stream_counts import StreamCounts
+from ros_ood_monitor.share import share_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _flatten(node: object, prefix: str = '') -> dict[str, object]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        name: value
+        for key, child in node.items()
+        for name, value in _flatten(child, f'{prefix}.{key}'.strip('.')).items()
+    }
+
+
+def test_parameter_file_in_config_is_the_rendered_table() -> None:
+    assert (ROOT / 'config' / 'monitor.param.yaml').read_text(encoding='utf-8') == to_yaml()
+
+
+def test_rendered_file_holds_every_default_and_nothing_else() -> None:
+    tree = yaml.safe_load(to_yaml())['/**']['ros__parameters']
+    assert repr(_flatten(tree)) == repr({spec.name: spec.default for spec in PARAMETERS})
+
+
+def test_rendered_lines_fit_and_every_parameter_is_commented() -> None:
+    lines = to_yaml().splitlines()
+    assert max(map(len, lines)) <= 99
+    for spec in PARAMETERS:
+        leaf = spec.name.rsplit('.', 1)[-1]
+        at = next(k for k, line in enumerate(lines) if line.strip().startswith(f'{leaf}:'))
+        assert lines[at - 1].lstrip().startswith('#')
+
+
+def test_markdown_has_a_row_with_six_cells_for_every_parameter() -> None:
+    rows = to_markdown().splitlines()[2:]
+    assert [row.split('`')[1] for row in rows] == [spec.name for spec in PARAMETERS]
+    assert {row.replace('\\|', '').count('|') for row in rows} == {7}
+
+
+def test_settings_have_a_field_for_every_parameter() -> None:
+    names = [spec.name.replace('.', '_') for spec in PARAMETERS]
+    assert [field.name for field in fields(Settings)] == names
+
+
+def test_settings_refuse_an_unknown_name() -> None:
+    with pytest.raises(ParameterError, match="unknown setting 'alert_triger'"):
+        Settings.defaults(alert_triger=1.0)
+
+
+def test_a_bool_is_no_integer() -> None:
+    with pytest.raises(ParameterError, match='wrong type: expected integer'):
+        Settings.defaults(model_threads=True)
+
+
+@pytest.mark.parametrize(
+    ('given', 'meant'),
+    [
+        ('modle.bundle', 'model.bundle'),
+        ('threads', 'model.threads'),
+        ('wheel_radius', ''),
+    ],
+)
+def test_unknown_name_comes_with_the_nearest_parameter(given: str, meant: str) -> None:
+    found = unknown_names(['model.bundle', given])
+    assert found == {given: meant}
+
+
+def test_only_whole_numbers_given_for_doubles_are_widened() -> None:
+    given = {'alert.trigger': 5, 'model.threads': 2, 'alert.release': True, 'alert.stale_after': 1}
+    assert widen(given) == {'alert.trigger': 5.0, 'alert.stale_after': 1.0}
+
+
+def test_slot_keeps_the_newest_and_says_what_it_replaced() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    assert [slot.put(k) for k in range(3)] == [False, True, True]
+    assert slot.take(0.0) == 2
+    assert slot.take(0.0) is None
+    assert slot.put(3) is False
+
+
+def test_closing_the_slot_wakes_the_taker_and_drops_what_is_in_it() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    taken: list[int | None] = []
+    taker = threading.Thread(target=lambda: taken.append(slot.take(30.0)))
+    taker.start()
+    slot.close()
+    taker.join(10.0)
+    assert taken == [None]
+    slot.put(1)
+    assert slot.take(0.0) is None
+    assert not slot.is_open
+
+
+def test_rate_limit_keeps_the_mean_rate_for_jittering_frames() -> None:
+    limit = RateLimit(10.0)
+    jitter = [0.0, 0.001, -0.001]
+    times = [100.0 + k / 30 + jitter[k % 3] for k in range(301)]
+    accepted = sum(limit.accepts(time) for time in times)
+    assert 97 <= accepted <= 101  # 10 s at 10 Hz
+
+
+def test_rate_limit_lets_no_burst_through_after_a_pause() -> None:
+    limit = RateLimit(1.0)
+    assert limit.accepts(0.0)
+    assert [limit.accepts(time) for time in (100.0, 100.1, 100.2)] == [True, False, False]
+
+
+def test_no_rate_limit_accepts_everything() -> None:
+    limit = RateLimit(0.0)
+    assert all(limit.accepts(0.0) for _ in range(5))
+
+
+def test_counts_give_the_rate_since_the_last_look() -> None:
+    counts = StreamCounts(now=10.0)
+    for _ in range(30):
+        counts.on_received()
+        counts.on_scored(latency_ms=math.nan, processing_ms=4.0)
+    first = counts.snapshot(11.0)
+    second = counts.snapshot(12.0)
+    assert (first.rate_hz, second.rate_hz) == (30.0, 0.0)
+    assert first.processing_ms == (4.0, 4.0)
+    assert all(math.isnan(value) for value in first.latency_ms)
+
+
+def test_received_frames_are_scored_dropped_skipped_or_bad() -> None:
+    counts = StreamCounts(now=0.0)
+    counts.on_received()
+    counts.on_received(dropped=True)
+    counts.on_received(skipped=True)
+    counts.on_received()
+    counts.on_scored(1.0, 1.0)
+    counts.on_bad('truncated')
+    seen = counts.snapshot(1.0)
+    assert seen.received == seen.scored + seen.dropped + seen.skipped + seen.bad
+    assert seen.last_bad == 'truncated'
+
+
+def test_shipped_files_are_found_and_missing_ones_named_with_where_they_were_sought() -> None:
+    assert share_path('config', 'monitor.param.yaml').is_file()
+    with pytest.raises(FileNotFoundError, match="'models/no-such' not found: expected it in"):
+        share_path('models', 'no-such')
