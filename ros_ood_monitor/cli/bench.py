@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('bundle', help='folder or .zip of a bundle')
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
-    parser.add_argument('--repeats', type=int, metavar='N', help='rounds (default: 40)')
+    parser.add_argument('--repeats', type=int, metavar='N', help='rounds (default: 60)')
     parser.add_argument(
         '--quick', action='store_true', help='show that it runs; the figures are worth little'
     )

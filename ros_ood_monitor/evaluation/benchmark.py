@@ -32,6 +32,9 @@ __all__ = ['GOALS', 'Settings', 'benchmark', 'to_text']
 CAMERA = (480, 640)
 """Height and width of the camera frames, in px."""
 
+BUSY = 1.1
+"""Ratio of a ratio's quartiles over which its median is not to be trusted."""
+
 
 class Goal(NamedTuple):
     """A ratio of two contenders and what it may be at most."""
@@ -52,8 +55,8 @@ GOALS = (
 class Settings(NamedTuple):
     """How much is measured; see `interleave` for the first three."""
 
-    rounds: int = 40
-    burst: int = 5
+    rounds: int = 60
+    burst: int = 3
     warm_up: int = 10
     processes: int = 5
     frames: int = 100
@@ -226,7 +229,10 @@ def to_text(facts: dict[str, Any]) -> str:
         f'after {memory["frames"]} frames, {memory["ready_mib"]:.0f} MiB when ready'
     )
     tables = [text_table(rows) for rows in (ratios, times, loads)]
-    return '\n\n'.join(['\n'.join(head), *tables, resident]) + '\n'
+    notes = [resident]
+    if any(r['high'] / r['low'] > BUSY for r in facts['ratios'].values()):
+        notes.append('quartiles far apart: the machine was busy; measure again when it is not')
+    return '\n\n'.join(['\n'.join(head), *tables, *notes]) + '\n'
 
 
 def _word(met: bool) -> str:

@@ -95,6 +95,12 @@ def test_text_shows_every_ratio_with_its_goal(facts: dict[str, Any]) -> None:
         assert line.endswith('met' if facts['ratios'][goal.name]['met'] else 'NOT MET')
 
 
+def test_text_warns_where_the_machine_was_busy(facts: dict[str, Any]) -> None:
+    for high, warns in ((1.05, False), (1.2, True)):
+        ratios = {name: {**r, 'low': 1.0, 'high': high} for name, r in facts['ratios'].items()}
+        assert ('the machine was busy' in to_text({**facts, 'ratios': ratios})) == warns
+
+
 def test_opencv_has_its_threads_back(bundle: Bundle) -> None:
     before = cv2.getNumThreads()
     benchmark(bundle, settings=Settings.quick())
