@@ -1,0 +1,330 @@
+"""A bag as frames: what a camera node would have received, without ROS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+import contextlib
+from dataclasses import dataclass
+import heapq
+import logging
+import math
+from pathlib import Path
+import re
+import struct
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+from ros_ood_monitor.bags.files import (
+    decompress_message,
+    find_files,
+    require_libraries,
+    StorageFile,
+)
+from ros_ood_monitor.bags.mcap_stream import RawMessage
+from ros_ood_monitor.decode import decode_compressed, decode_image
+from ros_ood_monitor.errors import BagError, DecodeError, ParameterError
+from ros_ood_monitor.records import Frame
+
+__all__ = ['BagReader', 'SkippedFrame', 'TopicInfo', 'camera_name']
+
+_IMAGE: Final = 'sensor_msgs/msg/Image'
+_COMPRESSED: Final = 'sensor_msgs/msg/CompressedImage'
+_TRANSPORTS: Final = frozenset({'compressed', 'raw', 'republished'})
+_MAX_LOGGED: Final = 5  # skipped frames of one reader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic of the bag: its name, its type with three parts, messages in the files present."""
+
+    name: str
+    type: str
+    count: int
+
+
+class SkippedFrame(NamedTuple):
+    """A frame that could not be decoded: its topic, its log time in s, and why."""
+
+    topic: str
+    log_time: float
+    reason: str
+
+
+class BagReader:
+    """
+    Reads the frames of a rosbag2 (MCAP or SQLite3, any compression, folder or single file).
+
+    Damage that leaves something to read does not stop it, and is never silent: missing and
+    damaged files are logged as warnings and kept in ``missing_files`` and ``damaged_files``,
+    frames that do not decode in ``skipped``. Memory does not grow with the bag; a bag that is
+    compressed as a whole needs room for one of its files in the temporary folder.
+
+    Parameters
+    ----------
+    path : Path or str
+        A bag's folder, or one ``.mcap`` or ``.db3`` file.
+
+    Attributes
+    ----------
+    missing_files : list of str
+        Names that ``metadata.yaml`` lists and the folder lacks.
+    damaged_files : dict of str to str
+        What is wrong, by name of the file: truncated, unreadable.
+    skipped : list of SkippedFrame
+        Frames that did not decode, filled while ``frames`` runs.
+
+    Raises
+    ------
+    BagError
+        If there is no such bag, nothing in it can be read, or a bag library is not installed.
+
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        require_libraries()
+        self.path = Path(path)
+        self.missing_files: list[str] = []
+        self.damaged_files: dict[str, str] = {}
+        self.skipped: list[SkippedFrame] = []
+        self._stack = contextlib.ExitStack()
+        files, self.missing_files = find_files(self.path)
+        if self.missing_files:
+            _log.warning(
+                'bag is incomplete: %d of %d files in its metadata.yaml are missing (%s): %s',
+                len(self.missing_files),
+                len(self.missing_files) + len(files),
+                ', '.join(self.missing_files),
+                self.path,
+            )
+        self._files = self._scan(files)
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that an unfinished ``frames`` has open."""
+        self._stack.close()
+
+    def topics(self) -> list[TopicInfo]:
+        """List the topics of the files that are there, by name."""
+        types: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for file in self._files:
+            for name, (kind, count) in file.topics.items():
+                types.setdefault(name, kind)
+                counts[name] += count
+        return [TopicInfo(name, types[name], counts[name]) for name in sorted(types)]
+
+    @property
+    def image_topics(self) -> list[TopicInfo]:
+        """Topics with pictures; empty where the bag has none."""
+        return [t for t in self.topics() if t.type in (_IMAGE, _COMPRESSED)]
+
+    @property
+    def start(self) -> float:
+        """Log time of the first message, in s; NaN for a bag without messages."""
+        starts = [f.start for f in self._files if f.topics and f.end >= f.start]
+        return min(starts) / 1e9 if starts else math.nan
+
+    @property
+    def end(self) -> float:
+        """Log time of the last message, in s; NaN for a bag without messages."""
+        ends = [f.end for f in self._files if f.topics and f.end >= f.start]
+        return max(ends) / 1e9 if ends else math.nan
+
+    @property
+    def duration(self) -> float:
+        """From the first to the last message, in s."""
+        return self.end - self.start
+
+    def frames(self, topics: Sequence[str] | None = None, *, every: int = 1) -> Iterator[Frame]:
+        """
+        Decode the frames of some cameras in order of log time.
+
+        ``Frame.stamp`` is the header's stamp; where a driver left that at zero, the log time.
+        ``Frame.camera`` comes from the topic, see ``camera_name``. A frame that does not decode
+        is added to ``skipped``, logged (the first few) and left out.
+
+        Parameters
+        ----------
+        topics : sequence of str, optional
+            Image topics to read; all of them by default.
+        every : int
+            Take each topic's first frame and then every n-th.
+
+        Yields
+        ------
+        Frame
+            The next frame.
+
+        Raises
+        ------
+        BagError
+            If the bag has no image topic, or not one frame on it that decodes.
+        ParameterError
+            If a topic is not an image topic of this bag, or ``every`` is less than 1.
+
+        """
+        chosen = self._choose(topics)
+        if every < 1:
+            msg = f'every out of range: expected at least 1, got {every}'
+            raise ParameterError(msg)
+        return self._frames(chosen, every)
+
+    def _frames(self, chosen: dict[str, str], every: int) -> Iterator[Frame]:
+        from rosbags.typesys import get_typestore, Stores
+
+        # the two image messages are the same in every ROS 2 distribution
+        typestore = get_typestore(Stores.ROS2_JAZZY)
+        cameras = _camera_names(list(chosen))
+        seen: Counter[str] = Counter()
+        decoded = 0
+        first_skipped = len(self.skipped)
+        for message in self._messages(set(chosen)):
+            seen[message.topic] += 1
+            if (seen[message.topic] - 1) % every:
+                continue
+            kind, camera = chosen[message.topic], cameras[message.topic]
+            try:
+                frame = _to_frame(message, kind, camera, typestore)
+            except (DecodeError, BagError) as error:
+                time = message.log_time / 1e9
+                self.skipped.append(SkippedFrame(message.topic, time, str(error)))
+                # a camera that fails always must not flood the log; `skipped` has them all
+                level = logging.WARNING if len(self.skipped) <= _MAX_LOGGED else logging.DEBUG
+                _log.log(level, 'frame skipped: %s at %.6f s: %s', message.topic, time, error)
+                continue
+            decoded += 1
+            yield frame
+        if not decoded:
+            failed = self.skipped[first_skipped:]
+            why = (
+                f'all {len(failed)} are damaged, first: {failed[0].reason}' if failed else 'empty'
+            )
+            msg = f'bag has no frame to read on {", ".join(chosen)} ({why}): {self.path}'
+            raise BagError(msg)
+
+    def _scan(self, paths: list[Path]) -> list[StorageFile]:
+        files: list[StorageFile] = []
+        first_error: BagError | None = None
+        for path in paths:
+            try:
+                file = StorageFile.scan(path)
+            except BagError as error:
+                first_error = first_error or error
+                self.damaged_files[path.name] = str(error)
+                continue
+            if file.problem:
+                self.damaged_files[path.name] = file.problem
+            files.append(file)
+        if not files and first_error is not None:
+            raise first_error
+        for name, problem in self.damaged_files.items():
+            _log.warning('bag is damaged: %s: %s', name, problem)
+        return files
+
+    def _choose(self, topics: Sequence[str] | None) -> dict[str, str]:
+        """Return type by topic."""
+        images = {t.name: t.type for t in self.image_topics}
+        if not images:
+            found = ', '.join(f'{t.name} ({t.type})' for t in self.topics()) or 'none at all'
+            msg = (
+                f'bag has no image topic: expected {_IMAGE} or {_COMPRESSED}, '
+                f'got {found}: {self.path}'
+            )
+            raise BagError(msg)
+        if topics is None:
+            return images
+        for topic in topics:
+            if topic not in images:
+                msg = (
+                    f'no such image topic: expected one of {", ".join(images)}, '
+                    f'got {topic!r}: {self.path}'
+                )
+                raise ParameterError(msg)
+        return {topic: images[topic] for topic in topics}
+
+    def _messages(self, topics: set[str]) -> Iterator[RawMessage]:
+        """Merge the files by log time, opening each only when its first message is due."""
+        streams = []
+        for file in self._files:
+            stream = self._file_messages(file, topics)
+            self._stack.enter_context(contextlib.closing(stream))
+            streams.append(stream)
+        for message in heapq.merge(*streams, key=lambda message: message.log_time):
+            if message.topic:
+                yield message
+
+    def _file_messages(
+        self, file: StorageFile, topics: set[str]
+    ) -> Generator[RawMessage, None, None]:
+        # a mark at the file's start, so that merging opens the file no earlier than that
+        yield RawMessage(file.start, '', b'')
+        try:
+            yield from file.messages(topics)
+        except BagError as error:
+            self.damaged_files[file.path.name] = str(error)
+            _log.warning('bag is damaged: %s', error)
+
+
+def camera_name(topic: str) -> str:
+    """
+    Name the camera that a topic belongs to.
+
+    Parts that name the transport (``compressed``) and the picture (``image``, ``image_raw``,
+    ``image_rect_color``) are left out: ``/front/left/image_raw/compressed`` is ``front_left``.
+    """
+    parts = [part for part in topic.split('/') if part and part != '~']
+    whole = list(parts)
+    if len(parts) > 1 and parts[-1] in _TRANSPORTS:
+        parts.pop()
+    if len(parts) > 1 and re.fullmatch(r'image(_\w+)?', parts[-1]):
+        parts.pop()
+    return '_'.join(parts or whole)
+
+
+def _camera_names(topics: list[str]) -> dict[str, str]:
+    """Name each topic's camera; topics that would share a name keep all their parts."""
+    names = {topic: camera_name(topic) for topic in topics}
+    shared = Counter(names.values())
+    return {
+        topic: name if shared[name] == 1 else topic.strip('/').replace('/', '_')
+        for topic, name in names.items()
+    }
+
+
+def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Frame:
+    """Deserialise and decode one message."""
+    from rosbags.serde import SerdeError
+
+    data = decompress_message(message.data)
+    try:
+        image = typestore.deserialize_cdr(data, kind)
+    except (SerdeError, ValueError, IndexError, AssertionError, struct.error) as error:
+        what = f'{type(error).__name__}: {error}'
+        msg = f'message is no {kind}: {len(data)} bytes do not deserialise ({what})'
+        raise DecodeError(msg) from error
+    stamp = image.header.stamp.sec + image.header.stamp.nanosec * 1e-9
+    if kind == _IMAGE:
+        rgb = decode_image(
+            image.data,
+            encoding=image.encoding,
+            height=image.height,
+            width=image.width,
+            step=image.step,
+            is_bigendian=bool(image.is_bigendian),
+        )
+    else:
+        rgb = decode_compressed(image.data, format=image.format)
+    return Frame(rgb, stamp=stamp if stamp else message.log_time / 1e9, camera=camera)
