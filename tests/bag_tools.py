@@ -68,7 +68,7 @@ def write_bag(
 
 
 def frames_bag(path: Path, count: int = 6, *, start: int = 0, **how: str) -> Path:
-    """Write a bag of ``picture(start)`` and so on at 10 Hz, stamped 0.5 s before their log time."""
+    """Write ``picture(start)`` and so on at 10 Hz, stamped 0.5 s before their log time."""
     return write_bag(
         path,
         (

@@ -312,3 +312,23 @@ def test_a_reader_left_half_way_deletes_what_it_had_decompressed(
         next(frames)
         assert list(scratch.iterdir())
     assert not list(scratch.iterdir())
+
+
+def test_a_node_and_a_bag_make_the_same_frame_of_the_same_bytes(tmp_path: Path) -> None:
+    serialization = pytest.importorskip('rclpy.serialization')
+    messages = pytest.importorskip('sensor_msgs.msg')
+    from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
+
+    stamp = 1.76e9 + 0.123456789
+    image, packed = image_bytes(0, stamp), compressed_bytes(picture(1), stamp)
+    rows = [(TOPIC, IMAGE, stamp, image), ('/b/compressed', COMPRESSED, stamp + 1, packed)]
+    with BagReader(write_bag(tmp_path / 'bag', rows)) as bag:
+        from_bag = list(bag.frames())
+    deserialize = serialization.deserialize_message
+    from_node = [
+        frame_from_image(deserialize(image, messages.Image)),
+        frame_from_compressed(deserialize(packed, messages.CompressedImage)),
+    ]
+    for a, b in zip(from_bag, from_node, strict=True):
+        assert a.stamp == b.stamp
+        np.testing.assert_array_equal(a.rgb, b.rgb)

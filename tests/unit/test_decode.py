@@ -212,7 +212,7 @@ def test_what_is_no_buffer_is_refused(data: Any) -> None:
 
 
 def smooth(channels: int = 3, dtype: Any = np.uint8) -> npt.NDArray[Any]:
-    """A ramp that JPEG keeps; BGR or BGRA, (24, 40, channels)."""
+    """Return a ramp that JPEG keeps; BGR or BGRA, (24, 40, channels)."""
     y, x = np.mgrid[0:24, 0:40]
     scale = np.iinfo(dtype).max / 255
     planes = [40 + 4 * x, 200 - 5 * y, 60 + 2 * x + 2 * y, 255 - 6 * x][:channels]

@@ -1,0 +1,100 @@
+"""``ood_monitor replay``: a bag through the monitor, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ['add_parser', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'replay',
+        help='score a recorded bag frame by frame',
+        description='Scores the camera frames of a rosbag2 (MCAP or SQLite3) as the node would '
+        'have, and prints alerts in bag time. ROS is not needed.',
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bag', help="a bag's folder, or one .mcap or .db3 file")
+    parser.add_argument(
+        '--topic',
+        action='append',
+        metavar='TOPIC',
+        help='image topic to score; may be given again (default: every image topic)',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='write a table there, one row a frame: .csv or .parquet'
+    )
+    parser.add_argument(
+        '--plot', metavar='FILE', help='draw the score over time there: .png, .svg or .pdf'
+    )
+    parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
+    parser.add_argument('--precision', help="one of the bundle's (default: its first)")
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='score every n-th frame only; the alert logic then counts those (default: 1)',
+    )
+    parser.add_argument(
+        '--quiet', action='store_true', help='print warnings and errors only, and no progress'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the bag, print what happened and write the files asked for."""
+    from ros_ood_monitor.bags import BagReader
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.cli import replay_report as report
+    from ros_ood_monitor.errors import EngineError
+    from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
+    from ros_ood_monitor.monitor import Monitor
+    from ros_ood_monitor.replay import check_table, replay, write_table
+
+    if args.out:
+        check_table(args.out)
+    if args.plot:
+        check_plot(args.plot)
+    bundle = Bundle.load(args.bundle)
+    with report.Console(quiet=args.quiet) as console, BagReader(args.bag) as bag:
+        frames = bag.frames(args.topic, every=args.every)
+        topics = args.topic or [topic.name for topic in bag.image_topics]
+        console.print(*report.facts(bag, topics))
+        monitor = Monitor.from_bundle(
+            bundle, engine=args.engine, precision=args.precision, threads=args.threads
+        )
+        try:
+            proof = monitor.verify()
+            if not proof.ok:
+                msg = f'{proof}; build or choose another engine: {bundle.path}'
+                raise EngineError(msg)
+            unit = bundle.manifest.unit
+            timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
+            watch = report.Watch(console, monitor, several=len(topics) > 1)
+            observations = replay(
+                # one engine for all cameras, an alert logic for each
+                lambda _: Monitor(bundle, monitor.engine, precision=args.precision),
+                frames,
+            )
+            total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
+            stream = watch.follow(console.progress(observations, total))
+            if args.plot:
+                stream = timeline.follow(stream)
+            if args.out:
+                write_table(stream, args.out)
+            else:
+                for _ in stream:
+                    pass
+        finally:
+            monitor.close()
+        console.print(*watch.summary(bag.skipped))
+        if args.plot:
+            timeline.save(args.plot, watch.episodes)
+        written = [path for path in (args.out, args.plot) if path]
+        console.print(*(f'wrote {path}' for path in written))
+    return 0

@@ -1,0 +1,220 @@
+"""What ``ood_monitor replay`` says: facts of the bag, alerts as they come, a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+import logging
+import math
+import sys
+import time
+from typing import Any, TypeVar
+
+from ros_ood_monitor.bags import BagReader, SkippedFrame
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import Observation, State
+from ros_ood_monitor.replay import Episode, EpisodeLog
+
+__all__ = ['Console', 'Watch', 'facts']
+
+T = TypeVar('T')
+
+_LOGGER = 'ros_ood_monitor'
+_NAMED = 3  # skipped frames that the summary names
+
+
+class Console:
+    """
+    Lines to stdout, warnings and a progress bar to stderr, none of them across another.
+
+    While it is open, the package's log warnings come out as lines of their own.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print warnings only.
+
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._handler = _ToConsole(self)
+
+    def __enter__(self) -> Console:
+        logger = logging.getLogger(_LOGGER)
+        logger.addHandler(self._handler)
+        self._propagate, logger.propagate = logger.propagate, False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logger = logging.getLogger(_LOGGER)
+        logger.removeHandler(self._handler)
+        logger.propagate = self._propagate
+
+    def print(self, *lines: str) -> None:
+        """Print lines, unless quiet."""
+        if not self._quiet:
+            self._write(lines, sys.stdout)
+
+    def warn(self, line: str) -> None:
+        """Print a warning, always."""
+        self._write([f'warning: {line}'], sys.stderr)
+
+    def progress(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """Pass items on and show how far they are, on a terminal."""
+        if self._quiet or not sys.stderr.isatty():
+            yield from items
+            return
+        from tqdm import tqdm
+
+        with tqdm(items, total=total, unit='frame', file=sys.stderr, leave=False) as self._bar:
+            yield from self._bar
+        self._bar = None
+
+    def _write(self, lines: Iterable[str], file: Any) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        for line in lines:
+            print(line, file=file, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
+
+
+class _ToConsole(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.warn(record.getMessage())
+
+
+def facts(bag: BagReader, topics: Sequence[str]) -> list[str]:
+    """
+    Describe a bag.
+
+    Parameters
+    ----------
+    bag : BagReader
+        The bag.
+    topics : sequence of str
+        Topics that are going to be scored.
+
+    Returns
+    -------
+    list of str
+        Lines.
+
+    """
+    lines = [f'bag       {bag.path}', f'duration  {bag.duration:.3f} s']
+    for topic in bag.topics():
+        mark = 'scored   ' if topic.name in topics else 'not used '
+        lines.append(f'{mark} {topic.name}  {topic.type}  {topic.count} messages')
+    # their names stand in the warnings, which come in any case
+    for word, names in (('missing', bag.missing_files), ('damaged', bag.damaged_files)):
+        if names:
+            lines.append(f'{word}   {_count(len(names), "file")}')
+    return lines
+
+
+class Watch:
+    """
+    Follows a replay: prints where alerts begin and end, and sums up.
+
+    Parameters
+    ----------
+    console : Console
+        Where lines go.
+    monitor : Monitor
+        Any one of the replay's monitors, for its settings.
+    several : bool
+        Whether lines name the camera.
+
+    """
+
+    def __init__(self, console: Console, monitor: Monitor, *, several: bool) -> None:
+        self._console = console
+        self._several = several
+        self._stale_after = float(getattr(monitor.alert, 'stale_after', math.inf))
+        self._log = EpisodeLog()
+        self._frames = self._gaps = 0
+        self._origin = math.nan
+        self._last: dict[str, float] = {}
+        self._states: dict[str, State] = {}
+        self._wall = 0.0
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Alerts so far."""
+        return self._log.episodes
+
+    def follow(self, observations: Iterable[Observation]) -> Iterator[Observation]:
+        """Pass observations on and take note of them."""
+        start = time.perf_counter()
+        for observation in observations:
+            if not self._frames:
+                self._origin = observation.stamp
+            self._frames += 1
+            gap = observation.stamp - self._last.get(observation.camera, observation.stamp)
+            self._gaps += gap > self._stale_after
+            self._last[observation.camera] = observation.stamp
+            self._log.add(observation)
+            # a frame or two over the threshold is everyday; the table has those changes too
+            was = self._states.get(observation.camera)
+            self._states[observation.camera] = observation.state
+            if observation.alert.changed and State.ALERT in (was, observation.state):
+                self._console.print(self._change(observation))
+            yield observation
+        self._wall = time.perf_counter() - start
+
+    def summary(self, skipped: Sequence[SkippedFrame]) -> list[str]:
+        """
+        Sum up a replay that has ended.
+
+        Parameters
+        ----------
+        skipped : sequence of SkippedFrame
+            Frames that could not be decoded.
+
+        Returns
+        -------
+        list of str
+            Lines.
+
+        """
+        rate = self._frames / self._wall if self._wall else math.nan
+        lines = [f'{self._frames} frames in {self._wall:.2f} s ({rate:.1f} frames/s)']
+        if skipped:
+            lines[0] += f', {len(skipped)} skipped'
+            lines += [
+                f'  skipped {s.topic} at log time {s.log_time:.6f} s: {s.reason}'
+                for s in skipped[:_NAMED]
+            ]
+            if len(skipped) > _NAMED:
+                lines.append(f'  and {len(skipped) - _NAMED} more')
+        if self._gaps:
+            lines.append(
+                f'{_count(self._gaps, "gap")} longer than {self._stale_after:g} s; '
+                'the alert logic starts anew after each'
+            )
+        episodes = self.episodes
+        lines.append(_count(len(episodes), 'alert'))
+        for e in episodes:
+            whose = f'{e.camera}  ' if self._several else ''
+            end = '' if e.is_over else ', not over at the end'
+            lines.append(
+                f'  {whose}{e.start - self._origin:.3f} s to {e.end - self._origin:.3f} s '
+                f'({e.duration:.3f} s), peak {e.peak:.4g}{end}'
+            )
+        return lines
+
+    def _change(self, observation: Observation) -> str:
+        whose = f'{observation.camera}  ' if self._several else ''
+        return (
+            f'{observation.stamp - self._origin:9.3f} s  {whose}{observation.state.value:<8}'
+            f'raw_score {observation.raw_score:.4g}  {observation.alert.reason}'
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number} {noun}{"" if number == 1 else "s"}'
