@@ -1,7 +1,6 @@
 # Every target installs what it needs into .venv by itself. Another Python: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-OURS := setup.py ros_ood_monitor launch tests
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_RETRIES ?= 10
@@ -22,8 +21,8 @@ test-core: .venv-core/runtime  ## unit tests where neither torch nor ROS is inst
 
 check: .venv/dev  ## style, types, import contracts, ament's linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	$(call quietly,$(BIN)/ament_flake8 --config tests/flake8.ini $(OURS))
-	$(call quietly,$(BIN)/ament_pep257 $(OURS))
+	$(call quietly,$(BIN)/ament_flake8 --config tests/flake8.ini setup.py ros_ood_monitor launch tests)
+	$(call quietly,$(BIN)/ament_pep257 setup.py ros_ood_monitor launch)
 	$(call where_installed,xmllint,--noout package.xml,libxml2-utils)
 
 format: .venv/dev  ## rewrite the code in the one style
