@@ -133,6 +133,8 @@ class Outputs:
                 duration=self._duration(silent_for),
             )
             self._alert.publish(message)
+            if alert.changed or alert.state is State.NORMAL:
+                self._log(alert)
             if alert.state is State.NORMAL:
                 self._peak = self._left_normal = math.nan
             return True
@@ -146,6 +148,15 @@ class Outputs:
         with self._lock:
             self._header = Header(frame_id=self._header.frame_id)
             self._last_stamp = self._left_normal = self._peak = math.nan
+
+    def _log(self, alert: AlertState) -> None:
+        log = self._node.get_logger()
+        if alert.state in (State.ALERT, State.STALE):
+            log.warning(f'{alert.state.value}: {alert.reason}')
+        elif alert.state is State.NORMAL:
+            log.info(f'NORMAL: {alert.reason}')
+        else:  # SUSPECT is no news yet, FAULT is logged with its details by whoever caught it
+            log.debug(f'{alert.state.value}: {alert.reason}')
 
     def _track_episode(self, alert: AlertState) -> None:
         if alert.state is not State.NORMAL and math.isnan(self._left_normal):

@@ -116,7 +116,17 @@ class Peer:
         return bool(self._call(self._change, request).success)
 
     def state(self) -> int:
-        return int(self._call(self._get, GetState.Request()).current_state.id)
+        # asked again where no answer comes: a server in another process may answer the very first
+        # request before it has discovered whom to answer
+        def ask() -> Any:
+            future = self._get.call_async(GetState.Request())
+            end = time.monotonic() + 1.0
+            while not future.done() and time.monotonic() < end:
+                time.sleep(0.002)
+            return future.result() if future.done() else None
+
+        assert self._get.wait_for_service(timeout_sec=DEADLINE_S)
+        return int(wait_until(ask, 'an answer of get_state').current_state.id)
 
     def wait_for_state(self, state: int) -> None:
         wait_until(lambda: self.state() == state, f'lifecycle state {state}')

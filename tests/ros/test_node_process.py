@@ -1,0 +1,101 @@
+"""The node as a process of its own, as a robot runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from tests.ros.harness import (
+    ACTIVE,
+    image,
+    normal_frame,
+    peer,
+    strange_frame,
+    values,
+    wait_until,
+)
+
+pytestmark = pytest.mark.usefixtures('ros')
+
+NODE = [sys.executable, '-m', 'ros_ood_monitor.ros.monitor_node', '--ros-args']
+
+
+@contextlib.contextmanager
+def _process(log: Path, *parameters: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*NODE, *(word for p in parameters for word in ('-p', p))]
+    with log.open('wb') as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ.copy())
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(20.0)
+
+
+def _wait_for_words(log: Path, words: str) -> None:
+    wait_until(lambda: words in log.read_text(), f'{words!r} in the log')
+
+
+def test_two_processes_score_alert_and_clear(tiny_bundle: Path, tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    with _process(log, f'model.bundle:={tiny_bundle}') as process, peer() as me:
+        me.wait_for_state(ACTIVE)
+        states = []
+        for k, kind in enumerate('nn' + 'ssss' + 'n' * 20):
+            # small enough for the default shared-memory segment: nothing is lost at best effort
+            rgb = normal_frame(k, 120, 160) if kind == 'n' else strange_frame(120, 160)
+            states.append(values(me.publish_and_wait(image(rgb, stamp=10.0 + 0.1 * k)))['state'])
+        assert states[:6] == ['NORMAL'] * 2 + ['SUSPECT'] * 2 + ['ALERT'] * 2
+        assert states[-1] == 'NORMAL'
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+        me.wait_for_alert('STALE')
+    said = log.read_text()
+    assert 'ALERT: 3 frames in a row over the threshold' in said
+    assert 'Traceback' not in said
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('again', [1, 2, 5])
+def test_signals_end_it_with_zero_and_without_a_traceback(
+    tiny_bundle: Path, tmp_path: Path, number: signal.Signals, again: int
+) -> None:
+    log = tmp_path / 'log'
+    with _process(log, f'model.bundle:={tiny_bundle}') as process:
+        _wait_for_words(log, 'monitoring /image')
+        for _ in range(again):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+        assert process.wait(20.0) == 0
+    said = log.read_text()
+    assert 'Traceback' not in said
+    assert 'never retrieved' not in said
+
+
+def test_signal_ends_a_node_that_could_not_configure(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    with _process(log, 'model.bundle:=/no/such/bundle') as process:
+        _wait_for_words(log, 'bundle not found')
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20.0) == 0
+    assert log.read_text().count('bundle not found') == 1
+
+
+def test_parameter_that_is_not_allowed_ends_it_with_one_line(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    with _process(log, 'model.threads:=0') as process:
+        assert process.wait(20.0) == 1
+    assert log.read_text().splitlines() == [
+        "ood_monitor_node: error: parameter 'model.threads' must lie in 1 to 64, got 0"
+    ]
