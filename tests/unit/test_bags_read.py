@@ -314,6 +314,8 @@ def test_a_reader_left_half_way_deletes_what_it_had_decompressed(
     assert not list(scratch.iterdir())
 
 
+# ROS's message support imports the parser lark, which imports deprecated modules of Python's re
+@pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning")
 def test_a_node_and_a_bag_make_the_same_frame_of_the_same_bytes(tmp_path: Path) -> None:
     serialization = pytest.importorskip('rclpy.serialization')
     messages = pytest.importorskip('sensor_msgs.msg')
