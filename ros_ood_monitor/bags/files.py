@@ -21,13 +21,15 @@ import yaml
 from ros_ood_monitor.bags.mcap_stream import full_type, in_order, RawMessage, stream_mcap
 from ros_ood_monitor.errors import BagError
 
-__all__ = ['StorageFile', 'decompress_message', 'find_files', 'require_libraries']
+__all__ = ['URI_MARKS', 'StorageFile', 'decompress_message', 'find_files', 'require_libraries']
 
 _MCAP_MAGIC: Final = b'\x89MCAP0\r\n'
 _SQLITE_MAGIC: Final = b'SQLite format 3\x00'
 _ZSTD_MAGIC: Final = b'\x28\xb5\x2f\xfd'  # never the start of a CDR message (0x00 0x00..0x0b)
 _ROS1_MAGIC: Final = b'#ROSBAG V'
 _SUFFIXES: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+URI_MARKS: Final = frozenset('#?%')
+"""Characters that end or change a path in an URI."""
 _NO_TIME: Final = 2**63 - 1
 
 
@@ -273,13 +275,20 @@ def _read_metadata(path: Path) -> list[str]:
 def _plain_file(path: Path) -> Iterator[tuple[Path, str]]:
     """Give a file and its kind; one compressed as a whole is decompressed beside the way."""
     kind = _kind_of(path)
+    if kind == 'sqlite3' and URI_MARKS.intersection(str(path)):
+        # rosbags opens databases by an URI in which it does not quote the path
+        with tempfile.TemporaryDirectory(prefix='ros_ood_monitor-') as folder:
+            link = Path(folder) / 'linked.db3'
+            link.symlink_to(path.resolve())
+            yield link, kind
+        return
     if kind != 'zstd':
         yield path, kind
         return
     import zstandard
 
     with tempfile.TemporaryDirectory(prefix='ros_ood_monitor-') as folder:
-        plain = Path(folder) / path.stem
+        plain = Path(folder) / 'plain'
         try:
             with path.open('rb') as packed, plain.open('wb') as file:
                 zstandard.ZstdDecompressor().copy_stream(packed, file)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.bags.files import require_libraries
+from ros_ood_monitor.bags.files import require_libraries, URI_MARKS
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.records import Frame
 
@@ -74,6 +74,10 @@ class BagWriter:
         self.path = Path(path)
         if self.path.exists():
             msg = f'bag exists and is not overwritten; remove it or choose another name: {path}'
+            raise BagError(msg)
+        if storage == 'sqlite3' and URI_MARKS.intersection(str(self.path.absolute())):
+            marks = ' '.join(sorted(URI_MARKS))
+            msg = f'sqlite3 bags cannot have {marks} in their path; choose mcap: {path}'
             raise BagError(msg)
         self.typestore = get_typestore(Stores.ROS2_JAZZY)
         self._connections: dict[tuple[str, str], Any] = {}

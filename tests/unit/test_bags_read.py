@@ -314,6 +314,13 @@ def test_a_reader_left_half_way_deletes_what_it_had_decompressed(
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.parametrize('name', ['a b', 'a#b', 'a?b', 'a%20b', 'ä'])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_paths_with_odd_characters_are_read(tmp_path: Path, name: str, storage: str) -> None:
+    plain = frames_bag(tmp_path / 'plain', storage=storage)
+    assert_is_frames_bag(plain.rename(tmp_path / name))
+
+
 # ROS's message support imports the parser lark, which imports deprecated modules of Python's re
 @pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning")
 def test_a_node_and_a_bag_make_the_same_frame_of_the_same_bytes(tmp_path: Path) -> None:

@@ -147,6 +147,24 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         BagWriter(tmp_path / 'file' / 'bag')
 
 
+@pytest.mark.parametrize('name', ['a b', 'a#b', 'a?b', 'a%20b', 'ä'])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_odd_characters_in_a_path_are_kept_or_refused(
+    tmp_path: Path, name: str, storage: str
+) -> None:
+    path = tmp_path / name
+    if storage == 'sqlite3' and set(name) & set('#?%'):
+        with pytest.raises(BagError, match='choose mcap'):
+            BagWriter(path, storage=storage)
+        assert list(tmp_path.iterdir()) == []
+        return
+    with BagWriter(path, storage=storage) as writer:
+        fill(writer)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    with BagReader(path) as bag:
+        assert len(list(bag.frames())) == 10
+
+
 @pytest.mark.parametrize(
     ('options', 'match'),
     [
