@@ -191,4 +191,4 @@ ROS_VARIABLES = {'AMENT_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'PYTHONPATH', 'PYTES
 def in_workspace(prefix: Path, command: str, *, expect: int = 0) -> str:
     """Run a shell command where the workspace is sourced."""
     setup = shlex.quote(str(prefix.parent / 'setup.bash'))
-    return run(['bash', '-c', f'source {setup} && exec {command}'], expect=expect)
+    return run(['bash', '-c', f'source {setup} && {command}'], expect=expect)
