@@ -1,8 +1,8 @@
 """Start the monitor for one camera: ros2 launch ros_ood_monitor monitor.launch.py bundle:=PATH."""
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from launch import LaunchDescription
 from ros_ood_monitor.ros.launching import monitor_action, shared
 
 

@@ -1,9 +1,9 @@
 """Play a bag into the monitor: ros2 launch ros_ood_monitor replay.launch.py bundle:=B bag:=BAG."""
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from launch import LaunchDescription
 from ros_ood_monitor.ros.launching import player_actions, shared, transport_of_bag
 
 

@@ -102,7 +102,7 @@ class OodMonitorNode(LifecycleNode):
 
     @property
     def settings(self) -> Settings:
-        """The parameters as they were read last."""
+        """Return the parameters as they were read last."""
         return self._settings
 
     # lifecycle ----------------------------------------------------------------------------------

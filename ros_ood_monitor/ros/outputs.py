@@ -59,7 +59,7 @@ class Outputs:
 
     @property
     def state(self) -> State | None:
-        """The state that ``~/alert`` holds now; None before the first one."""
+        """Return the state that ``~/alert`` holds now; None before the first one."""
         return self._published
 
     def publish_observation(self, header: Header, observation: Observation) -> float:

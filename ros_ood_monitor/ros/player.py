@@ -115,7 +115,7 @@ class BagPlayer:
 
     @property
     def topic(self) -> str:
-        """The topic published to, resolved."""
+        """Return the topic published to, resolved."""
         return str(self._publisher.topic_name)
 
     def close(self) -> None:

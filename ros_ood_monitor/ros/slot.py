@@ -71,5 +71,5 @@ class LatestSlot(Generic[_T]):
 
     @property
     def is_open(self) -> bool:
-        """False once closed."""
+        """Tell whether items are still taken; False once closed."""
         return self._open

@@ -18,6 +18,7 @@ from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.replay import replay
 from ros_ood_monitor.ros.player import BagPlayer
 from tests.ros.harness import (
     normal_frame,
@@ -184,7 +185,7 @@ def test_online_equals_replay_in_raw_score_score_and_state(
         ]
     monitor = Monitor.from_bundle(Bundle.load(tiny_bundle))
     with BagReader(bags[kind]) as reader:
-        replayed = [monitor.observe(frame) for frame in reader.frames()]
+        replayed = list(replay(monitor, reader.frames()))
     assert online == [
         (repr(o.raw_score), repr(o.score), repr(o.threshold), o.state.value) for o in replayed
     ]

@@ -1,0 +1,171 @@
+"""``ood_monitor demo``: a bag played to the real node, its scores and alert, and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+import sys
+from typing import Any
+
+__all__ = ['add_parser', 'run']
+
+NAME = 'lunar_orbit'
+BAR_WIDTH = 36
+COLOURS = {'NORMAL': '32', 'SUSPECT': '33', 'ALERT': '1;31', 'STALE': '90', 'FAULT': '1;35'}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'demo',
+        help='play a small bag to the real node and draw what it said',
+        description=__doc__,
+    )
+    parser.add_argument(
+        '--bundle', default=NAME, help='bundle to run; a path or the name of a shipped one'
+    )
+    parser.add_argument('--bag', help='bag to play; the small one of the checkout where not given')
+    parser.add_argument(
+        '--rate', type=float, default=3.0, help='pace as a multiple of the recorded one'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo_out'), help='folder for the picture'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demonstration; 0 where the node ended cleanly."""
+    from ros_ood_monitor.atomic import new_file
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.errors import OodMonitorError
+    from ros_ood_monitor.ros.demo_picture import draw_overview
+    from ros_ood_monitor.ros.demo_trace import key_moments, read_labels
+    from ros_ood_monitor.ros.open_monitor import bundle_path
+
+    bundle = Bundle.load(bundle_path(args.bundle))
+    bag = Path(args.bag) if args.bag else _shipped_bag()
+    try:
+        from ros_ood_monitor.ros.demo import run_demo
+    except ImportError as error:
+        msg = (
+            f'the demonstration needs ROS 2 ({error.name!r} is missing): source its setup.bash, '
+            "or run: pip install 'ros_ood_monitor[ros,bags]'"
+        )
+        raise OodMonitorError(msg) from error
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f'cannot make the output folder: {error.strerror}: {args.out}'
+        raise OodMonitorError(msg) from error
+
+    truth = read_labels(bag)
+    printer = _Printer(truth)
+    print(f'bundle  {bundle.manifest.name}  ({bundle.path})')
+    print(f'bag     {bag}, at {args.rate:g} times its pace')
+    print('node    ood_monitor, in a process of its own\n', flush=True)
+    shown = run_demo(bundle.path, bag, rate=args.rate, log=args.out / 'node.log', tell=printer)
+    if not shown.points:
+        msg = f'the node scored no frame; its log says why: {args.out / "node.log"}'
+        raise OodMonitorError(msg)
+    picture = args.out / 'overview.png'
+    moments = {point.stamp for point in key_moments(shown.points).values()}
+    png = draw_overview(
+        shown.points,
+        _frames(bag, moments),
+        truth,
+        title=f'{bundle.manifest.name}: a camera bag, scored frame by frame',
+        unit=bundle.manifest.unit,
+    )
+    try:
+        with new_file(picture) as file:
+            file.write_bytes(png)
+    except OSError as error:
+        msg = f'cannot write the picture: {error.strerror}: {picture}'
+        raise OodMonitorError(msg) from error
+    print('\n' + '\n'.join(_summary(shown, truth)))
+    print(f'\npicture: {picture}')
+    return 0 if shown.exit_code == 0 else 1
+
+
+class _Printer:
+    """Prints a line a second of image time and one for every change of state."""
+
+    def __init__(self, truth: list[Any]) -> None:
+        self._truth = truth
+        self._start: float | None = None
+        self._next = 0.0
+        self._floor = math.inf
+        self._is_terminal = sys.stdout.isatty()
+
+    def __call__(self, point: Any, is_new: bool) -> None:
+        if self._start is None:
+            self._start = point.stamp
+            bar = f'{"| = threshold":<{BAR_WIDTH}}'
+            print(f'{"time":>8} {"raw_score":>10} {"score":>6}  {bar}  state')
+        time = point.stamp - self._start
+        if time < self._next and not is_new:
+            return
+        self._next = max(self._next, float(int(time)) + 1.0)
+        self._floor = min(self._floor, point.raw_score)
+        state = point.state.value
+        odd = any(i.start <= point.stamp <= i.end for i in self._truth)
+        line = (
+            f'{time:6.1f} s {point.raw_score:10.2f} {point.score:6.2f}  '
+            f'{_bar(point, self._floor)}  {state:<8}{"<- labelled anomaly" if odd else ""}'
+        ).rstrip()
+        if self._is_terminal:
+            line = f'\x1b[{COLOURS[state]}m{line}\x1b[0m'
+        print(line, flush=True)
+
+
+def _bar(point: Any, floor: float) -> str:
+    """Draw the raw_score from the lowest one, the threshold in the middle; far over it is full."""
+    middle = BAR_WIDTH // 2
+    reach = point.threshold - floor
+    ratio = (point.raw_score - floor) / reach if reach > 0.0 else 0.0
+    filled = max(0, min(BAR_WIDTH, round(ratio * middle)))
+    cells = ['#'] * filled + [' '] * (BAR_WIDTH - filled)
+    cells[middle] = '|'
+    return ''.join(cells)
+
+
+def _summary(shown: Any, truth: list[Any]) -> list[str]:
+    from ros_ood_monitor.ros.demo_trace import alerts_of
+
+    start = shown.points[0].stamp
+    played, scored = shown.played.count, len(shown.points)
+    lines = [f'{scored} of {played} frames scored, {played - scored} dropped for newer ones']
+    for alert in alerts_of(shown.points):
+        lines.append(f'alert from {alert.start - start:.1f} s to {alert.end - start:.1f} s')
+    for interval in truth:
+        late = [
+            a.start - interval.start for a in alerts_of(shown.points) if a.end > interval.start
+        ]
+        after = f', alert {late[0]:+.1f} s after its start' if late else ', no alert'
+        name = interval.label or 'anomaly'
+        lines.append(
+            f'labelled {name} from {interval.start - start:.1f} s to '
+            f'{interval.end - start:.1f} s{after}'
+        )
+    lines.append(f'node ended with exit code {shown.exit_code}')
+    return lines
+
+
+def _shipped_bag() -> Path:
+    from ros_ood_monitor.errors import BagError
+    from ros_ood_monitor.share import share_path
+
+    try:
+        return share_path('tests', 'bags', NAME, 'bag')
+    except FileNotFoundError as error:
+        msg = 'the small bag lies in the checkout only; give another one with --bag PATH'
+        raise BagError(msg) from error
+
+
+def _frames(bag: Path, stamps: set[float]) -> dict[float, Any]:
+    from ros_ood_monitor.bags import BagReader
+
+    with BagReader(bag) as reader:
+        return {frame.stamp: frame.rgb for frame in reader.frames() if frame.stamp in stamps}

@@ -1,0 +1,227 @@
+"""
+The demonstration: the real node in a process of its own, a bag played onto its topic.
+
+It talks on a ROS domain of its own and on this machine only, so that it disturbs no robot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import try_shutdown
+
+from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.records import State
+from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.converters import seconds_of
+from ros_ood_monitor.ros.demo_trace import Point
+from ros_ood_monitor.ros.player import BagPlayer, Played
+from ros_ood_monitor.ros.process import Spinner
+
+__all__ = ['Demo', 'Shown', 'run_demo']
+
+_TOPIC: Final = '/camera/image'
+_START_S: Final = 60.0
+_SILENCE_S: Final = 1.5  # after the last frame: as long as one frame may take
+_END_S: Final = 15.0
+_LOOK_S: Final = 0.02
+
+
+@dataclass
+class Shown:
+    """
+    What happened.
+
+    Parameters
+    ----------
+    points : list of Point
+        The node's answers in the order of their stamps.
+    played : Played
+        What was published.
+    bundle : str
+        Name and digest of the bundle, as the node published it.
+    exit_code : int
+        How the node's process ended.
+
+    """
+
+    points: list[Point] = field(default_factory=list)
+    played: Played = field(default_factory=lambda: Played(0, 0.0, finished=False))
+    bundle: str = ''
+    exit_code: int = -1
+
+
+class Demo:
+    """
+    Listens to the node and tells what it says.
+
+    Parameters
+    ----------
+    tell : callable
+        Takes a Point, and True where its alert state is new.
+
+    """
+
+    def __init__(self, tell: Any) -> None:
+        self._tell = tell
+        self.points: list[Point] = []
+        self.bundle = ''
+        self.problem = ''
+        self.is_active = False
+        self.heard_at = time.monotonic()
+
+    def on_observation(self, message: DiagnosticArray) -> None:
+        """Take a message of ``~/observation``."""
+        values = {pair.key: pair.value for pair in message.status[0].values}
+        point = Point(
+            seconds_of(message.header.stamp),
+            float(values['raw_score']),
+            float(values['score']),
+            float(values['threshold']),
+            State(values['state']),
+        )
+        is_new = not self.points or self.points[-1].state is not point.state
+        self.points.append(point)
+        self.bundle = values['bundle']
+        self.heard_at = time.monotonic()
+        self._tell(point, is_new)
+
+    def on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Take a message of ``/diagnostics``: whether the node has started, or why it cannot."""
+        for status in message.status:
+            states = [pair.value for pair in status.values if pair.key == 'lifecycle_state']
+            self.is_active |= states == ['active']
+            if status.name.endswith(': model') and status.message.startswith('not configured: '):
+                self.problem = status.message
+
+
+def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> Shown:
+    """
+    Run the node on a bag and end it.
+
+    Parameters
+    ----------
+    bundle : Path
+        The bundle.
+    bag : Path
+        A bag with one image topic.
+    rate : float
+        Pace as a multiple of the recorded one.
+    log : Path
+        File for what the node logs.
+    tell : callable
+        Called with each Point as it arrives, and True where its alert state is new.
+
+    Returns
+    -------
+    Shown
+        What happened.
+
+    Raises
+    ------
+    OodMonitorError
+        If the node does not start, or the bag cannot be played.
+
+    """
+    # a domain of its own; children inherit it
+    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    shown = Shown()
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = Node('demo')
+    listener = Demo(tell)
+    node.create_subscription(
+        DiagnosticArray, '/ood_monitor/observation', listener.on_observation, qos.OBSERVATION
+    )
+    node.create_subscription(
+        DiagnosticArray, '/diagnostics', listener.on_diagnostics, qos.DIAGNOSTICS
+    )
+    spinner = Spinner(node)
+    player = None
+    try:
+        player = BagPlayer(node, str(bag), topic=_TOPIC)
+        transport = 'compressed' if player.topic.endswith('/compressed') else 'raw'
+        with _node_process(bundle, transport, log) as process:
+            _wait_until_it_listens(process, player, listener, log)
+            shown.played = player.play(rate=rate, stop=threading.Event())
+            _wait_for_the_last_frame(process, listener, shown.played.count)
+            process.send_signal(signal.SIGINT)
+            shown.exit_code = process.wait(_END_S)
+    finally:
+        if player is not None:
+            player.close()
+        spinner.stop()
+        node.destroy_node()
+        try_shutdown()
+    shown.points = sorted(listener.points, key=lambda point: point.stamp)
+    shown.bundle = listener.bundle
+    return shown
+
+
+@contextlib.contextmanager
+def _node_process(bundle: Path, transport: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    parameters = {
+        'model.bundle': str(bundle.resolve()),
+        'input.transport': transport,
+        # a demonstration loses no frame on a busy machine; a robot would not wait for it
+        'input.reliability': 'reliable',
+        'input.depth': '10',
+    }
+    command = [sys.executable, '-m', 'ros_ood_monitor.ros.monitor_node', '--ros-args']
+    command += [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+    command += ['-r', f'image:={_TOPIC}']
+    with log.open('wb') as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_it_listens(
+    process: subprocess.Popen[bytes], player: BagPlayer, listener: Demo, log: Path
+) -> None:
+    stop = threading.Event()
+    end = time.monotonic() + _START_S
+    # its report shows that what it publishes is heard here, too
+    while not (player.wait_for_subscriber(_LOOK_S, stop) and listener.is_active):
+        time.sleep(_LOOK_S)
+        if listener.problem:
+            raise OodMonitorError(listener.problem)
+        if process.poll() is not None:
+            said = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+            msg = f'the node ended at once ({" | ".join(said[-3:])}): {log}'
+            raise OodMonitorError(msg)
+        if time.monotonic() > end:
+            msg = f'the node does not listen after {_START_S:g} s; its log says why: {log}'
+            raise OodMonitorError(msg)
+
+
+def _wait_for_the_last_frame(process: subprocess.Popen[bytes], listener: Demo, count: int) -> None:
+    # some may have been dropped for newer ones: then silence tells that no more will come
+    listener.heard_at = time.monotonic()
+    while len(listener.points) < count and time.monotonic() - listener.heard_at < _SILENCE_S:
+        if process.poll() is not None:
+            return
+        time.sleep(_LOOK_S)

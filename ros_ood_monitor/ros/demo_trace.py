@@ -1,0 +1,160 @@
+"""What a demonstration saw: one point a frame, and the alert episodes among them; no ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from ros_ood_monitor.errors import BagError
+from ros_ood_monitor.records import State
+
+__all__ = ['Interval', 'Point', 'alerts_of', 'key_moments', 'read_labels']
+
+LABELS: Final = 'labels.yaml'
+
+
+@dataclass(frozen=True)
+class Point:
+    """
+    The node's answer to one frame.
+
+    Parameters
+    ----------
+    stamp : float
+        Image stamp, in s.
+    raw_score, score, threshold : float
+        As published.
+    state : State
+        As published.
+
+    """
+
+    stamp: float
+    raw_score: float
+    score: float
+    threshold: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Interval:
+    """
+    A stretch of image time.
+
+    Parameters
+    ----------
+    start, end : float
+        Image stamps, in s.
+    label : str
+        What it is.
+
+    """
+
+    start: float
+    end: float
+    label: str = ''
+
+
+def read_labels(bag: Path) -> list[Interval]:
+    """
+    Return the labelled stretches of a bag.
+
+    Parameters
+    ----------
+    bag : Path
+        The bag; ``labels.yaml`` is looked for in its folder and beside it: a list of mappings
+        with ``start`` and ``end`` (image stamps, in s) and ``kind``.
+
+    Returns
+    -------
+    list of Interval
+        In the file's order; empty where there is no such file.
+
+    Raises
+    ------
+    BagError
+        If the file is something else.
+
+    """
+    for path in (bag / LABELS, bag.parent / LABELS):
+        if path.is_file():
+            try:
+                rows = yaml.safe_load(path.read_text(encoding='utf-8')) or []
+                return [
+                    Interval(float(r['start']), float(r['end']), str(r.get('kind', '')))
+                    for r in rows
+                ]
+            except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+                what = f'{type(error).__name__}: {error}'
+                msg = f'labels must be a list of start, end and kind, got {what}: {path}'
+                raise BagError(msg) from error
+    return []
+
+
+def alerts_of(points: Sequence[Point]) -> list[Interval]:
+    """
+    Return the stretches in state ALERT.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        In the order of their stamps.
+
+    Returns
+    -------
+    list of Interval
+        Each from the frame that raised the alert to the frame that cleared it, or to the last
+        one.
+
+    """
+    return list(_alerts(points))
+
+
+def _alerts(points: Sequence[Point]) -> Iterator[Interval]:
+    start: float | None = None
+    for point in points:
+        if point.state is State.ALERT:
+            start = point.stamp if start is None else start
+        elif start is not None:
+            yield Interval(start, point.stamp)
+            start = None
+    if start is not None:
+        yield Interval(start, points[-1].stamp)
+
+
+def key_moments(points: Sequence[Point]) -> dict[str, Point]:
+    """
+    Return the frames worth showing.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        In the order of their stamps, at least one.
+
+    Returns
+    -------
+    dict of str to Point
+        ``normal``, ``alert``, ``worst`` and ``after`` as far as there are such frames, in the
+        order of time and none twice.
+
+    """
+    worst = max(points, key=lambda point: point.raw_score)
+    alerts = alerts_of(points)
+    before_end = alerts[0].start if alerts else worst.stamp
+    calm = [p for p in points if p.state is State.NORMAL]
+    before = [p for p in calm if p.stamp < before_end]
+    after = [p for p in calm if alerts and p.stamp > alerts[-1].end]
+    found: dict[str, Point] = {}
+    if alerts:
+        found['alert'] = next(p for p in points if p.stamp == alerts[0].start)
+    if worst not in found.values():
+        found['worst'] = worst
+    for name, stretch in (('normal', before), ('after', after)):
+        middle = stretch[len(stretch) // 2] if stretch else worst
+        if middle not in found.values():
+            found[name] = middle
+    return dict(sorted(found.items(), key=lambda item: item[1].stamp))

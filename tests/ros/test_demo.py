@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('rosbags')
+
+from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.errors import BagError
+from ros_ood_monitor.records import State
+from ros_ood_monitor.ros.demo_trace import alerts_of, Interval, key_moments, Point, read_labels
+from tests.ros.harness import normal_frame, strange_frame
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small bag with its labels: strange from 1.0 s to 2.0 s."""
+    path = tmp_path_factory.mktemp('demo') / 'bag'
+    with BagWriter(path) as writer:
+        for k in range(40):
+            rgb = strange_frame(60, 90) if 10 <= k < 20 else normal_frame(k)
+            writer.write_jpeg('/eye/image/compressed', rgb, 1000.0 + 0.1 * k)
+    (path.parent / 'labels.yaml').write_text('- {start: 1001.0, end: 1002.0, kind: red}\n')
+    return path
+
+
+def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-m', 'ros_ood_monitor', 'demo', *arguments],
+        capture_output=True,
+        text=True,
+        timeout=90.0,
+        check=False,
+    )
+
+
+def test_demo_shows_scores_alert_and_picture_and_ends_by_itself(
+    tiny_bundle: Path, bag: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out'
+    result = _demo('--bundle', str(tiny_bundle), '--bag', str(bag), '--out', str(out))
+    assert result.returncode == 0, result.stderr
+    assert '40 of 40 frames scored, 0 dropped' in result.stdout
+    assert 'alert from 1.2 s to ' in result.stdout
+    assert 'labelled red from 1.0 s to 2.0 s, alert +0.2 s after its start' in result.stdout
+    assert 'node ended with exit code 0' in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if ' s ' in line[:9]]
+    assert {line[-1] for line in lines} >= {'NORMAL'}
+    picture = cv2.imread(str(out / 'overview.png'))
+    assert picture.shape[0] > 600
+    assert picture.shape[1] > 1000
+    assert np.ptp(picture) == 255
+    assert 'Traceback' not in (out / 'node.log').read_text()
+
+
+def test_demo_says_why_the_node_cannot_configure(
+    tiny_bundle: Path, bag: Path, tmp_path: Path
+) -> None:
+    result = _demo('--bundle', str(tmp_path / 'none'), '--bag', str(bag), '--out', str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith('ood_monitor: error: bundle not found')
+
+
+def test_demo_refuses_a_bag_that_is_none(tiny_bundle: Path, tmp_path: Path) -> None:
+    result = _demo(
+        '--bundle', str(tiny_bundle), '--bag', str(tmp_path / 'none'), '--out', str(tmp_path)
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith('ood_monitor: error: ')
+    assert 'Traceback' not in result.stderr
+
+
+def _points(states: str) -> list[Point]:
+    """N(ormal), S(uspect) and A(lert), 1 s apart; the raw_score rises with time."""
+    names = {'N': State.NORMAL, 'S': State.SUSPECT, 'A': State.ALERT}
+    return [Point(float(k), float(k), 0.5, 3.0, names[s]) for k, s in enumerate(states)]
+
+
+@pytest.mark.parametrize(
+    ('states', 'alerts'),
+    [
+        ('NNNN', []),
+        ('NSAAN', [(2.0, 4.0)]),
+        ('NAANNAA', [(1.0, 3.0), (5.0, 6.0)]),
+        ('A', [(0.0, 0.0)]),
+    ],
+)
+def test_alerts_last_from_the_raising_to_the_clearing_frame(
+    states: str, alerts: list[tuple[float, float]]
+) -> None:
+    assert [(a.start, a.end) for a in alerts_of(_points(states))] == alerts
+
+
+def test_key_moments_are_in_the_order_of_time_and_none_twice() -> None:
+    moments = key_moments(_points('NNNSAAANN'))
+    assert list(moments) == ['normal', 'alert', 'worst']
+    assert [p.stamp for p in moments.values()] == [1.0, 4.0, 8.0]
+    assert list(key_moments(_points('NNN'))) == ['normal', 'worst']
+    assert list(key_moments(_points('A'))) == ['alert']
+
+
+def test_labels_are_read_from_beside_the_bag_and_may_be_missing(bag: Path, tmp_path: Path) -> None:
+    assert read_labels(bag) == [Interval(1001.0, 1002.0, 'red')]
+    assert read_labels(tmp_path / 'bag') == []
+
+
+@pytest.mark.parametrize('text', ['just words', '- {begin: 1.0}', '- {start: x, end: 2}', '['])
+def test_labels_that_are_something_else_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'labels.yaml').write_text(text)
+    with pytest.raises(BagError, match='labels must be a list of start, end and kind'):
+        read_labels(tmp_path / 'bag')
