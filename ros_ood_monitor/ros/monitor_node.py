@@ -16,11 +16,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 
 from ros_ood_monitor.errors import EngineError, OodMonitorError
 from ros_ood_monitor.monitor import Monitor
@@ -29,6 +27,7 @@ from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
 from ros_ood_monitor.ros.diagnostics import input_status, model_status, ModelFacts
+from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.open_monitor import open_monitor, retune
 from ros_ood_monitor.ros.outputs import Outputs
@@ -162,7 +161,13 @@ class OodMonitorNode(LifecycleNode):
             on_fault=self._on_fault,
         )
         self._stream.start()
-        self._subscription = self._subscribe(self._stream)
+        self._subscription = subscribe_images(
+            self,
+            settings,
+            on_image=self._stream.push,
+            on_lost=self._counts.on_lost,
+            on_incompatible_qos=self._on_incompatible_qos,
+        )
         self.get_logger().info(f'monitoring {self._subscription.topic_name}')
         return _SUCCESS
 
@@ -197,27 +202,6 @@ class OodMonitorNode(LifecycleNode):
 
     # frames -------------------------------------------------------------------------------------
 
-    def _subscribe(self, stream: CameraStream) -> Subscription:
-        settings = self._settings
-        compressed = settings.input_transport == 'compressed'
-        topic = self.resolve_topic_name('image')
-        if compressed and not topic.endswith('/compressed'):
-            topic += '/compressed'
-        counts = self._counts
-        return self.create_subscription(
-            CompressedImage if compressed else Image,
-            topic,
-            stream.push,
-            qos.input_qos(settings.input_reliability, settings.input_depth),
-            # a new group each time: rclpy leaves a group locked where one of its events is
-            # destroyed in the moment in which it is taken
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            event_callbacks=SubscriptionEventCallbacks(
-                message_lost=lambda event: self._on_lost(counts, event),
-                incompatible_qos=lambda event: self._on_incompatible_qos(counts, event),
-            ),
-        )
-
     def _decode(self, message: Any) -> Frame:
         convert = (
             frame_from_compressed if isinstance(message, CompressedImage) else frame_from_image
@@ -228,12 +212,8 @@ class OodMonitorNode(LifecycleNode):
     def _warn_bad_frame(self, reason: str) -> None:
         self.get_logger().warning(f'bad frame: {reason}', throttle_duration_sec=_WARN_PERIOD_S)
 
-    def _on_lost(self, counts: StreamCounts, event: Any) -> None:
-        counts.on_lost(event.total_count)
-
-    def _on_incompatible_qos(self, counts: StreamCounts, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        counts.on_incompatible_qos(event.total_count, policy)
+    def _on_incompatible_qos(self, count: int, policy: str) -> None:
+        self._counts.on_incompatible_qos(count, policy)
         self.get_logger().warning(
             f'a publisher on the input topic offers another {policy} than input.reliability asks '
             'for: nothing is received from it'
