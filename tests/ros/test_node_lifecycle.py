@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import shutil
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ pytest.importorskip('rclpy')
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.ros.open_monitor import open_monitor
+from ros_ood_monitor.ros.parameters import Settings
 from tests.ros.harness import (
     ACTIVE,
     FINALIZED,
@@ -176,3 +180,34 @@ def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
         assert me.change(Transition.TRANSITION_ACTIVATE)
         me.publish_and_wait(image(normal_frame(1), stamp=101.0))
         assert len(me.observations) == before + 1
+
+
+def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def open_slowly(settings: Settings) -> Monitor:
+        entered.set()
+        assert leave.wait(20.0)
+        return open_monitor(settings)
+
+    parameters: dict[str, Any] = {'model__bundle': str(tiny_bundle), 'autostart': True}
+    with running_node(open_monitor=open_slowly, **parameters), peer() as me:
+        assert entered.wait(20.0)
+        me.wait_for_status('model', lambda _, p: p['lifecycle_state'] == 'configuring')
+        leave.set()
+        me.wait_for_state(ACTIVE)
+
+
+def test_fault_in_opening_the_engine_leaves_the_node_alive_and_unconfigured(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: Settings) -> Monitor:
+        msg = 'a fault nobody thought of'
+        raise ZeroDivisionError(msg)
+
+    with running_node(open_monitor=fail), peer() as me:
+        assert not me.change(Transition.TRANSITION_CONFIGURE)
+        assert me.state() == UNCONFIGURED
+        status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
+        assert 'see the log' in status.message
+    assert 'ZeroDivisionError: a fault nobody thought of' in capfd.readouterr().err

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+import platform
+import threading
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from rclpy.node import Node
+
+from ros_ood_monitor.ros.diagnostics import memory_mib
+from ros_ood_monitor.ros.process import Spinner, tune_malloc
+from tests.ros.harness import wait_until
+
+pytestmark = pytest.mark.usefixtures('ros')
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node('spun')
+    yield made
+    made.destroy_node()
+
+
+def test_spinner_goes_on_after_a_callback_has_raised(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[int] = []
+
+    def fail_at_first() -> None:
+        calls.append(1)
+        if len(calls) <= 3:
+            msg = 'a fault in a callback'
+            raise RuntimeError(msg)
+
+    node.create_timer(0.01, fail_at_first)
+    spinner = Spinner(node)
+    wait_until(lambda: len(calls) >= 8, 'calls after the failing ones')
+    assert spinner.stop()
+    said = capfd.readouterr().err
+    assert 'a callback failed, the node goes on' in said
+    assert 'a fault in a callback' in said
+
+
+def test_spinner_ends_with_the_traceback_where_nothing_but_failures_comes(node: Node) -> None:
+    ends: list[str | None] = []
+
+    def always_fail() -> None:
+        msg = 'hopeless'
+        raise RuntimeError(msg)
+
+    spinner = Spinner(node, ends.append)
+    spinner._executor.spin_once = always_fail
+    node.create_timer(0.01, lambda: None)  # wakes the real spin_once that is running
+    wait_until(lambda: ends, 'the end')
+    assert 'RuntimeError: hopeless' in (ends[0] or '')
+    assert spinner.stop()
+
+
+def test_spinner_waits_for_the_callback_in_work(node: Node) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    left: list[bool] = []
+
+    def work() -> None:
+        entered.set()
+        assert leave.wait(20.0)
+        left.append(True)
+
+    node.create_timer(0.01, work)
+    spinner = Spinner(node)
+    assert entered.wait(20.0)
+    assert spinner.stop(timeout=0.1) is False
+    leave.set()
+    wait_until(lambda: left, 'the callback to come back')
+    assert spinner.stop()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is a function of glibc')
+def test_malloc_is_tuned_on_glibc() -> None:
+    assert tune_malloc() is True
+
+
+def test_resident_memory_of_this_process_is_plausible() -> None:
+    assert 10.0 < memory_mib() < 100_000.0
