@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     render.add_argument('--sequences', type=int, default=1, help='how many (default: 1)')
     render.add_argument('--frames', type=int, default=60, help='pictures in each (default: 60)')
     render.add_argument('--seed', type=int, default=0, help='seed of the first (default: 0)')
-    render.add_argument('--rate', type=float, default=2.0, help='pictures a second (default: 2)')
+    render.add_argument('--rate', type=float, default=1.0, help='pictures a second (default: 1)')
     render.add_argument(
         '--anomaly', help='what comes into view: blanket, debris, satellite or flare'
     )

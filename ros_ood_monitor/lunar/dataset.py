@@ -48,7 +48,7 @@ def write_sequences(
     sequences: int,
     frames: int,
     seed: int = 0,
-    rate_hz: float = 2.0,
+    rate_hz: float = 1.0,
     anomaly: str | None = None,
     size: tuple[int, int] = (320, 240),
     on_frame: Callable[[], None] = lambda: None,
@@ -64,7 +64,7 @@ def write_sequences(
         How many, and pictures in each.
     seed : int, default 0
         Seed of the first sequence; the next ones count up.
-    rate_hz : float, default 2.0
+    rate_hz : float, default 1.0
         Pictures a second.
     anomaly : str, optional
         What comes into view for the whole sequence; see `render_sequence`.

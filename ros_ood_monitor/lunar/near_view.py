@@ -17,7 +17,7 @@ from ros_ood_monitor.lunar.spacecraft import Part
 
 __all__ = ['NearView']
 
-_MOONSHINE = 0.28  # share of sunlight that the ground reflects onto the bodies
+_MOONSHINE = 0.45  # share of sunlight that the ground reflects onto the bodies
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ class NearView:
         return self._plotter.add_mesh(
             part.mesh,
             color=part.color,
-            ambient=0.05,
+            ambient=0.08,
             diffuse=0.95,
             specular=part.gloss,
             specular_power=25.0,

@@ -18,7 +18,7 @@ from ros_ood_monitor.lunar.dataset import encode_jpeg
 from ros_ood_monitor.lunar.sequence import render_sequence
 
 HERE = Path(__file__).resolve().parent
-SEED = 10_003
+SEED = 10_007
 ANOMALY = 'satellite'
 INTERVAL = (20.0, 38.0)
 SECONDS = 58.0
@@ -42,7 +42,9 @@ def main() -> None:
     with BagWriter(bag) as writer:
         for frame in frames:
             stamp = START + frame.stamp
-            writer.write_jpeg(TOPIC, encode_jpeg(frame.rgb), stamp, 'camera_optical_frame')
+            writer.write_jpeg(
+                TOPIC, encode_jpeg(frame.rgb), stamp, frame_id='camera_optical_frame'
+            )
             if frame.anomaly:
                 visible.append(stamp)
     labels = [
