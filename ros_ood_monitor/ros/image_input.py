@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.parameters import Settings
+from ros_ood_monitor.ros.settings import Settings
 
 __all__ = ['subscribe_images']
 

@@ -32,9 +32,9 @@ from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.open_monitor import open_monitor, retune
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.parameter_server import ParameterServer
-from ros_ood_monitor.ros.parameters import Settings
 from ros_ood_monitor.ros.process import run_node
 from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
 
 __all__ = ['OodMonitorNode', 'main']

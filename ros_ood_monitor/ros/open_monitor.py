@@ -10,7 +10,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.ros.parameters import Settings
+from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import share_path
 
 __all__ = ['alert_logic', 'bundle_path', 'open_monitor', 'retune']

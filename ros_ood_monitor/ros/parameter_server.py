@@ -20,10 +20,10 @@ from ros_ood_monitor.ros.parameters import (
     check_value,
     PARAMETERS,
     ParameterSpec,
-    Settings,
     unknown_names,
     widen,
 )
+from ros_ood_monitor.ros.settings import Settings
 
 __all__ = ['ParameterServer']
 

@@ -2,20 +2,28 @@
 The node's parameters: one table, from which everything else is derived.
 
 The node declares them from here, ``config/monitor.param.yaml`` and the README are rendered from
-here, and a test compares. Nothing in this file needs ROS until a node is handed in.
+here, and a test compares. Nothing in this file needs ROS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 import difflib
 import math
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from ros_ood_monitor.errors import ParameterError
 
-__all__ = ['PARAMETERS', 'Applies', 'ParameterSpec', 'Settings', 'check_value', 'unknown_names']
+__all__ = [
+    'PARAMETERS',
+    'Applies',
+    'ParameterSpec',
+    'Value',
+    'check_value',
+    'unknown_names',
+    'widen',
+]
 
 Value = bool | int | float | str
 Applies = Literal['start', 'configure', 'live']
@@ -190,92 +198,6 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ),
 )
 """Every parameter, in the order of files and tables."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """
-    The values of all parameters; a field is a parameter's name with ``_`` for the dot.
-
-    See `PARAMETERS` for what they mean.
-    """
-
-    model_bundle: str
-    model_engine: str
-    model_precision: str
-    model_threads: int
-    input_transport: str
-    input_reliability: str
-    input_depth: int
-    input_max_rate_hz: float
-    input_camera: str
-    alert_trigger: float
-    alert_release: float
-    alert_trigger_frames: int
-    alert_release_frames: int
-    alert_stale_after: float
-    autostart: bool
-    process_tune_malloc: bool
-
-    @classmethod
-    def read(cls, get: Callable[[str], Any]) -> Settings:
-        """
-        Collect the values.
-
-        Parameters
-        ----------
-        get : callable
-            From a parameter's dotted name to its value.
-
-        Returns
-        -------
-        Settings
-            All of them.
-
-        Raises
-        ------
-        ParameterError
-            If a value is outside what the table allows.
-
-        """
-        values: dict[str, Any] = {}
-        for spec in PARAMETERS:
-            value = get(spec.name)
-            check_value(spec, value)
-            values[spec.name.replace('.', '_')] = value
-        return cls(**values)
-
-    @classmethod
-    def defaults(cls, **changes: Value) -> Settings:
-        """
-        Return the defaults with some changes.
-
-        Parameters
-        ----------
-        **changes : bool, int, float or str
-            Values by field name.
-
-        Returns
-        -------
-        Settings
-            The values.
-
-        Raises
-        ------
-        ParameterError
-            If a name is no parameter or a value is outside what the table allows.
-
-        """
-        known = {field.name for field in fields(cls)}
-        for name in changes:
-            if name not in known:
-                msg = f'unknown setting {name!r}; it must be one of {sorted(known)}'
-                raise ParameterError(msg)
-        return cls.read(
-            {
-                s.name: changes.get(s.name.replace('.', '_'), s.default) for s in PARAMETERS
-            }.__getitem__
-        )
 
 
 def check_value(spec: ParameterSpec, value: object) -> None:

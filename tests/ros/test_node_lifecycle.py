@@ -14,7 +14,7 @@ from lifecycle_msgs.msg import Transition
 
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.open_monitor import open_monitor
-from ros_ood_monitor.ros.parameters import Settings
+from ros_ood_monitor.ros.settings import Settings
 from tests.ros.harness import (
     ACTIVE,
     FINALIZED,

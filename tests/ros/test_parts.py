@@ -12,8 +12,9 @@ import yaml
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
-from ros_ood_monitor.ros.parameters import PARAMETERS, Settings, unknown_names, widen
+from ros_ood_monitor.ros.parameters import PARAMETERS, unknown_names, widen
 from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.slot import LatestSlot
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 from ros_ood_monitor.share import share_path
