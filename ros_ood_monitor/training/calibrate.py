@@ -1,0 +1,149 @@
+"""Scores of held-out frames by the deployed scorer: the calibration and the goldens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.bundle import Goldens
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.features import FeatureTable
+from ros_ood_monitor.training.split import Split
+
+__all__ = ['deployed_scores', 'golden_images', 'make_goldens', 'standardisation']
+
+_NARROWEST = 0.01
+"""Smallest std of a tap's nll, as a share of that of a Gaussian of the same width."""
+
+
+def standardisation(nll: npt.NDArray[np.float64], channels: int) -> tuple[float, float]:
+    """
+    Return mean and deviation of a tap's held-out nll.
+
+    Parameters
+    ----------
+    nll : ndarray of shape (n,), float64
+        Of the validation frames, in nats.
+    channels : int
+        Width D of the tap. The nll of a D-dimensional Gaussian has the deviation sqrt(D / 2); a
+        hundredth of that is the least that is returned, so that a scene without any change
+        (a simulator at rest) divides by no zero.
+
+    Returns
+    -------
+    tuple of float
+        Mean and deviation, in nats.
+
+    Raises
+    ------
+    TrainingError
+        If the nll is not finite.
+
+    """
+    mean, std = float(nll.mean()), float(nll.std())
+    if not np.isfinite(mean) or not np.isfinite(std):
+        msg = f'held-out nll is not finite: mean {mean}, deviation {std}'
+        raise TrainingError(msg)
+    return mean, max(std, _NARROWEST * float(np.sqrt(channels / 2.0)))
+
+
+def deployed_scores(
+    session: Any,
+    taps: Sequence[BackboneTap],
+    table: FeatureTable,
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """
+    Score rows of the feature table, one frame at a time as the robot does.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        The exported scorer.
+    taps : sequence of BackboneTap
+        Its inputs.
+    table : FeatureTable
+        Features of the exported backbone.
+    rows : ndarray of shape (m,), int64
+        Rows to score.
+
+    Returns
+    -------
+    ndarray of shape (m,), float64
+        Their raw_score.
+
+    """
+    scores = np.empty(len(rows), dtype=np.float64)
+    for k, row in enumerate(rows):
+        features = {tap.output: table.of(tap, rows[k : k + 1]) for tap in taps}
+        (raw_score,) = session.run(['raw_score'], features)  # (1,)
+        if not np.isfinite(raw_score[0]):
+            msg = f'raw_score of held-out frame {row} is not finite: {raw_score[0]}'
+            raise TrainingError(msg)
+        scores[k] = raw_score[0]
+    return scores
+
+
+def golden_images(table: FeatureTable, split: Split, *, seed: int) -> npt.NDArray[np.uint8]:
+    """
+    Choose the pictures that every engine must reproduce.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Holds some network inputs.
+    split : Split
+        Says which of them were held out.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    ndarray of shape (3, h, w, 3), uint8
+        Two held-out frames (or others, where none of those kept was held out) and a picture of
+        uniform noise, which is far outside of what the flows have seen.
+
+    """
+    held_out = set(split.calibration.tolist()) | set(split.validation.tolist())
+    kept = sorted(table.images, key=lambda row: (row not in held_out, row))
+    chosen = [kept[0], kept[min(1, len(kept) - 1)]]
+    frames = [table.images[row] for row in chosen]
+    noise = np.random.default_rng(seed).integers(0, 256, frames[0].shape, dtype=np.uint8)
+    return np.stack([*frames, noise])  # (3, h, w, 3)
+
+
+def make_goldens(
+    backbone: Any,
+    scorer: Any,
+    taps: Sequence[BackboneTap],
+    images: npt.NDArray[np.uint8],
+) -> Goldens:
+    """
+    Score the golden images one by one with the deployed sessions.
+
+    Parameters
+    ----------
+    backbone, scorer : onnxruntime.InferenceSession
+        The exported graphs.
+    taps : sequence of BackboneTap
+        What passes between them.
+    images : ndarray of shape (k, h, w, 3), uint8
+        Network inputs.
+
+    Returns
+    -------
+    Goldens
+        Images and scores.
+
+    """
+    names = [tap.output for tap in taps]
+    scores = []
+    for image in images:
+        features = backbone.run(names, {'image': image[np.newaxis]})
+        (raw_score,) = scorer.run(['raw_score'], dict(zip(names, features, strict=True)))
+        scores.append(float(raw_score[0]))
+    return Goldens(images, np.array(scores, dtype=np.float64))

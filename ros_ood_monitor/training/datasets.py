@@ -1,0 +1,239 @@
+"""
+Frames to train on: folders of image files and rosbag2 recordings, one frame at a time.
+
+A *sequence* is what was recorded in one go: a bag, or a folder that holds image files itself.
+Frames come in a fixed order (arguments as given, names in natural order, bags by time), because
+held-out parts are cut along it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import DecodeError, ParameterError, TrainingError
+from ros_ood_monitor.images import image_files, natural_key, read_image
+
+__all__ = ['Dataset', 'SequenceFrame', 'Skipped']
+
+_BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceFrame:
+    """
+    A frame, and the sequence it belongs to.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The picture.
+    sequence : int
+        Index of its sequence in ``Dataset.sequences``.
+    stamp : float or None
+        Time of the image in s, where it has one.
+
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    sequence: int
+    stamp: float | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A frame that could not be decoded: its name, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class _Source:
+    """One sequence: its name, and either its files or its bag."""
+
+    name: str
+    files: list[Path] = field(default_factory=list)
+    bag: Path | None = None
+
+
+class Dataset:
+    """
+    The frames below some folders and in some bags.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        Folders of images (searched recursively), bags (a folder with a ``metadata.yaml`` or
+        storage files, or one storage file), or folders of bags.
+    topics : sequence of str, optional
+        Image topics of the bags; all of them by default.
+    every : int, default 1
+        Take each sequence's first frame and then every n-th.
+
+    Attributes
+    ----------
+    sequences : list of str
+        Names of the sequences, relative to the argument that they came with.
+    skipped : list of Skipped
+        Frames that did not decode, filled while `frames` runs.
+    missing : list of str
+        Files that a bag's metadata names and its folder lacks, and damaged ones.
+
+    Raises
+    ------
+    TrainingError
+        If a path does not exist, cannot be read, or holds neither images nor bags.
+
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        topics: Sequence[str] | None = None,
+        every: int = 1,
+    ) -> None:
+        if every < 1:
+            msg = f'every out of range: expected at least 1, got {every}'
+            raise TrainingError(msg)
+        if not paths:
+            msg = 'no data: expected at least one folder or bag, got none'
+            raise TrainingError(msg)
+        self.skipped: list[Skipped] = []
+        self.missing: list[str] = []
+        self._topics = list(topics) if topics else None
+        self._every = every
+        self._sources = [source for path in paths for source in _find(Path(path))]
+        self.sequences = [source.name for source in self._sources]
+
+    @property
+    def has_only_bags(self) -> bool:
+        """Whether every sequence is a bag."""
+        return all(source.bag is not None for source in self._sources)
+
+    def count(self) -> int:
+        """
+        Return how many frames `frames` would try to read, without decoding one.
+
+        Returns
+        -------
+        int
+            An upper bound: frames that do not decode are counted.
+
+        Raises
+        ------
+        BagError
+            If a bag cannot be read.
+
+        """
+        total = 0
+        for source in self._sources:
+            if source.bag is None:
+                total += -(-len(source.files) // self._every)
+                continue
+            from ros_ood_monitor.bags import BagReader
+
+            with BagReader(source.bag) as reader:
+                reader.frames(self._topics)  # refuses unknown topics; decodes nothing yet
+                counts = [
+                    topic.count
+                    for topic in reader.image_topics
+                    if self._topics is None or topic.name in self._topics
+                ]
+            total += sum(-(-count // self._every) for count in counts)
+        return total
+
+    def frames(self) -> Iterator[SequenceFrame]:
+        """
+        Decode the frames, one at a time.
+
+        Yields
+        ------
+        SequenceFrame
+            The next frame that decodes.
+
+        Raises
+        ------
+        BagError
+            If a bag cannot be read or has no image topic.
+        ParameterError
+            If a topic is not one of the bag's.
+
+        """
+        self.skipped.clear()
+        self.missing.clear()
+        for index, source in enumerate(self._sources):
+            if source.bag is not None:
+                yield from self._bag_frames(index, source.bag)
+            else:
+                yield from self._file_frames(index, source.files)
+
+    def _file_frames(self, index: int, files: list[Path]) -> Iterator[SequenceFrame]:
+        for file in files[:: self._every]:
+            try:
+                rgb = read_image(file)
+            except DecodeError as error:
+                name = f'{self.sequences[index]}/{file.name}'
+                self.skipped.append(Skipped(name, str(error).removesuffix(f': {file}')))
+                continue
+            yield SequenceFrame(rgb, index, None)
+
+    def _bag_frames(self, index: int, bag: Path) -> Iterator[SequenceFrame]:
+        from ros_ood_monitor.bags import BagReader
+
+        with BagReader(bag) as reader:
+            for frame in reader.frames(self._topics, every=self._every):
+                yield SequenceFrame(frame.rgb, index, frame.stamp)
+            name = self.sequences[index]
+            self.missing += [f'{name}/{file}' for file in reader.missing_files]
+            self.missing += [
+                f'{name}/{file} ({why})' for file, why in reader.damaged_files.items()
+            ]
+            self.skipped += [
+                Skipped(f'{name} {skipped.topic} at {skipped.log_time:.6f} s', skipped.reason)
+                for skipped in reader.skipped
+            ]
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_file():
+        return path.name.endswith(_BAG_SUFFIXES)
+    return path.is_dir() and (
+        (path / 'metadata.yaml').is_file()
+        or any(child.name.endswith(_BAG_SUFFIXES) for child in path.iterdir())
+    )
+
+
+def _find(root: Path) -> list[_Source]:
+    """Return the sequences of one argument: itself a bag, else bags and images below it."""
+    name = root.name or root.resolve().name
+    try:
+        if _is_bag(root):
+            return [_Source(name, bag=root)]
+        bags = []
+        if root.is_dir():
+            found = sorted(root.iterdir(), key=natural_key)
+            bags = [path for path in found if path.is_dir() and _is_bag(path)]
+        if bags:
+            return [_Source(f'{name}/{bag.name}', bag=bag) for bag in bags]
+    except OSError as error:
+        msg = f'data cannot be listed ({error.strerror or error}): {root}'
+        raise TrainingError(msg) from error
+    try:
+        files = image_files(root)
+    except ParameterError as error:
+        msg = f'{error}; expected a folder of images, a folder of bags, or a bag'
+        raise TrainingError(msg) from error
+    by_folder: dict[Path, _Source] = {}
+    for file in files:
+        folder = file.parent
+        if folder not in by_folder:
+            relative = folder.relative_to(root)
+            by_folder[folder] = _Source((Path(name) / relative).as_posix())
+        by_folder[folder].files.append(file)
+    return list(by_folder.values())

@@ -1,0 +1,366 @@
+"""
+Affine coupling flows on pooled features, built from nflows with its weak spots replaced.
+
+nflows' own pieces are kept where they are sound (composition, permutations, base distribution).
+Three are subclassed: the coupling, because its scale is hard-wired to ``sigmoid(u + 2) + 1e-3``;
+ActNorm, because a feature that never changes makes its initialisation infinite; the LU map,
+because its inverse calls a function that torch is removing.
+
+References
+----------
+Dinh, Sohl-Dickstein, Bengio (2017), Density estimation using Real NVP, arXiv:1605.08803.
+Kingma, Dhariwal (2018), Glow, arXiv:1807.03039 (ActNorm, LU-parametrised mixing).
+
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nflows.distributions.normal import StandardNormal
+from nflows.flows.base import Flow
+from nflows.transforms.base import CompositeTransform
+from nflows.transforms.coupling import AffineCouplingTransform
+from nflows.transforms.linear import Linear
+from nflows.transforms.lu import LULinear as NflowsLULinear
+from nflows.transforms.normalization import (
+    ActNorm as NflowsActNorm,
+)
+from nflows.transforms.permutations import (
+    Permutation,
+    RandomPermutation,
+)
+import torch
+from torch import nn, Tensor
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.folded import SCALE_CLAMP, SCALE_SLOPE
+from ros_ood_monitor.training.gaussian import whitening
+
+__all__ = [
+    'MIXINGS',
+    'ActNorm',
+    'AffineCoupling',
+    'Conditioner',
+    'LULinear',
+    'Whitening',
+    'build_flow',
+    'initialize',
+]
+
+MIXINGS = ('permutation', 'lu')
+"""How the couplings' halves are mixed."""
+
+
+class ActNorm(NflowsActNorm):  # type: ignore[misc]
+    """
+    Per-feature scale and shift, initialised to zero mean and unit deviation.
+
+    Parameters
+    ----------
+    features : int
+        Width of the features.
+    floor : float, default 0.01
+        Smallest deviation that counts, as a share of the features' root mean square deviation.
+        A ReLU unit that is silent in all of the training data has none at all.
+
+    """
+
+    def __init__(self, features: int, *, floor: float = 0.01) -> None:
+        super().__init__(features)
+        self.floor = floor
+
+    def _initialize(self, inputs: Tensor) -> None:
+        with torch.no_grad():
+            std = inputs.std(dim=0, unbiased=False)  # (D,)
+            typical = std.square().mean().sqrt()
+            std = std.clamp_min(float(self.floor * typical)).clamp_min(1e-6)
+            self.log_scale.copy_(-std.log())
+            self.shift.copy_(-inputs.mean(dim=0) / std)
+            self.initialized.fill_(True)
+
+
+class Whitening(Linear):  # type: ignore[misc]
+    """
+    A fixed linear map that makes the features' Gaussian a standard normal.
+
+    It is the identity until `fit`, and is not trained: its entries follow from the data in closed
+    form, and gradient steps small enough for the couplings would not move them.
+
+    Parameters
+    ----------
+    features : int
+        Width D of the features.
+
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        del self.bias
+        self.register_buffer('map', torch.eye(features))
+        self.register_buffer('bias', torch.zeros(features))
+
+    def fit(self, features: Tensor) -> None:
+        """
+        Take mean and shrunk covariance of the features.
+
+        Parameters
+        ----------
+        features : Tensor of shape (N, D)
+            Features of the fit part.
+
+        """
+        weight, bias, _ = whitening(features.numpy())
+        self.map.copy_(torch.from_numpy(weight))
+        self.bias.copy_(torch.from_numpy(bias))
+
+    def weight(self) -> Tensor:
+        """Return the map (D, D)."""
+        weight: Tensor = self.map
+        return weight
+
+    def logabsdet(self) -> Tensor:
+        """Return the log-determinant of the map."""
+        # the map is triangular; taken from the map as it is stored, rounding and all
+        return self.weight().diagonal().log().sum()
+
+    def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """
+        Whiten.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (N, D)
+            Features.
+        context : None
+            Part of nflows' interface; not used.
+
+        Returns
+        -------
+        tuple of Tensor
+            White features (N, D) and the log-determinant (N,).
+
+        """
+        outputs = nn.functional.linear(inputs, self.weight(), self.bias)  # (N, D)
+        return outputs, self.logabsdet().expand(inputs.shape[0])
+
+    def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """
+        Colour again.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (N, D)
+            White features.
+        context : None
+            Part of nflows' interface; not used.
+
+        Returns
+        -------
+        tuple of Tensor
+            Features (N, D) and the inverse's log-determinant (N,).
+
+        """
+        outputs = torch.linalg.solve(self.weight(), (inputs - self.bias).t()).t()  # (N, D)
+        return outputs, -self.logabsdet().expand(inputs.shape[0])
+
+
+class LULinear(NflowsLULinear):  # type: ignore[misc]
+    """nflows' LU-parametrised linear map with an inverse that keeps working."""
+
+    def inverse_no_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Solve for the inputs of given outputs.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (N, D)
+            Outputs of the map.
+
+        Returns
+        -------
+        tuple of Tensor
+            Inputs (N, D) and the inverse's log-determinant (N,).
+
+        """
+        lower, upper = self._create_lower_upper()
+        outputs = (inputs - self.bias).t()  # (D, N)
+        outputs = torch.linalg.solve_triangular(lower, outputs, upper=False, unitriangular=True)
+        outputs = torch.linalg.solve_triangular(upper, outputs, upper=True)
+        return outputs.t(), -self.logabsdet() * inputs.new_ones(inputs.shape[0])
+
+
+class Conditioner(nn.Module):
+    """
+    The network of a coupling: one hidden layer, whose last layer starts at zero.
+
+    Parameters
+    ----------
+    inputs, outputs, hidden : int
+        Widths.
+
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.initial_layer = nn.Linear(inputs, hidden)
+        self.final_layer = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.final_layer.weight)
+        nn.init.zeros_(self.final_layer.bias)
+
+    def forward(self, inputs: Tensor, context: Any = None) -> Tensor:
+        """
+        Return the parameters of the coupling.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (N, inputs)
+            The identity half.
+        context : None
+            Part of nflows' interface; not used.
+
+        Returns
+        -------
+        Tensor of shape (N, outputs)
+            Shifts, then unclamped log-scales.
+
+        """
+        hidden = torch.relu(self.initial_layer(inputs))  # (N, hidden)
+        outputs: Tensor = self.final_layer(hidden)  # (N, outputs)
+        return outputs
+
+
+class AffineCoupling(AffineCouplingTransform):  # type: ignore[misc]
+    """
+    Affine coupling with the exponential of a softly clamped log-scale.
+
+    ``log_scale = 0.636 c atan(u / c)`` with c = 3: the identity at initialisation, both expanding
+    and contracting, and never beyond exp(+-3) however far training or a strange input drives u.
+
+    References
+    ----------
+    Ardizzone et al. (2019), Guided image generation with conditional invertible neural networks,
+    arXiv:1907.02392 (the clamp).
+
+    """
+
+    def _log_scale_and_shift(self, transform_params: Tensor) -> tuple[Tensor, Tensor]:
+        shift = transform_params[:, : self.num_transform_features]
+        raw = transform_params[:, self.num_transform_features :]
+        return SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP), shift
+
+    def _coupling_transform_forward(
+        self, inputs: Tensor, transform_params: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self._log_scale_and_shift(transform_params)
+        return inputs * log_scale.exp() + shift, log_scale.sum(dim=1)
+
+    def _coupling_transform_inverse(
+        self, inputs: Tensor, transform_params: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self._log_scale_and_shift(transform_params)
+        return (inputs - shift) * (-log_scale).exp(), -log_scale.sum(dim=1)
+
+
+def build_flow(
+    features: int,
+    *,
+    hidden: int = 64,
+    couplings: int = 4,
+    mixing: str = 'permutation',
+    whiten: bool = True,
+    seed: int = 0,
+) -> Flow:
+    """
+    Build an untrained flow.
+
+    Couplings and LU maps start as the identity: before any training, once `initialize` has seen
+    the data, the flow is a Gaussian. With ``whiten`` it is the one with the Ledoit-Wolf
+    covariance, without it the one with a diagonal covariance.
+
+    Parameters
+    ----------
+    features : int
+        Width D of the features, at least 2.
+    hidden : int, default 64
+        Width of the conditioners' hidden layer.
+    couplings : int, default 4
+        Number of coupling steps.
+    mixing : {'permutation', 'lu'}, default 'permutation'
+        ``permutation`` shuffles once and then swaps the halves after each coupling, so that each
+        feature is transformed by every second one; ``lu`` puts a random permutation and an
+        LU-parametrised linear map before each coupling.
+    whiten : bool, default True
+        Whether a fixed whitening map comes first.
+    seed : int, default 0
+        Seed of permutations and weights.
+
+    Returns
+    -------
+    nflows.flows.base.Flow
+        With a standard normal base.
+
+    Raises
+    ------
+    TrainingError
+        If an option is outside its range.
+
+    """
+    if mixing not in MIXINGS:
+        msg = f'mixing is unknown: expected one of {list(MIXINGS)}, got {mixing!r}'
+        raise TrainingError(msg)
+    if features < 2 or hidden < 1 or couplings < 1:
+        msg = (
+            'a flow needs at least 2 features, 1 hidden unit and 1 coupling, '
+            f'got {features}, {hidden} and {couplings}'
+        )
+        raise TrainingError(msg)
+    mask = torch.arange(features) >= features - features // 2  # identity half first
+    swap = torch.arange(features).roll(features // 2)
+
+    def conditioner(inputs: int, outputs: int) -> Conditioner:
+        return Conditioner(inputs, outputs, hidden)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps: list[nn.Module] = [Whitening(features)] if whiten else []
+        if mixing == 'permutation':
+            steps.append(RandomPermutation(features))
+        for _ in range(couplings):
+            steps.append(ActNorm(features))
+            if mixing == 'lu':
+                steps += [RandomPermutation(features), LULinear(features)]
+            steps.append(AffineCoupling(mask.int(), conditioner))
+            if mixing == 'permutation':
+                steps.append(Permutation(swap))
+        return Flow(CompositeTransform(steps), StandardNormal([features]))
+
+
+def initialize(flow: Flow, features: Tensor) -> None:
+    """
+    Let a flow see the data once.
+
+    A whitening map is fitted; behind it every ActNorm starts as the identity, because normalising
+    what is white on the fit part would undo the covariance's shrinkage. Without one, each ActNorm
+    normalises its inputs.
+
+    Parameters
+    ----------
+    flow : nflows.flows.base.Flow
+        An untrained flow; it is in evaluation mode afterwards.
+    features : Tensor of shape (N, D)
+        Features of the fit part, N at least 2.
+
+    """
+    with torch.no_grad():
+        whitenings = [module for module in flow.modules() if isinstance(module, Whitening)]
+        for module in whitenings:
+            module.fit(features)
+        if whitenings:
+            for module in flow.modules():
+                if isinstance(module, NflowsActNorm):
+                    module.initialized.fill_(True)
+        else:
+            flow.train()
+            flow.log_prob(features)
+    flow.eval()

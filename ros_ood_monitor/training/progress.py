@@ -1,0 +1,85 @@
+"""Progress bars with an estimated end, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import sys
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+__all__ = ['Progress']
+
+_T = TypeVar('_T')
+
+
+class Progress:
+    """
+    What the trainer shows while it works.
+
+    Parameters
+    ----------
+    quiet : bool, default False
+        Show nothing.
+
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def _bar(self, **options: Any) -> Any:
+        # a log file gets a line every ten seconds, not ten a second
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        return tqdm(disable=self._quiet, mininterval=interval, dynamic_ncols=True, **options)
+
+    def over(self, items: Iterable[_T], *, total: int, name: str, unit: str) -> Iterator[_T]:
+        """
+        Show how far an iteration is.
+
+        Parameters
+        ----------
+        items : iterable
+            What is iterated.
+        total : int
+            Expected number of items.
+        name, unit : str
+            Of the bar.
+
+        Yields
+        ------
+        object
+            The items.
+
+        """
+        with self._bar(total=total, desc=name, unit=unit) as bar:
+            for item in items:
+                yield item
+                bar.update()
+            bar.total = bar.n  # frames that do not decode were expected, too
+
+    @contextlib.contextmanager
+    def steps(self, *, total: int, name: str) -> Iterator[Callable[[int, float], None]]:
+        """
+        Show optimiser steps.
+
+        Parameters
+        ----------
+        total : int
+            Largest number of steps; early stopping ends before.
+        name : str
+            Of the bar.
+
+        Yields
+        ------
+        callable
+            Takes the step and the held-out nll.
+
+        """
+        with self._bar(total=total, desc=name, unit='step') as bar:
+
+            def show(step: int, nll: float) -> None:
+                bar.set_postfix_str(f'held-out nll {nll:.2f}', refresh=False)
+                bar.update(step - bar.n)
+
+            yield show

@@ -1,0 +1,137 @@
+"""Frames for training: order, sequences, and damage that is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.errors import ParameterError, TrainingError
+from ros_ood_monitor.training.datasets import Dataset
+from tests.training_tools import scene, write_scenes
+
+
+def write_bag(path: Path, count: int, *, topic: str = '/front/image/compressed') -> Path:
+    with BagWriter(path) as bag:
+        for index in range(count):
+            bag.write_jpeg(topic, scene(index), 100.0 + 0.1 * index)
+    return path
+
+
+def test_folder_is_one_stream_in_natural_order(tmp_path: Path) -> None:
+    write_scenes(tmp_path / 'data', 12)
+    dataset = Dataset([tmp_path / 'data'])
+    frames = list(dataset.frames())
+    assert dataset.count() == len(frames) == 12
+    assert dataset.sequences == ['data']
+    assert all(np.array_equal(frames[k].rgb[0, 0], scene_corner(k)) for k in range(12))
+    assert frames[0].stamp is None
+
+
+def scene_corner(index: int) -> object:
+    from tests.training_tools import SIZES
+
+    return scene(index, SIZES[index % len(SIZES)])[0, 0]
+
+
+def test_each_folder_with_images_is_a_sequence(tmp_path: Path) -> None:
+    for name in ('run10', 'run2', 'deep/run1'):
+        write_scenes(tmp_path / 'data' / name, 3)
+    dataset = Dataset([tmp_path / 'data'])
+    assert dataset.sequences == ['data/deep/run1', 'data/run2', 'data/run10']
+    assert [frame.sequence for frame in dataset.frames()] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_each_bag_is_a_sequence_with_stamps(tmp_path: Path) -> None:
+    bags = [write_bag(tmp_path / name, 4) for name in ('a', 'b')]
+    dataset = Dataset(bags)
+    frames = list(dataset.frames())
+    assert dataset.has_only_bags
+    assert dataset.sequences == ['a', 'b']
+    assert dataset.count() == len(frames) == 8
+    assert [frame.stamp for frame in frames[:2]] == pytest.approx([100.0, 100.1])
+
+
+def test_folder_of_bags_gives_each_bag(tmp_path: Path) -> None:
+    for name in ('run2', 'run10'):
+        write_bag(tmp_path / 'bags' / name, 3)
+    assert Dataset([tmp_path / 'bags']).sequences == ['bags/run2', 'bags/run10']
+
+
+def test_every_nth_frame_is_counted_and_taken_per_sequence(tmp_path: Path) -> None:
+    write_scenes(tmp_path / 'data' / 'a', 5)
+    write_scenes(tmp_path / 'data' / 'b', 4)
+    dataset = Dataset([tmp_path / 'data', write_bag(tmp_path / 'bag', 7)], every=3)
+    frames = [frame.sequence for frame in dataset.frames()]
+    assert frames == [0, 0, 1, 1, 2, 2, 2]
+    assert dataset.count() == 7
+
+
+def test_corrupt_image_is_skipped_and_named(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / 'data', 6)
+    broken = data / 'frame_3.png'
+    broken.write_bytes(broken.read_bytes()[:200])
+    (data / 'frame_4.png').write_bytes(b'')
+    dataset = Dataset([data])
+    assert len(list(dataset.frames())) == 4
+    assert [skipped.name for skipped in dataset.skipped] == [
+        'data/frame_3.png',
+        'data/frame_4.png',
+    ]
+    assert 'truncated' in dataset.skipped[0].reason
+    assert str(tmp_path) not in dataset.skipped[0].reason
+
+
+def test_reading_again_does_not_count_damage_twice(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / 'data', 3)
+    (data / 'frame_1.png').write_bytes(b'x')
+    dataset = Dataset([data])
+    assert [len(list(dataset.frames())) for _ in range(2)] == [2, 2]
+    assert len(dataset.skipped) == 1
+
+
+def test_unknown_topic_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    dataset = Dataset([write_bag(tmp_path / 'bag', 2)], topics=['/rear/image'])
+    with pytest.raises(ParameterError, match='/front/image/compressed'):
+        dataset.count()
+
+
+def test_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='folder holds no image'):
+        Dataset([tmp_path])
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='not found'):
+        Dataset([tmp_path / 'nowhere'])
+
+
+def test_unreadable_folder_is_refused(tmp_path: Path) -> None:
+    loop = tmp_path / 'loop'
+    loop.symlink_to(loop)  # cannot be opened, whoever tries
+    with pytest.raises(TrainingError, match=r'not found|cannot be listed'):
+        Dataset([loop])
+
+
+def test_folder_that_refuses_listing_is_refused(tmp_path: Path) -> None:
+    write_scenes(tmp_path / 'data' / 'closed', 2)
+    closed = tmp_path / 'data' / 'closed'
+    closed.chmod(0)
+    try:
+        try:
+            list(closed.iterdir())
+        except PermissionError:
+            with pytest.raises(TrainingError, match='cannot be listed'):
+                Dataset([tmp_path / 'data'])
+        else:
+            pytest.skip('this user may list every folder')
+    finally:
+        closed.chmod(0o700)
+
+
+@pytest.mark.parametrize('every', [0, -1])
+def test_every_must_be_positive(tmp_path: Path, every: int) -> None:
+    with pytest.raises(TrainingError, match='at least 1'):
+        Dataset([tmp_path], every=every)

@@ -1,0 +1,268 @@
+"""The whole way: frames to a bundle that the deployed engine reproduces."""
+
+# flake8: noqa: E402  (the trainer cannot be imported where torch is missing)
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+import resource
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.cli import train as verb
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.errors import BundleError, TrainingError
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.training.fit import fit_density, FlowSettings
+from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.trainer import train, TrainResult
+from tests.flow_tools import features
+from tests.training_tools import scene, write_scenes
+
+TAPS = ('blocks.0', 'blocks.1')
+FRAMES = 120
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 120 pictures of three sizes, and one that is none."""
+    folder = write_scenes(tmp_path_factory.mktemp('frames') / 'normal', FRAMES)
+    (folder / 'frame_7b.png').write_bytes(b'\x89PNG\r\n\x1a\n but no more')
+    return folder
+
+
+def settings(data: Path, **changes: Any) -> TrainSettings:
+    options = {'taps': TAPS, 'alpha': 0.05, 'input_size': (64, 64), 'flow': FlowSettings(steps=60)}
+    return TrainSettings([data], **{**options, **changes})
+
+
+@pytest.fixture(scope='module')
+def result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(settings(data), tmp_path_factory.mktemp('out') / 'bundle')
+
+
+def test_corrupt_image_is_skipped_counted_and_named(result: TrainResult) -> None:
+    assert [skipped.name for skipped in result.skipped] == ['normal/frame_7b.png']
+    card = result.bundle.manifest.raw['training']
+    assert card['frames'] == {
+        'used': 120,
+        'fit': 84,
+        'validation': 12,
+        'calibration': 24,
+        'skipped': 1,
+    }
+    assert card['skipped_frames'][0].startswith('normal/frame_7b.png: ')
+
+
+def test_bundle_is_reproduced_by_the_deployed_engine(result: TrainResult) -> None:
+    engine = open_engine(Bundle.load(result.bundle.path))
+    verification = result.bundle.verify(engine)
+    assert verification.ok
+    assert verification.count == 3
+
+
+def test_monitor_finds_a_strange_picture_stranger(result: TrainResult) -> None:
+    monitor = Monitor.from_bundle(result.bundle)
+    normal = [monitor.observe_image(scene(k)).raw_score for k in range(500, 520)]
+    strange = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    assert np.median(normal) < monitor.threshold
+    assert monitor.observe_image(strange).raw_score > max(*normal, monitor.threshold)
+    monitor.close()
+
+
+def test_calibration_holds_the_scores_of_the_monitor(result: TrainResult, data: Path) -> None:
+    from ros_ood_monitor.training.datasets import Dataset
+
+    monitor = Monitor.from_bundle(result.bundle)
+    frames = list(Dataset([data]).frames())
+    scores = [monitor.observe_image(frames[k].rgb).raw_score for k in result.split.calibration]
+    assert scores == pytest.approx(result.raw_score.tolist(), abs=1e-6)
+    assert result.bundle.calibration().raw_score == pytest.approx(np.sort(result.raw_score))
+    monitor.close()
+
+
+def test_validation_scores_are_standardised_per_tap(result: TrainResult) -> None:
+    taps = result.bundle.manifest.raw['training']['taps']
+    assert set(taps) == set(TAPS)
+    for row in result.taps:
+        assert taps[row.tap.name]['nll_mean'] == pytest.approx(row.record.nll, rel=1e-3)
+
+
+def test_manifest_names_no_place_on_this_machine(result: TrainResult, tmp_path: Path) -> None:
+    text = (result.bundle.path / 'manifest.yaml').read_text()
+    assert '/tmp' not in text
+    assert str(Path.home()) not in text
+    assert 'not established' in result.bundle.manifest.raw['training']['false_alarm_rate']
+
+
+def test_equal_inputs_give_an_equal_digest(
+    result: TrainResult, data: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / 'elsewhere' / 'normal'
+    moved.parent.mkdir()
+    moved.symlink_to(data, target_is_directory=True)
+    again = train(settings(moved), tmp_path / 'again')
+    assert again.bundle.digest == result.bundle.digest
+
+
+def test_trained_twice_over_the_same_place_needs_overwrite(
+    result: TrainResult, data: Path
+) -> None:
+    with pytest.raises(BundleError, match='--overwrite'):
+        train(settings(data), result.bundle.path)
+    assert Bundle.load(result.bundle.path).digest == result.bundle.digest
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / 'precious').write_text('thesis')
+    with pytest.raises(BundleError, match='no bundle'):
+        train(settings(data), tmp_path, overwrite=True)
+    assert (tmp_path / 'precious').read_text() == 'thesis'
+
+
+def test_too_few_frames_are_refused_at_once(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r'expected at least 495 .* got 121; .*--alpha 0\.04'):
+        train(settings(data, alpha=0.01), tmp_path / 'bundle')
+
+
+def test_too_few_readable_frames_are_refused_too(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / 'data', 96)
+    for index in (3, 4):
+        (data / f'frame_{index}.png').write_bytes(b'x')
+    with pytest.raises(TrainingError, match=r'expected at least 95 .* got 94'):
+        train(settings(data), tmp_path / 'bundle')
+    assert not (tmp_path / 'bundle').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'taps': ['blocks.7']}, r"blocks\.6, head, got 'blocks\.7'"),
+        ({'density': 'kde'}, "'auto', 'flow', 'mahalanobis'"),
+        ({'split': 'random'}, "'auto', 'sequence', 'block'"),
+        ({'input_size': (100, 100)}, 'multiple of 32'),
+        ({'threads': 0}, 'threads must be at least 1'),
+    ],
+)
+def test_wrong_settings_are_refused(
+    data: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        train(settings(data, **change), tmp_path / 'bundle')
+
+
+def test_training_leaves_the_settings_of_torch_alone(result: TrainResult) -> None:
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_flow_takes_the_earliest_step_within_one_standard_error() -> None:
+    fit, held_out = (features(n, 8, seed=n).numpy() for n in (200, 40))
+    _, record = fit_density('flow', fit, held_out, settings=FlowSettings(steps=200), seed=0)
+    allowed = min(nll for _, nll in record.curve) + record.standard_error
+    assert record.curve[0][0] == 0
+    assert record.nll <= allowed
+    assert all(nll > allowed for step, nll in record.curve if step < record.step)
+
+
+def test_training_improves_a_flow_on_curved_data() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(700, 4, generator=generator)
+    x[:, 1] = x[:, 0] ** 2 + 0.1 * x[:, 1]  # what no Gaussian holds
+    settings = FlowSettings(hidden=32, steps=600, learning_rate=3e-3)
+    _, record = fit_density('flow', x[:500].numpy(), x[500:].numpy(), settings=settings, seed=0)
+    assert record.step > 0
+    assert record.nll < record.nll_at_start - 5 * record.standard_error
+
+
+def call(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    verb.add_parser(parser.add_subparsers())
+    args = parser.parse_args(['train', *arguments])
+    return int(args.run(args))
+
+
+def test_command_trains_and_prints_a_row_per_tap(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'bundle'
+    options = ['--taps', 'blocks.0', '--alpha', '0.05', '--input-size', '64', '--steps', '40']
+    options += ['--density', 'mahalanobis', '--name', 'fresh', '--data-licence', 'CC0-1.0']
+    assert call(['--data', str(data), '--out', str(out), *options]) == 0
+    said = capsys.readouterr()
+    assert 'blocks.0     16  mahalanobis' in said.out
+    assert 'false-alarm rate per hour is not established' in said.out
+    assert 'skipped 1 of 121 frames' in said.err
+    assert 'normal/frame_7b.png' in said.err
+    assert 'features: 100%' in said.err
+    manifest = Bundle.load(out).manifest
+    assert manifest.name == 'fresh'
+    assert manifest.raw['licences']['data'] == 'CC0-1.0'
+
+
+def command(data: Path, out: Path) -> list[str]:
+    options = ['--taps', ','.join(TAPS), '--alpha', '0.05', '--input-size', '64']
+    base = [sys.executable, '-c', RUN, 'train', '--data', str(data), '--out', str(out)]
+    return [*base, *options]
+
+
+RUN = 'import sys; from ros_ood_monitor.cli.main import main; sys.exit(main())'
+
+
+def environment(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    return {**os.environ, 'TMPDIR': str(folder)}
+
+
+def test_interrupt_leaves_nothing_and_exits_130(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'here' / 'bundle'
+    out.parent.mkdir()
+    with subprocess.Popen(
+        command(data, out),
+        env=environment(tmp_path / 'temporary'),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        assert process.stderr is not None
+        seen = b''
+        while b'blocks.0' not in seen:  # the first flow is being fitted
+            chunk = os.read(process.stderr.fileno(), 4096)
+            assert chunk, seen.decode()
+            seen += chunk
+        process.send_signal(signal.SIGINT)
+        seen += process.stderr.read()
+        assert process.wait(timeout=60) == 130, seen.decode()
+    assert b'interrupted' in seen
+    assert b'Traceback' not in seen
+    assert list(out.parent.iterdir()) == []
+    assert list((tmp_path / 'temporary').glob('*ood_monitor*')) == []
+
+
+def test_disk_that_takes_no_more_is_told_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, 25_000))
+
+    out = tmp_path / 'here' / 'bundle'
+    out.parent.mkdir()
+    done = subprocess.run(
+        [*command(data, out), '--density', 'mahalanobis'],
+        env={**environment(tmp_path / 'temporary'), 'PYTHONDONTWRITEBYTECODE': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    assert done.returncode == 1
+    assert 'File too large' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert list(out.parent.iterdir()) == []
+    assert list((tmp_path / 'temporary').glob('*ood_monitor*')) == []
