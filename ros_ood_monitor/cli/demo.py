@@ -124,7 +124,8 @@ def _bar(point: Any, floor: float) -> str:
     """Draw the raw_score from the lowest one, the threshold in the middle; far over it is full."""
     middle = BAR_WIDTH // 2
     reach = point.threshold - floor
-    ratio = (point.raw_score - floor) / reach if reach > 0.0 else 0.0
+    is_over = point.raw_score > point.threshold
+    ratio = (point.raw_score - floor) / reach if reach > 0.0 else 2.0 * is_over
     filled = max(0, min(BAR_WIDTH, round(ratio * middle)))
     cells = ['#'] * filled + [' '] * (BAR_WIDTH - filled)
     cells[middle] = '|'
@@ -140,17 +141,20 @@ def _summary(shown: Any, truth: list[Any]) -> list[str]:
     for alert in alerts_of(shown.points):
         lines.append(f'alert from {alert.start - start:.1f} s to {alert.end - start:.1f} s')
     for interval in truth:
-        late = [
-            a.start - interval.start for a in alerts_of(shown.points) if a.end > interval.start
-        ]
-        after = f', alert {late[0]:+.1f} s after its start' if late else ', no alert'
+        begin, end = interval.start - start, interval.end - start
         name = interval.label or 'anomaly'
-        lines.append(
-            f'labelled {name} from {interval.start - start:.1f} s to '
-            f'{interval.end - start:.1f} s{after}'
-        )
+        after = _lateness(interval, alerts_of(shown.points))
+        lines.append(f'labelled {name} from {begin:.1f} s to {end:.1f} s: {after}')
     lines.append(f'node ended with exit code {shown.exit_code}')
     return lines
+
+
+def _lateness(truth: Any, alerts: list[Any]) -> str:
+    met = [a for a in alerts if a.start < truth.end and a.end > truth.start]
+    if not met:
+        return 'no alert'
+    late = met[0].start - truth.start
+    return f'alert after {late:.1f} s' if late >= 0.0 else 'in alert before it began'
 
 
 def _shipped_bag() -> Path:
