@@ -142,19 +142,17 @@ def render_sequence(
 
 
 class _StationPlace:
-    """Where the station hangs: on one side, slowly drifting and turning."""
+    """Where the station hangs: held on one side, slowly drifting and turning."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._at = np.array(
-            [rng.uniform(4.0, 6.5), rng.uniform(-2.4, 0.6), rng.uniform(17.0, 22.0)]
-        )
-        self._drift = rng.uniform(-0.02, 0.02, 3)
+        self._at = np.array([5.2, -0.9, 19.5]) + rng.uniform(-1.0, 1.0, 3) * (0.5, 0.4, 1.0)
+        self._drift = rng.uniform(-0.01, 0.01, 3)
         self._attitude = (
-            rotation((0, 1, 0), rng.uniform(-0.5, 0.5))
-            @ rotation((0, 0, 1), rng.uniform(-0.3, 0.3))
-            @ rotation((1, 0, 0), rng.uniform(0.2, 0.9))
+            rotation((0, 1, 0), 0.25 + rng.uniform(-0.12, 0.12))
+            @ rotation((0, 0, 1), rng.uniform(-0.1, 0.1))
+            @ rotation((1, 0, 0), 0.5 + rng.uniform(-0.12, 0.12))
         )
-        self._spin = rng.uniform(-0.01, 0.01)
+        self._spin = rng.uniform(-0.002, 0.002)
 
     def pose(self, stamp: float) -> Matrix:
         matrix = rotation((0, 1, 0), self._spin * stamp) @ self._attitude

@@ -1,5 +1,5 @@
 """
-Makes the demo's bag: a normal stretch, a foreign satellite drifting past, a normal stretch again.
+Makes the demo's bag: a normal stretch, a tool bag with fragments drifting past, a normal stretch again.
 
 Run it from the repository's root: ``python tests/bags/lunar_orbit/make_lunar_orbit.py``. The seed
 is one that no training set uses. The same version of the renderer and of OpenGL gives the same
@@ -19,7 +19,7 @@ from ros_ood_monitor.lunar.sequence import render_sequence
 
 HERE = Path(__file__).resolve().parent
 SEED = 10_007
-ANOMALY = 'satellite'
+ANOMALY = 'debris'
 INTERVAL = (20.0, 38.0)
 SECONDS = 58.0
 RATE_HZ = 10.0
