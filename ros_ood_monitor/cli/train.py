@@ -146,13 +146,14 @@ def _warnings(result: Any) -> list[str]:
 def _summary(result: Any) -> list[str]:
     """Return the table of taps and the facts of the bundle."""
     lines = [
-        f'{"tap":<9} {"D":>5}  {"density":<12} {"step":>5} {"of":>5} '
+        f'{"tap":<9} {"D":>5}  {"density":<12} {"shrinkage":>9} {"step":>5} {"of":>5} '
         f'{"nll at start":>13} {"nll":>10} {"s":>7}'
     ]
     for row in result.taps:
         record = row.record
         lines.append(
-            f'{row.tap.name:<9} {row.tap.channels:>5}  {record.density:<12} {record.step:>5} '
+            f'{row.tap.name:<9} {row.tap.channels:>5}  {record.density:<12} '
+            f'{record.gaussian.shrinkage:>9.3f} {record.step:>5} '
             f'{record.steps:>5} {record.nll_at_start:>13.2f} {record.nll:>10.2f} '
             f'{row.seconds:>7.1f}'
         )

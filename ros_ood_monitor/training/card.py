@@ -142,6 +142,7 @@ def training_card(
         'settings': dict(settings),
         'taps': {
             tap.name: {
+                'shrinkage': None if record.gaussian is None else record.gaussian.shrinkage,
                 'step': record.step,
                 'steps_made': record.steps,
                 'nll_at_start': round(record.nll_at_start, 4),

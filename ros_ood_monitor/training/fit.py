@@ -29,7 +29,7 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.flows import build_flow, initialize
 from ros_ood_monitor.training.folded import Density
 from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.gaussian import fit_gaussian
+from ros_ood_monitor.training.gaussian import fit_gaussian, Gaussian
 
 __all__ = [
     'DENSITIES',
@@ -98,6 +98,8 @@ class FitRecord:
         Mean held-out nll at each look, in nats.
     standard_error : float
         Of the lowest mean, in nats.
+    gaussian : Gaussian or None
+        What the density is, or is built upon.
 
     """
 
@@ -106,6 +108,7 @@ class FitRecord:
     steps: int = 0
     standard_error: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    gaussian: Gaussian | None = None
 
     @property
     def nll_at_start(self) -> float:
@@ -182,11 +185,11 @@ def fit_density(
 
     """
     if kind == 'mahalanobis':
-        gaussian = fit_gaussian(fit)
-        nll = float(gaussian.nll(torch.from_numpy(held_out).double()).mean())
+        density, gaussian = fit_gaussian(fit)
+        nll = float(density.nll(torch.from_numpy(held_out).double()).mean())
         if on_progress is not None:
             on_progress(settings.steps, nll)
-        return gaussian, FitRecord('mahalanobis', curve=[(0, nll)])
+        return density, FitRecord('mahalanobis', curve=[(0, nll)], gaussian=gaussian)
     return _fit_flow(fit, held_out, settings, seed, on_progress)
 
 
@@ -205,7 +208,7 @@ def _fit_flow(
         seed=seed,
     )
     inputs, judged = torch.from_numpy(fit), torch.from_numpy(held_out)
-    initialize(flow, inputs)
+    gaussian = initialize(flow, inputs)
     optimizer = torch.optim.Adam(
         flow.parameters(),
         lr=settings.learning_rate,
@@ -234,7 +237,7 @@ def _fit_flow(
     chosen = next(look for look in looks if look.nll <= best.nll + best.standard_error)
     flow.load_state_dict(chosen.weights)
     curve = [(look.step, look.nll) for look in looks]
-    return fold(flow), FitRecord('flow', chosen.step, step, best.standard_error, curve)
+    return fold(flow), FitRecord('flow', chosen.step, step, best.standard_error, curve, gaussian)
 
 
 @dataclass(frozen=True)

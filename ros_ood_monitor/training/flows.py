@@ -35,7 +35,7 @@ from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.folded import SCALE_CLAMP, SCALE_SLOPE
-from ros_ood_monitor.training.gaussian import whitening
+from ros_ood_monitor.training.gaussian import estimate, Gaussian
 
 __all__ = [
     'MIXINGS',
@@ -100,17 +100,17 @@ class Whitening(Linear):  # type: ignore[misc]
         self.register_buffer('map', torch.eye(features))
         self.register_buffer('bias', torch.zeros(features))
 
-    def fit(self, features: Tensor) -> None:
+    def fit(self, gaussian: Gaussian) -> None:
         """
-        Take mean and shrunk covariance of the features.
+        Take mean and covariance.
 
         Parameters
         ----------
-        features : Tensor of shape (N, D)
-            Features of the fit part.
+        gaussian : Gaussian
+            Of the fit part.
 
         """
-        weight, bias, _ = whitening(features.numpy())
+        weight, bias, _ = gaussian.whitening()
         self.map.copy_(torch.from_numpy(weight))
         self.bias.copy_(torch.from_numpy(bias))
 
@@ -275,8 +275,8 @@ def build_flow(
     Build an untrained flow.
 
     Couplings and LU maps start as the identity: before any training, once `initialize` has seen
-    the data, the flow is a Gaussian. With ``whiten`` it is the one with the Ledoit-Wolf
-    covariance, without it the one with a diagonal covariance.
+    the data, the flow is a Gaussian. With ``whiten`` it is the one with the shrunk
+    covariance, without it the one with a diagonal one.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def build_flow(
         return Flow(CompositeTransform(steps), StandardNormal([features]))
 
 
-def initialize(flow: Flow, features: Tensor) -> None:
+def initialize(flow: Flow, features: Tensor, held_out: Tensor | None = None) -> Gaussian | None:
     """
     Let a flow see the data once.
 
@@ -351,12 +351,19 @@ def initialize(flow: Flow, features: Tensor) -> None:
     features : Tensor of shape (N, D)
         Features of the fit part, N at least 2.
 
+    Returns
+    -------
+    Gaussian or None
+        What the whitening map was made of, where there is one.
+
     """
+    gaussian = None
     with torch.no_grad():
         whitenings = [module for module in flow.modules() if isinstance(module, Whitening)]
-        for module in whitenings:
-            module.fit(features)
         if whitenings:
+            gaussian = estimate(features.numpy())
+            for module in whitenings:
+                module.fit(gaussian)
             for module in flow.modules():
                 if isinstance(module, NflowsActNorm):
                     module.initialized.fill_(True)
@@ -364,3 +371,4 @@ def initialize(flow: Flow, features: Tensor) -> None:
             flow.train()
             flow.log_prob(features)
     flow.eval()
+    return gaussian

@@ -12,10 +12,12 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('nflows')
 
+from sklearn.covariance import ledoit_wolf
+
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.flows import ActNorm, build_flow, initialize, Whitening
 from ros_ood_monitor.training.folded import SCALE_CLAMP
-from ros_ood_monitor.training.gaussian import fit_gaussian
+from ros_ood_monitor.training.gaussian import estimate, fit_gaussian
 from tests.flow_tools import features, perturb
 
 
@@ -56,7 +58,7 @@ def test_untrained_flow_is_the_gaussian_of_the_fit_part() -> None:
     x = features(60, 12)
     flow = build_flow(12, seed=5)
     initialize(flow, x)
-    gaussian = fit_gaussian(x.numpy())
+    gaussian, _ = fit_gaussian(x.numpy())
     with torch.no_grad():
         got, expected = -flow.log_prob(x), gaussian.nll(x.double())
     assert torch.allclose(got.double(), expected, rtol=1e-4, atol=1e-3)
@@ -64,11 +66,19 @@ def test_untrained_flow_is_the_gaussian_of_the_fit_part() -> None:
 
 def test_gaussian_nll_is_that_of_the_multivariate_normal() -> None:
     x = features(90, 6).double()
-    gaussian = fit_gaussian(x.float().numpy())
-    inverse = np.linalg.inv(gaussian.whiten.weight.numpy())
-    covariance = torch.from_numpy(inverse @ inverse.T)
-    normal = torch.distributions.MultivariateNormal(x.float().double().mean(dim=0), covariance)
-    assert torch.allclose(gaussian.nll(x), -normal.log_prob(x), atol=1e-8)
+    density, gaussian = fit_gaussian(x.numpy())
+    normal = torch.distributions.MultivariateNormal(
+        torch.from_numpy(gaussian.mean), torch.from_numpy(gaussian.covariance)
+    )
+    assert torch.allclose(density.nll(x), -normal.log_prob(x), atol=1e-8)
+
+
+def test_covariance_is_that_of_ledoit_and_wolf() -> None:
+    x = features(60, 12).numpy().astype(np.float64)
+    expected, shrinkage = ledoit_wolf(x)
+    gaussian = estimate(x)
+    assert gaussian.shrinkage == pytest.approx(shrinkage)
+    assert gaussian.covariance == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize('whiten', [True, False])
@@ -92,7 +102,7 @@ def test_identical_frames_give_a_finite_nll() -> None:
     flow = build_flow(10, hidden=8)
     initialize(flow, x)
     assert torch.isfinite(flow.log_prob(x)).all()
-    assert torch.isfinite(fit_gaussian(x.numpy()).nll(x.double())).all()
+    assert torch.isfinite(fit_gaussian(x.numpy())[0].nll(x.double())).all()
 
 
 def test_log_scale_stays_inside_the_clamp_however_large_the_input() -> None:

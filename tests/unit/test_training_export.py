@@ -58,7 +58,7 @@ def scorer() -> Scorer:
         flow = build_flow(tap.channels, hidden=8)
         initialize(flow, x)
         densities.append(fold(perturb(flow, size=0.05)))
-    densities.append(fit_gaussian(features(80, TAPS[2].channels).numpy()))
+    densities.append(fit_gaussian(features(80, TAPS[2].channels).numpy())[0])
     return Scorer(densities, means=[-30.0, -45.0, -90.0], stds=[3.0, 4.0, 5.0])
 
 

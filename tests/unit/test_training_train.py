@@ -199,7 +199,7 @@ def test_command_trains_and_prints_a_row_per_tap(
     options += ['--density', 'mahalanobis', '--name', 'fresh', '--data-licence', 'CC0-1.0']
     assert call(['--data', str(data), '--out', str(out), *options]) == 0
     said = capsys.readouterr()
-    assert 'blocks.0     16  mahalanobis' in said.out
+    assert 'blocks.0     16  mahalanobis ' in said.out
     assert 'false-alarm rate per hour is not established' in said.out
     assert 'skipped 1 of 121 frames' in said.err
     assert 'normal/frame_7b.png' in said.err
