@@ -93,7 +93,7 @@ def shared_files() -> list[tuple[str, list[str]]]:
         share / PACKAGE: [Path('package.xml')],
         Path('lib', PACKAGE): [Path('resource/ood_monitor_node')],
     }
-    for pattern in ('launch/*.launch.py', 'config/**/*', 'models/**/*'):
+    for pattern in ('launch/*.launch.py', 'config/**/*', 'models/README.md', 'models/*/*'):
         for path in sorted(Path().glob(pattern)):
             if path.is_file() and '__pycache__' not in path.parts:
                 found.setdefault(share / PACKAGE / path.parent, []).append(path)

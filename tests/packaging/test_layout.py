@@ -141,7 +141,7 @@ def expected_files() -> set[str]:
     share = Path('share', PACKAGE)
     files = {
         str(share / path.relative_to(ROOT))
-        for pattern in ('launch/*.launch.py', 'config/**/*', 'models/**/*')
+        for pattern in ('launch/*.launch.py', 'config/**/*', 'models/README.md', 'models/*/*')
         for path in ROOT.glob(pattern)
         if path.is_file() and '__pycache__' not in path.parts
     }
