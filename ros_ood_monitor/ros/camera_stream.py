@@ -7,7 +7,7 @@ happen here. The monitor is touched by this thread alone and needs no lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import threading
 import time
 import traceback
@@ -114,8 +114,19 @@ class CameraStream:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def push(self, message: Any) -> None:
-        """Take a received message; never blocks and never raises."""
+    def push(self, message: Any, info: Mapping[str, Any]) -> None:
+        """
+        Take a received message; never blocks and never raises.
+
+        Parameters
+        ----------
+        message : object
+            A message with a header, as ``decode`` takes it.
+        info : mapping
+            What the middleware says about it; ``publication_sequence_number`` is used, if any.
+
+        """
+        self._counts.on_number(info.get('publication_sequence_number'))
         if not self._limit.accepts(self._clock()):
             self._counts.on_received(skipped=True)
             return

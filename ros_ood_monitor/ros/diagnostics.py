@@ -99,6 +99,7 @@ def input_status(
         'skipped': now.skipped,
         'decode_errors': now.bad,
         'last_decode_error': now.last_bad,
+        'missed_frames': now.missed,
         'lost_messages': now.lost,
         'publishers': publishers,
         'incompatible_qos': now.incompatible_qos,

@@ -22,7 +22,7 @@ def subscribe_images(
     node: Node,
     settings: Settings,
     *,
-    on_image: Callable[[Any], None],
+    on_image: Callable[..., None],
     on_lost: Callable[[int], None],
     on_incompatible_qos: Callable[[int, str], None],
 ) -> Subscription:
@@ -36,7 +36,7 @@ def subscribe_images(
     settings : Settings
         The ``input.*`` parameters.
     on_image : callable
-        Takes a sensor_msgs.msg.Image or CompressedImage.
+        Takes a sensor_msgs.msg.Image or CompressedImage, and the middleware's message info.
     on_lost : callable
         Takes the count of messages that the middleware lost, where it counts them.
     on_incompatible_qos : callable

@@ -121,8 +121,9 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ),
     ParameterSpec(
         'input.depth',
-        1,
-        'Queue of the subscription. Behind it the newest frame wins anyway.',
+        5,
+        'Queue of the subscription, for moments in which the process is not scheduled. Behind it '
+        'the newest frame wins, whatever the depth.',
         unit='frames',
         minimum=1,
         maximum=1000,

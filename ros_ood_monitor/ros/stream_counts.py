@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ['Snapshot', 'StreamCounts']
 
 _WINDOW: Final = 300  # frames in the percentiles: 10 s at 30 Hz
+_LARGEST_GAP: Final = 100
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Snapshot:
 
     Parameters
     ----------
-    received, scored, dropped, skipped, bad, lost : int
+    received, scored, dropped, skipped, bad : int
         Frames since activation: handed over by the middleware; scored; replaced by a newer one
-        before they were looked at; left out by the rate limit; undecodable; lost by the
-        middleware before this node saw them.
+        before they were looked at; left out by the rate limit; undecodable.
+    missed : int
+        Frames of a publisher that were never handed over: lost on the way, or replaced by a newer
+        one in the subscription's queue. Counted by gaps in its numbering.
+    lost : int
+        Those that the middleware itself reports as lost on the way.
     rate_hz : float
         Scored frames per second since the previous snapshot or the start.
     latency_ms, processing_ms : tuple of float
@@ -45,6 +50,7 @@ class Snapshot:
     dropped: int
     skipped: int
     bad: int
+    missed: int
     lost: int
     rate_hz: float
     latency_ms: tuple[float, float]
@@ -68,7 +74,8 @@ class StreamCounts:
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
         self._received = self._scored = self._dropped = self._skipped = 0
-        self._bad = self._lost = self._incompatible_qos = 0
+        self._bad = self._missed = self._lost = self._incompatible_qos = 0
+        self._number: int | None = None
         self._last_bad = self._incompatible_policy = ''
         self._latency_ms: deque[float] = deque(maxlen=_WINDOW)
         self._processing_ms: deque[float] = deque(maxlen=_WINDOW)
@@ -80,6 +87,15 @@ class StreamCounts:
             self._received += 1
             self._dropped += dropped
             self._skipped += skipped
+
+    def on_number(self, number: int | None) -> None:
+        """Take the publisher's number of a received frame, where the middleware tells it."""
+        with self._lock:
+            if number is not None and self._number is not None:
+                gap = number - self._number - 1
+                # a larger jump, or one back, is another publisher and no gap
+                self._missed += gap if 0 < gap <= _LARGEST_GAP else 0
+            self._number = number
 
     def on_scored(self, latency_ms: float, processing_ms: float) -> None:
         """Count a published score."""
@@ -130,6 +146,7 @@ class StreamCounts:
                 dropped=self._dropped,
                 skipped=self._skipped,
                 bad=self._bad,
+                missed=self._missed,
                 lost=self._lost,
                 rate_hz=(self._scored - scored) / seconds if seconds > 0.0 else 0.0,
                 latency_ms=_percentiles(self._latency_ms),

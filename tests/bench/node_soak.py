@@ -38,6 +38,7 @@ from ros_ood_monitor.share import share_path
 
 TOPIC = '/soak/image'
 VARIANTS = 8  # different pictures, sent in turn
+COUNTERS = ('received', 'scored', 'dropped', 'missed_frames', 'lost_messages', 'decode_errors')
 CLOCK_TICKS = os.sysconf('SC_CLK_TCK')
 
 
@@ -126,6 +127,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     spinner = Spinner(peer)
     load = [os.getloadavg()[0]]
     parameters = ['-p', f'model.bundle:={bundle.path.resolve()}', '-r', f'image:={TOPIC}']
+    parameters += ['-p', f'input.depth:={args.depth}'] if args.depth else []
     module = 'ros_ood_monitor.ros.monitor_node'
     node = subprocess.Popen([sys.executable, '-m', module, '--ros-args', *parameters])
     camera = None
@@ -167,11 +169,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         },
         'node': {
             'observations': int(latency.size),
-            'rate_hz': latency.size / sent['seconds'],
+            'rate_hz': int(counters['scored']) / sent['seconds'],
             'latency_ms': percentiles(latency),
             'processing_ms': percentiles(np.array(listener.processing_ms)),
-            **{k: int(counters[k]) for k in ('received', 'scored', 'dropped', 'lost_messages')},
-            'decode_errors': int(counters['decode_errors']),
+            **{name: int(counters[name]) for name in COUNTERS},
             'cpu_share_of_a_core': (last['cpu_s'] - first['cpu_s']) / seconds,
             'rss_mib_start': first['rss_mib'],
             'rss_mib_end': last['rss_mib'],
@@ -233,6 +234,7 @@ def main() -> int:
     parser.add_argument(
         '--default-transport', action='store_true', help="leave Fast DDS's 512 KiB segment"
     )
+    parser.add_argument('--depth', type=int, help='input.depth of the node')
     parser.add_argument('--out', type=Path, help='JSON file to write as well')
     parser.add_argument('--publish', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()

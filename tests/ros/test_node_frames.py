@@ -274,6 +274,21 @@ def test_services_and_reports_go_on_while_the_engine_hangs(tiny_bundle: Path) ->
         me.wait_for_alert('NORMAL')
 
 
+@pytest.mark.parametrize('depth', [1, 5])
+def test_frames_of_a_burst_are_received_or_counted_as_missed(
+    tiny_bundle: Path, depth: int
+) -> None:
+    with running_node(model__bundle=str(tiny_bundle), input__depth=depth), peer() as me:
+        me.activate()
+        me.publish_and_wait(image(normal_frame(), stamp=1.0))  # numbering is known from here on
+        for k in range(1, 61):
+            me.publish(image(normal_frame(), stamp=1.0 + 0.01 * k))
+        wait_until(lambda: me.observations[-1].header.stamp.nanosec == 600_000_000, 'the newest')
+        me.wait_for_status(
+            'input', lambda _, p: int(p['received']) + int(p['missed_frames']) == 61
+        )
+
+
 def test_rate_limit_skips_frames_and_counts_them(tiny_bundle: Path) -> None:
     parameters: dict[str, Any] = {
         'model__bundle': str(tiny_bundle),

@@ -141,6 +141,17 @@ def test_counts_give_the_rate_since_the_last_look() -> None:
     assert all(math.isnan(value) for value in first.latency_ms)
 
 
+def test_gaps_in_the_publishers_numbering_are_missed_frames() -> None:
+    counts = StreamCounts(now=0.0)
+    for number in (5, 6, 9, 10):  # 7 and 8 never came
+        counts.on_number(number)
+    for number in (1, 2, 4):  # the publisher was started anew; 3 never came
+        counts.on_number(number)
+    for number in (None, 7, 5000):  # not told; another publisher
+        counts.on_number(number)
+    assert counts.snapshot(1.0).missed == 3
+
+
 def test_received_frames_are_scored_dropped_skipped_or_bad() -> None:
     counts = StreamCounts(now=0.0)
     counts.on_received()
