@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.alerting import AlertLogic, ConsecutiveLogic
-from ros_ood_monitor.bundle import Bundle, Verification
+from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
+from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.records import AlertState, Frame, Observation
 

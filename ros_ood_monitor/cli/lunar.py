@@ -14,7 +14,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'lunar', help='frames of the example domain', description=__doc__
     )
-    actions = parser.add_subparsers(title='actions', metavar='ACTION', required=True)
+    actions = parser.add_subparsers(
+        title='actions', metavar='ACTION', required=True, help='what to do'
+    )
     render = actions.add_parser('render', help='render sequences into folders of JPEG files')
     render.add_argument('--out', required=True, help='folder to make')
     render.add_argument('--sequences', type=int, default=1, help='how many (default: 1)')

@@ -17,11 +17,11 @@ __all__ = ['draw_overview']
 _INK: Final = '#1b2733'
 _FAINT: Final = '#8a97a5'
 _COLOURS: Final = {
-    State.NORMAL: '#2f7d5b',
-    State.SUSPECT: '#d9932b',
-    State.ALERT: '#c4352b',
+    State.NORMAL: '#0072b2',
+    State.SUSPECT: '#e69f00',
+    State.ALERT: '#d55e00',
     State.STALE: '#8a97a5',
-    State.FAULT: '#6b2f86',
+    State.FAULT: '#cc79a7',
 }
 _TITLES: Final = {
     'normal': 'before',

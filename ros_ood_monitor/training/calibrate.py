@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.bundle import Goldens
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.goldens import Goldens
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.features import FeatureTable
 from ros_ood_monitor.training.split import Split

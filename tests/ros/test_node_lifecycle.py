@@ -112,7 +112,8 @@ def _flip_a_byte(bundle: Path) -> None:
 
 def _spoil_the_goldens(bundle: Path) -> None:
     """A bundle whose engine computes something else than when it was made."""
-    from ros_ood_monitor.bundle import Bundle, Goldens, write_bundle
+    from ros_ood_monitor.bundle import Bundle, write_bundle
+    from ros_ood_monitor.goldens import Goldens
 
     whole = Bundle.load(bundle)
     goldens = whole.goldens()

@@ -8,13 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.tiny_bundle import make_tiny_bundle
 import yaml
 
-from ros_ood_monitor.bundle import Bundle, Goldens, write_bundle
+from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, EngineError
+from ros_ood_monitor.goldens import Goldens
 from ros_ood_monitor.records import Reading
+from tests.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope='module')

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tiny_bundle import make_tiny_bundle
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
+from tests.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope='module')

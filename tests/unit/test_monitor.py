@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny_bundle import make_tiny_bundle
 
 from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, Observation, State
+from tests.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope='module')

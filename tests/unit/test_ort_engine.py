@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny_bundle import make_tiny_bundle
 import yaml
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError
+from tests.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,5 @@
 """
-Makes the demo's bag: a normal stretch, a tool bag with fragments drifting past, a normal stretch again.
+Makes the demo's bag: a normal stretch, loose debris drifting past, a normal stretch again.
 
 Run it from the repository's root: ``python tests/bags/lunar_orbit/make_lunar_orbit.py``. The seed
 is one that no training set uses. The same version of the renderer and of OpenGL gives the same
