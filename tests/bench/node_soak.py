@@ -82,6 +82,7 @@ class Listener:
         self.processing_ms: list[float] = []
         self.input: dict[str, str] = {}
         self.model: dict[str, str] = {}
+        self.memory_mib: list[float] = []
 
     def on_observation(self, message: DiagnosticArray) -> None:
         """Take the times of one frame."""
@@ -97,6 +98,7 @@ class Listener:
                 self.input = values
             elif status.name.endswith(': model'):
                 self.model = {**values, 'message': status.message}
+                self.memory_mib.append(float(values['memory_mib']))
 
 
 def process_facts(pid: int) -> dict[str, float]:
@@ -176,6 +178,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             'cpu_share_of_a_core': (last['cpu_s'] - first['cpu_s']) / seconds,
             'rss_mib_start': first['rss_mib'],
             'rss_mib_end': last['rss_mib'],
+            'rss_mib_at_each_fifth': fifths(listener.memory_mib),
             'peak_mib': last['peak_mib'],
             'exit_code': exit_code,
         },
@@ -201,6 +204,11 @@ def percentiles(values: Any) -> dict[str, float]:
     """Return p50, p99 and the highest."""
     p50, p99 = np.percentile(values, (50, 99))
     return {'p50': float(p50), 'p99': float(p99), 'max': float(values.max())}
+
+
+def fifths(values: list[float]) -> list[float]:
+    """Return six values evenly spaced in time: does memory level off, or grow?"""
+    return [values[k * (len(values) - 1) // 5] for k in range(6)]
 
 
 def wait_for(condition: Any, node: subprocess.Popen[bytes], seconds: float) -> None:
