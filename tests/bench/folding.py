@@ -32,7 +32,8 @@ RELATIVE = 1e-5  # of folded float32 against unfolded float64 log_prob
 
 def make_flow(features: int, *, hidden: int, couplings: int, mixing: str) -> Any:
     """Return a flow whose every weight is away from its initial value, as after training."""
-    flow = build_flow(features, hidden=hidden, couplings=couplings, mixing=mixing, seed=1)
+    size = {'hidden': hidden, 'couplings': couplings, 'mixing': mixing}
+    flow = build_flow(features, **size, whiten=False, seed=1)  # Glow as published: no whitening
     generator = torch.Generator().manual_seed(2)
     initialize(flow, torch.randn(256, features, generator=generator))
     with torch.no_grad():
