@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
         'file size AUROC: what the file size alone would reach; far from 0.5, the folders also '
         'differ in format',
     ]
+    alpha, count = evaluation.alpha, len(known.files)
+    if evaluation.id_over_trigger > alpha + 3.0 * math.sqrt(alpha * (1.0 - alpha) / count):
+        notes.append(
+            f'{known.name} exceeds the trigger more often than chance allows: these images are '
+            'not drawn like the ones that the bundle was calibrated on'
+        )
     for folder in evaluation.ood_folders:
         if _commonest(folder) != _commonest(known):
             notes.append(

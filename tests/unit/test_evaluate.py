@@ -113,6 +113,15 @@ def test_a_file_size_that_gives_the_answer_away_is_shown(result: Evaluation) -> 
     assert 'picture sizes differ: known mostly 90x60, far mostly 40x40' in report.to_text(result)
 
 
+def test_in_distribution_images_that_are_none_are_noted(
+    bundle: Bundle, engine: Engine, data: Path, result: Evaluation
+) -> None:
+    swapped = evaluate(bundle, engine, images=data / 'far', ood=[data / 'known'], resamples=1)
+    assert swapped.id_over_trigger == 1.0
+    assert 'far exceeds the trigger more often than chance' in report.to_text(swapped)
+    assert 'more often than chance' not in report.to_text(result)
+
+
 def test_evaluating_twice_gives_equal_facts(
     bundle: Bundle, engine: Engine, data: Path, result: Evaluation
 ) -> None:
