@@ -137,7 +137,7 @@ def _summary(shown: Any, truth: list[Any]) -> list[str]:
 
     start = shown.points[0].stamp
     played, scored = shown.played.count, len(shown.points)
-    lines = [f'{scored} of {played} frames scored, {played - scored} dropped for newer ones']
+    lines = [f'{scored} of {played} frames scored in {shown.played.seconds:.0f} s']
     for alert in alerts_of(shown.points):
         lines.append(f'alert from {alert.start - start:.1f} s to {alert.end - start:.1f} s')
     for interval in truth:

@@ -37,7 +37,7 @@ __all__ = ['Demo', 'Shown', 'run_demo']
 
 _TOPIC: Final = '/camera/image'
 _START_S: Final = 60.0
-_SILENCE_S: Final = 1.5  # after the last frame: as long as one frame may take
+_PATIENCE_S: Final = 3.0  # for the answer to one frame
 _END_S: Final = 15.0
 _LOOK_S: Final = 0.02
 
@@ -83,7 +83,7 @@ class Demo:
         self.bundle = ''
         self.problem = ''
         self.is_active = False
-        self.heard_at = time.monotonic()
+        self.lost = 0
 
     def on_observation(self, message: DiagnosticArray) -> None:
         """Take a message of ``~/observation``."""
@@ -98,7 +98,6 @@ class Demo:
         is_new = not self.points or self.points[-1].state is not point.state
         self.points.append(point)
         self.bundle = values['bundle']
-        self.heard_at = time.monotonic()
         self._tell(point, is_new)
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -158,8 +157,15 @@ def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> S
         transport = 'compressed' if player.topic.endswith('/compressed') else 'raw'
         with _node_process(bundle, transport, log) as process:
             _wait_until_it_listens(process, player, listener, log)
-            shown.played = player.play(rate=rate, stop=threading.Event())
-            _wait_for_the_last_frame(process, listener, shown.played.count)
+
+            def wait_for_the_node(count: int) -> None:
+                _wait_for_points(process, listener, count)
+
+            # A robot's camera does not wait; here every frame is to be seen on any machine.
+            shown.played = player.play(
+                rate=rate, stop=threading.Event(), before_each=wait_for_the_node
+            )
+            wait_for_the_node(shown.played.count)
             process.send_signal(signal.SIGINT)
             shown.exit_code = process.wait(_END_S)
     finally:
@@ -218,10 +224,13 @@ def _wait_until_it_listens(
             raise OodMonitorError(msg)
 
 
-def _wait_for_the_last_frame(process: subprocess.Popen[bytes], listener: Demo, count: int) -> None:
-    # some may have been dropped for newer ones: then silence tells that no more will come
-    listener.heard_at = time.monotonic()
-    while len(listener.points) < count and time.monotonic() - listener.heard_at < _SILENCE_S:
+def _wait_for_points(process: subprocess.Popen[bytes], listener: Demo, count: int) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while len(listener.points) < count - listener.lost:
         if process.poll() is not None:
+            msg = f'the node ended with code {process.returncode} while it was scoring'
+            raise OodMonitorError(msg)
+        if time.monotonic() > end:  # a frame that will not come is waited for once
+            listener.lost = count - len(listener.points)
             return
-        time.sleep(_LOOK_S)
+        time.sleep(_LOOK_S / 10.0)

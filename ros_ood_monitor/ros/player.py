@@ -8,7 +8,7 @@ For demonstrations, launch files and tests; it needs no rosbag2. Run it as
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import signal
 import struct
@@ -146,7 +146,13 @@ class BagPlayer:
                 return False
         return True
 
-    def play(self, *, rate: float = 1.0, stop: threading.Event) -> Played:
+    def play(
+        self,
+        *,
+        rate: float = 1.0,
+        stop: threading.Event,
+        before_each: Callable[[int], None] = lambda count: None,
+    ) -> Played:
         """
         Publish all frames.
 
@@ -156,6 +162,9 @@ class BagPlayer:
             Pace as a multiple of the recorded one.
         stop : threading.Event
             Ends it early.
+        before_each : callable
+            Called with the count of frames published so far; it may wait, for a listener that is
+            slower than the pace.
 
         Returns
         -------
@@ -180,6 +189,7 @@ class BagPlayer:
             due = start + (message.log_time - first) * 1e-9 / rate
             if stop.wait(max(0.0, due - time.monotonic())):
                 return Played(count, time.monotonic() - start, finished=False)
+            before_each(count)
             self._publisher.publish(self._stamped(message.data))
             count += 1
         if not count:

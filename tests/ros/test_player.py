@@ -149,20 +149,6 @@ def test_bag_without_pictures_is_refused_with_its_topics(node: Node, tmp_path: P
         BagPlayer(node, str(tmp_path / 'none'))
 
 
-class _Paced(threading.Event):
-    """Lets the player publish a frame only once the one before it has been observed."""
-
-    def __init__(self, observations: list[Any]) -> None:
-        super().__init__()
-        self._observations = observations
-        self._sent = 0
-
-    def wait(self, timeout: float | None = None) -> bool:
-        wait_until(lambda: len(self._observations) >= self._sent, 'the frame before')
-        self._sent += 1
-        return False
-
-
 @pytest.mark.parametrize('kind', ['jpeg', 'raw'])
 def test_online_equals_replay_in_raw_score_score_and_state(
     node: Node, bags: dict[str, Path], tiny_bundle: Path, kind: str
@@ -176,7 +162,14 @@ def test_online_equals_replay_in_raw_score_score_and_state(
         me.activate()
         player = BagPlayer(node, str(bags[kind]))
         assert player.wait_for_subscriber(20.0, threading.Event())
-        assert player.play(rate=1e6, stop=_Paced(me.observations)).count == COUNT
+        played = player.play(
+            rate=1e6,
+            stop=threading.Event(),
+            before_each=lambda count: wait_until(
+                lambda: len(me.observations) >= count, 'the frame before'
+            ),
+        )
+        assert played.count == COUNT
         player.close()
         wait_until(lambda: len(me.observations) == COUNT, 'an observation of every frame')
         online = [
