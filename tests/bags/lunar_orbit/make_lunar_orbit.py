@@ -18,7 +18,7 @@ from ros_ood_monitor.lunar.dataset import encode_jpeg
 from ros_ood_monitor.lunar.sequence import render_sequence
 
 HERE = Path(__file__).resolve().parent
-SEED = 10_007
+SEED = 10_006
 ANOMALY = 'debris'
 INTERVAL = (20.0, 38.0)
 SECONDS = 58.0
