@@ -2,9 +2,10 @@
 A Gaussian with a shrunk covariance: the Mahalanobis distance as a density.
 
 The shrinkage is that of Ledoit and Wolf's formula, which takes frames as independent. Frames of a
-video are not, and held-out frames then ask for ten times as much. Giving it to them raises their
-likelihood and *lowers* the AUROC of small foreign objects: the directions in which the training
-frames hardly vary are where such an object shows, and shrinkage blunts exactly these.
+video are not, and frames of held-out sequences ask for several times as much. Giving it to them
+raises their likelihood and, seen on rendered sequences, *lowers* the AUROC of small foreign
+objects: such an object shows in the directions in which the training frames hardly vary, and
+shrinkage blunts exactly these. What helps both is more sequences.
 
 References
 ----------
