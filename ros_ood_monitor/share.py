@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 import sys
 
-__all__ = ['share_path']
+__all__ = ['bundle_path', 'share_path']
 
 PACKAGE = 'ros_ood_monitor'
 
@@ -72,3 +73,25 @@ def _ament_roots() -> list[Path]:
     # LookupError: no AMENT_PREFIX_PATH, as in a shell where no workspace is sourced
     except (PackageNotFoundError, LookupError, OSError):
         return []
+
+
+def bundle_path(text: str) -> Path:
+    """
+    Return where a bundle lies.
+
+    Parameters
+    ----------
+    text : str
+        A path, or the name of a shipped bundle.
+
+    Returns
+    -------
+    Path
+        The path; whether it holds a bundle is for `Bundle.load` to say.
+
+    """
+    path = Path(text).expanduser()
+    if text and not path.exists() and len(path.parts) == 1:
+        with contextlib.suppress(FileNotFoundError):
+            return share_path('models', text)
+    return path

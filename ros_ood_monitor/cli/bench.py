@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
         description='Times the monitor against bare ONNX Runtime calls, side by side on one '
         'thread, and measures memory and imports. A goal that is not met does not fail the run.',
     )
-    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
     parser.add_argument('--repeats', type=int, metavar='N', help='rounds (default: 60)')
@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.evaluation.benchmark import benchmark, Settings, to_text
     from ros_ood_monitor.evaluation.report import write_text
+    from ros_ood_monitor.share import bundle_path
 
     settings = Settings.quick() if args.quick else Settings()
     if args.repeats is not None:
         settings = settings._replace(rounds=args.repeats)
-    bundle = Bundle.load(args.bundle)
+    bundle = Bundle.load(bundle_path(args.bundle))
     facts = benchmark(bundle, precision=args.precision, settings=settings)
     print(to_text(facts), end='')
     if args.json:

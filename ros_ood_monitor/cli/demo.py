@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.errors import OodMonitorError
     from ros_ood_monitor.ros.demo_picture import draw_overview
     from ros_ood_monitor.ros.demo_trace import key_moments, read_labels
-    from ros_ood_monitor.ros.open_monitor import bundle_path
+    from ros_ood_monitor.share import bundle_path
 
     bundle = Bundle.load(bundle_path(args.bundle))
     bag = Path(args.bag) if args.bag else _shipped_bag()

@@ -70,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
 def _check_bundle(path: str) -> int:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.monitor import Monitor
+    from ros_ood_monitor.share import bundle_path
 
-    bundle = Bundle.load(path)
+    bundle = Bundle.load(bundle_path(path))
     monitor = Monitor.from_bundle(bundle)
     monitor.warm_up()
     result = monitor.verify()

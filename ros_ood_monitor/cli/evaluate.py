@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
         description='Scores folders of JPEG and PNG files as the node scores frames, and prints '
         'how well they separate. Folders only: a bag is scored by `ood_monitor replay`.',
     )
-    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument(
         '--images',
         required=True,
@@ -44,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.engines import open_engine
     from ros_ood_monitor.evaluation import report
     from ros_ood_monitor.evaluation.evaluate import evaluate
+    from ros_ood_monitor.share import bundle_path
 
-    bundle = Bundle.load(args.bundle)
+    bundle = Bundle.load(bundle_path(args.bundle))
     engine = open_engine(bundle, args.engine, precision=args.precision, threads=args.threads)
     try:
         result = evaluate(

@@ -12,7 +12,7 @@ __all__ = ['add_parser', 'run']
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
     parser = subparsers.add_parser('inspect', help='what a bundle is', description=__doc__)
-    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument('--json', action='store_true', help='print the whole manifest as JSON')
     parser.set_defaults(run=run)
 
@@ -20,8 +20,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the bundle's card."""
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.share import bundle_path
 
-    bundle = Bundle.load(args.bundle)
+    bundle = Bundle.load(bundle_path(args.bundle))
     if args.json:
         print(json.dumps({**bundle.manifest.raw, 'digest': bundle.digest}, indent=2, default=str))
     else:

@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         description='Scores the camera frames of a rosbag2 (MCAP or SQLite3) as the node would '
         'have, and prints alerts in bag time. ROS is not needed.',
     )
-    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument('bag', help="a bag's folder, or one .mcap or .db3 file")
     parser.add_argument(
         '--topic',
@@ -55,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.replay import check_table, replay, write_table
+    from ros_ood_monitor.share import bundle_path
 
     if args.out:
         check_table(args.out)
     if args.plot:
         check_plot(args.plot)
-    bundle = Bundle.load(args.bundle)
+    bundle = Bundle.load(bundle_path(args.bundle))
     with report.Console(quiet=args.quiet) as console, BagReader(args.bag) as bag:
         frames = bag.frames(args.topic, every=args.every)
         topics = args.topic or [topic.name for topic in bag.image_topics]

@@ -13,7 +13,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'verify', help='does this engine reproduce the goldens', description=__doc__
     )
-    parser.add_argument('bundle', help='folder or .zip of a bundle')
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help='one of the precisions (default: all of them)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
@@ -24,8 +24,9 @@ def run(args: argparse.Namespace) -> int:
     """Verify each precision; 1 where one fails."""
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.engines import open_engine
+    from ros_ood_monitor.share import bundle_path
 
-    bundle = Bundle.load(args.bundle)
+    bundle = Bundle.load(bundle_path(args.bundle))
     code = 0
     for precision in [args.precision] if args.precision else bundle.manifest.precisions:
         engine = open_engine(bundle, args.engine, precision=precision, threads=args.threads)

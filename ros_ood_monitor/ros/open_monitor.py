@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+
+import cv2
 
 from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
@@ -11,44 +12,9 @@ from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.share import share_path
+from ros_ood_monitor.share import bundle_path
 
-__all__ = ['alert_logic', 'bundle_path', 'open_monitor', 'retune']
-
-
-def bundle_path(text: str) -> Path:
-    """
-    Return where a bundle lies.
-
-    Parameters
-    ----------
-    text : str
-        A path, or the name of a shipped bundle.
-
-    Returns
-    -------
-    Path
-        The path; whether it holds a bundle is for `Bundle.load` to say.
-
-    Raises
-    ------
-    ParameterError
-        If the text is empty.
-
-    """
-    if not text:
-        msg = (
-            "parameter 'model.bundle' is empty: expected the path of a bundle or the name of a "
-            'shipped one; give it with -p model.bundle:=PATH'
-        )
-        raise ParameterError(msg)
-    path = Path(text).expanduser()
-    if not path.exists() and len(path.parts) == 1:
-        try:
-            return share_path('models', text)
-        except FileNotFoundError:
-            pass
-    return path
+__all__ = ['alert_logic', 'open_monitor', 'retune']
 
 
 def alert_logic(settings: Settings, point: OperatingPoint) -> ConsecutiveLogic:
@@ -105,7 +71,14 @@ def open_monitor(settings: Settings) -> Monitor:
         If it cannot run; the message says why.
 
     """
+    if not settings.model_bundle:
+        msg = (
+            "parameter 'model.bundle' is empty: expected the path of a bundle or the name of a "
+            'shipped one; give it with -p model.bundle:=PATH'
+        )
+        raise ParameterError(msg)
     bundle = Bundle.load(bundle_path(settings.model_bundle))
+    cv2.setNumThreads(settings.model_threads)  # the resize too keeps to what was granted
     precision = settings.model_precision or None
     logic = alert_logic(settings, bundle.calibration(precision).operating_point)
     return Monitor.from_bundle(

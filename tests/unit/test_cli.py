@@ -81,3 +81,8 @@ def test_wrong_usage_is_exit_code_two(capsys: pytest.CaptureFixture[str]) -> Non
         main(['no-such-verb'])
     assert stop.value.code == 2
     assert 'invalid choice' in capsys.readouterr().err
+
+
+def test_a_shipped_bundle_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['inspect', 'lunar_orbit']) == 0
+    assert 'blocks.3' in capsys.readouterr().out
