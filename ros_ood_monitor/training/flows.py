@@ -336,7 +336,7 @@ def build_flow(
         return Flow(CompositeTransform(steps), StandardNormal([features]))
 
 
-def initialize(flow: Flow, features: Tensor, held_out: Tensor | None = None) -> Gaussian | None:
+def initialize(flow: Flow, features: Tensor) -> Gaussian | None:
     """
     Let a flow see the data once.
 
