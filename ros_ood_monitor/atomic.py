@@ -33,7 +33,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         If anything cannot be written; the target is then as it was before.
 
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow a link at the target
+    # resolve() would follow a link at the target
+    path = Path(os.path.abspath(path))  # noqa: PTH100
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
     try:
@@ -77,7 +78,7 @@ def new_file(path: Path) -> Iterator[Path]:
         If anything cannot be written; the target is then as it was before.
 
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  # as above
+    path = Path(os.path.abspath(path))  # noqa: PTH100
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
     os.close(handle)

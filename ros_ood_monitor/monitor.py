@@ -106,12 +106,12 @@ class Monitor:
 
     @property
     def threshold(self) -> float:
-        """Threshold on raw_score over which a frame counts toward an alert."""
+        """Return the threshold on raw_score over which a frame counts toward an alert."""
         return self.alert.threshold
 
     @property
     def state(self) -> AlertState:
-        """The alert logic's latest state."""
+        """Return the alert logic's latest state."""
         return self.alert.state
 
     def observe(self, frame: Frame) -> Observation:

@@ -18,12 +18,12 @@ class AlertLogic(Protocol):
 
     @property
     def threshold(self) -> float:
-        """Threshold on raw_score over which a frame counts toward an alert."""
+        """Return the threshold on raw_score over which a frame counts toward an alert."""
         ...
 
     @property
     def state(self) -> AlertState:
-        """The latest state, as the last step returned it."""
+        """Return the latest state, as the last step returned it."""
         ...
 
     def update(self, raw_score: float, stamp: float) -> AlertState:

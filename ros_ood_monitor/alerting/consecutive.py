@@ -90,12 +90,12 @@ class ConsecutiveLogic:
 
     @property
     def threshold(self) -> float:
-        """The trigger threshold on raw_score."""
+        """Return the trigger threshold on raw_score."""
         return self.trigger
 
     @property
     def state(self) -> AlertState:
-        """The latest state, as the last step returned it."""
+        """Return the latest state, as the last step returned it."""
         return self._now
 
     def update(self, raw_score: float, stamp: float) -> AlertState:

@@ -207,7 +207,7 @@ def percentiles(values: Any) -> dict[str, float]:
 
 
 def fifths(values: list[float]) -> list[float]:
-    """Return six values evenly spaced in time: does memory level off, or grow?"""
+    """Return six values evenly spaced in time, which show whether memory levels off."""
     return [values[k * (len(values) - 1) // 5] for k in range(6)]
 
 

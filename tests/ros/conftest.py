@@ -21,7 +21,7 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 @pytest.fixture(scope='session')
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real bundle of a few kilobytes: grey noise is normal, saturated colour is not."""
+    """Make a real bundle of a few kilobytes: grey noise is normal, saturated colour is not."""
     return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny').path
 
 

@@ -77,7 +77,7 @@ def test_demo_refuses_a_bag_that_is_none(tiny_bundle: Path, tmp_path: Path) -> N
 
 
 def _points(states: str) -> list[Point]:
-    """N(ormal), S(uspect) and A(lert), 1 s apart; the raw_score rises with time."""
+    """Make points N(ormal), S(uspect) and A(lert), 1 s apart; the raw_score rises with time."""
     names = {'N': State.NORMAL, 'S': State.SUSPECT, 'A': State.ALERT}
     return [Point(float(k), float(k), 0.5, 3.0, names[s]) for k, s in enumerate(states)]
 
