@@ -207,7 +207,7 @@ def check_table(path: Path | str) -> None:
         except ImportError as error:
             msg = (
                 'writing Parquet needs pyarrow, which is not installed; run: pip install '
-                f"'ros_ood_monitor[bags]', or choose .csv: {path}"
+                f"'.[bags]' in the clone, or choose .csv: {path}"
             )
             raise ParameterError(msg) from error
 

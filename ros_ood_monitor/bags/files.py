@@ -50,7 +50,7 @@ def require_libraries() -> None:
     except ImportError as error:
         msg = (
             f'reading and writing bags needs the package {error.name!r}, which is not installed; '
-            "run: pip install 'ros_ood_monitor[bags]'"
+            "run: pip install '.[bags]' in the clone"
         )
         raise BagError(msg) from error
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         msg = (
             f'the demonstration needs ROS 2 ({error.name!r} is missing): source its setup.bash, '
-            "or run: pip install 'ros_ood_monitor[ros,bags]'"
+            "or run: pip install '.[ros,bags]' in the clone"
         )
         raise OodMonitorError(msg) from error
     try:

