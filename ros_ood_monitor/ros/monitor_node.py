@@ -308,6 +308,7 @@ class OodMonitorNode(LifecycleNode):
         """Shut the node down from any state; it cannot be used afterwards."""
         if self._state_machine.current_state[1] != 'finalized':
             self._try(self.trigger_shutdown)
+        self._outputs.flush()  # the last word would otherwise go down with the process
         self.destroy_node()
 
 

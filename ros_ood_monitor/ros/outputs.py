@@ -7,6 +7,7 @@ import threading
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import Float32, Header
 
@@ -24,6 +25,7 @@ __all__ = ['Outputs']
 # An image stamp further than this from the node's clock was taken by another clock (a bag played
 # without /clock): the difference is no latency.
 _SAME_CLOCK_S: Final = 60.0
+_FLUSH: Final = Duration(seconds=0.5)
 
 
 class Outputs:
@@ -61,6 +63,10 @@ class Outputs:
     def state(self) -> State | None:
         """Return the state that ``~/alert`` holds now; None before the first one."""
         return self._published
+
+    def flush(self) -> None:
+        """Wait, for a moment only, until every listener of ``~/alert`` has what was published."""
+        self._alert.wait_for_all_acked(_FLUSH)
 
     def publish_observation(self, header: Header, observation: Observation) -> float:
         """

@@ -231,6 +231,8 @@ def test_interrupt_leaves_nothing_and_exits_130(data: Path, tmp_path: Path) -> N
         env=environment(tmp_path / 'temporary'),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        # a background job of a shell ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stderr is not None
         seen = b''
