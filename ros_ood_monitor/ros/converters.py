@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from builtin_interfaces.msg import Time
@@ -40,7 +41,9 @@ def seconds_of(stamp: Time) -> float:
 
 def time_of(seconds: float) -> Time:
     """Return s as a message's time; negative times become zero, which messages cannot hold."""
-    nanoseconds = max(0, round(seconds * 1e9))
+    # whole seconds first: the product with 1e9 would lose the last 100 ns of today's stamps
+    whole = math.floor(seconds)
+    nanoseconds = max(0, whole * 10**9 + round((seconds - whole) * 1e9))
     return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 

@@ -169,3 +169,11 @@ def test_shipped_files_are_found_and_missing_ones_named_with_where_they_were_sou
     assert share_path('config', 'monitor.param.yaml').is_file()
     with pytest.raises(FileNotFoundError, match="'models/no-such' not found: expected it in"):
         share_path('models', 'no-such')
+
+
+def test_times_of_today_keep_what_a_float_holds() -> None:
+    from ros_ood_monitor.ros.converters import time_of
+
+    for seconds in (1_800_000_020.1, 1_763_774_400.123456, 0.25, -1.0):
+        time = time_of(seconds)
+        assert time.sec + time.nanosec / 1e9 == max(seconds, 0.0)
