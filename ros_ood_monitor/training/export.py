@@ -8,7 +8,7 @@ runtime may be right for one row and wrong for more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import contextlib
 import io
 import logging
@@ -18,75 +18,17 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn, Tensor
+from torch import nn
 
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.training.backbones import BackboneTap, TappedBackbone
-from ros_ood_monitor.training.folded import Density
+from ros_ood_monitor.training.scorer import Scorer
 
-__all__ = ['Scorer', 'check_backbone', 'check_scorer', 'export_backbone', 'export_scorer']
+__all__ = ['check_backbone', 'check_scorer', 'export_backbone', 'export_scorer']
 
 _LARGEST_BATCH = 64
 _FEATURE_TOLERANCE = 1e-4
 _OWN_OPERATORS = ('', 'ai.onnx')
-
-
-class Scorer(nn.Module):
-    """
-    Tapped features to raw_score: the sum over taps of the standardised nll.
-
-    ``raw_score = sum_t (nll_t(f_t / |f_t|) - mean_t) / std_t``. Each density's constant and mean
-    are added in float64, so that only their (small) sum meets float32.
-
-    Parameters
-    ----------
-    densities : sequence of Density
-        One per tap, in float64.
-    means, stds : sequence of float
-        Of the held-out nll of every tap, in nats.
-
-    """
-
-    def __init__(
-        self, densities: Sequence[Density], means: Sequence[float], stds: Sequence[float]
-    ) -> None:
-        super().__init__()
-        self.densities = nn.ModuleList(densities)
-        self.offsets = [
-            density.constant - mean for density, mean in zip(densities, means, strict=True)
-        ]
-        self.stds = list(stds)
-        self.eval().requires_grad_(False)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """
-        Return the scores.
-
-        Parameters
-        ----------
-        features : sequence of Tensor
-            One (N, channels) per tap, not normalised.
-
-        Returns
-        -------
-        Tensor of shape (N,)
-            In standard deviations, summed over taps.
-
-        """
-        total: Tensor | None = None
-        for tap, density in enumerate(self._each()):
-            raw = features[tap]
-            length = torch.linalg.vector_norm(raw, dim=1, keepdim=True)  # (N, 1)
-            energy = density.energy(raw / length.clamp_min(1e-12))  # (N,)
-            z = (energy + self.offsets[tap]) * (1.0 / self.stds[tap])
-            total = z if total is None else total + z
-        assert total is not None
-        return total
-
-    def _each(self) -> Iterator[Density]:
-        for density in self.densities:
-            assert isinstance(density, Density)
-            yield density
 
 
 def export_backbone(

@@ -36,12 +36,12 @@ from ros_ood_monitor.training.export import (
     check_scorer,
     export_backbone,
     export_scorer,
-    Scorer,
 )
 from ros_ood_monitor.training.features import extract, FeatureTable, normalize
 from ros_ood_monitor.training.fit import choose_density, fit_density, FitRecord
 from ros_ood_monitor.training.folded import Density
 from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import check_count, Split, split_frames
 

@@ -20,11 +20,11 @@ from ros_ood_monitor.training.export import (
     check_scorer,
     export_backbone,
     export_scorer,
-    Scorer,
 )
 from ros_ood_monitor.training.flows import build_flow, initialize
 from ros_ood_monitor.training.folding import fold
 from ros_ood_monitor.training.gaussian import fit_gaussian
+from ros_ood_monitor.training.scorer import Scorer
 from tests.flow_tools import features, perturb
 
 TAPS = (
