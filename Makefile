@@ -1,4 +1,5 @@
-# Every target installs what it needs into .venv by itself. Another Python: make test PYTHON=python3.12
+# Every target installs what it needs by itself: into .venv, and for test-core into .venv-core, where
+# neither torch nor ROS is. Another Python: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
@@ -28,10 +29,10 @@ check: .venv/dev  ## style, types, import contracts, ament's linters
 format: .venv/dev  ## rewrite the code in the one style
 	$(BIN)/ruff check --fix-only . && $(BIN)/ruff format .
 
-bench: .venv/dev  ## measure speed and memory
-	$(BIN)/ood_monitor bench
+bench: .venv/runtime  ## measure speed and memory with the shipped bundle
+	$(BIN)/ood_monitor bench models/lunar_orbit
 
-clean:  ## delete what builds, tests and the demo left; .venv stays
+clean:  ## delete what builds, tests and the demo left; .venv and .venv-core stay
 	rm -rf build install log dist demo_out *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # --- what the targets stand on -------------------------------------------------------------------

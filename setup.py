@@ -34,7 +34,6 @@ ROS = [
     'ros-jazzy-rmw-fastrtps-cpp',
     'ros-jazzy-sensor-msgs',
     'ros-jazzy-std-msgs',
-    'ros-jazzy-std-srvs',
 ]
 TRAIN = [
     *BAGS,

@@ -31,7 +31,8 @@ ALTERNATIVES = {'tensorrt_rtx', 'launch', 'launch_ros'}
 """Imported where they are there, and in no extra: another TensorRT; launch comes with ROS only."""
 FROM_ROS = {
     *('ament_index_python', 'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy'),
-    *('builtin_interfaces', 'diagnostic_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs'),
+    *('builtin_interfaces', 'diagnostic_msgs', 'rosgraph_msgs', 'sensor_msgs', 'std_msgs'),
+    'std_srvs',
 }
 
 
@@ -105,6 +106,32 @@ def test_every_ros_package_in_use_is_in_package_xml() -> None:
     used = {name for _, name in third_party_imports() if name in FROM_ROS}
     assert 'rclpy' in used
     assert used <= depends
+    # and nothing else: launch_ros is imported by name, lifecycle_msgs by rclpy's lifecycle nodes
+    assert (depends & FROM_ROS) - {'launch_ros', 'lifecycle_msgs'} <= used
+
+
+def test_the_two_lists_of_ros_packages_agree(setup_py: Any) -> None:
+    depends = {element.text for element in XML if element.tag.endswith('depend')}
+    wheels = {
+        requirement.removeprefix('ros-jazzy-').replace('-', '_')
+        for requirement in setup_py.extras_require['ros']
+    }
+    # apt brings a middleware with rclpy; launch is in no wheel
+    assert wheels - {'rmw_fastrtps_cpp'} == (depends & FROM_ROS) - {'launch', 'launch_ros'}
+
+
+def test_rosdep_brings_what_the_bags_extra_brings(setup_py: Any) -> None:
+    depends = {element.text for element in XML if element.tag.endswith('depend')}
+    keys = {
+        'matplotlib': 'python3-matplotlib',
+        'mcap': 'mcap-ros2-support',
+        'rosbags': 'python3-rosbags-pip',
+        'tqdm': 'python3-tqdm',
+        'zstandard': 'mcap-ros2-support',  # mcap requires it
+    }
+    without_key = {'pyarrow'}  # CSV tables do without
+    assert set(setup_py.extras_require['bags']) == keys.keys() | without_key
+    assert set(keys.values()) <= depends
 
 
 def third_party_imports() -> Iterator[tuple[Path, str]]:
