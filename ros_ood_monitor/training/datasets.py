@@ -9,18 +9,17 @@ held-out parts are cut along it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.errors import DecodeError, ParameterError, TrainingError
-from ros_ood_monitor.images import image_files, natural_key, read_image
+from ros_ood_monitor.errors import DecodeError, TrainingError
+from ros_ood_monitor.images import read_image
+from ros_ood_monitor.training.sources import find_sources
 
 __all__ = ['Dataset', 'SequenceFrame', 'Skipped']
-
-_BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +51,6 @@ class Skipped:
     reason: str
 
 
-@dataclass
-class _Source:
-    """One sequence: its name, and either its files or its bag."""
-
-    name: str
-    files: list[Path] = field(default_factory=list)
-    bag: Path | None = None
-
-
 class Dataset:
     """
     The frames below some folders and in some bags.
@@ -68,8 +58,8 @@ class Dataset:
     Parameters
     ----------
     paths : sequence of Path or str
-        Folders of images (searched recursively), bags (a folder with a ``metadata.yaml`` or
-        storage files, or one storage file), or folders of bags.
+        Folders, searched recursively for images and bags, and bags; see
+        `ros_ood_monitor.training.sources.find_sources`.
     topics : sequence of str, optional
         Image topics of the bags; all of them by default.
     every : int, default 1
@@ -87,7 +77,8 @@ class Dataset:
     Raises
     ------
     TrainingError
-        If a path does not exist, cannot be read, or holds neither images nor bags.
+        If a path does not exist, cannot be read, or holds neither images nor bags, or if two bags
+        share some of their files.
 
     """
 
@@ -108,7 +99,7 @@ class Dataset:
         self.missing: list[str] = []
         self._topics = list(topics) if topics else None
         self._every = every
-        self._sources = [source for path in paths for source in _find(Path(path))]
+        self._sources = find_sources(paths)
         self.sequences = [source.name for source in self._sources]
 
     @property
@@ -198,42 +189,3 @@ class Dataset:
                 Skipped(f'{name} {skipped.topic} at {skipped.log_time:.6f} s', skipped.reason)
                 for skipped in reader.skipped
             ]
-
-
-def _is_bag(path: Path) -> bool:
-    if path.is_file():
-        return path.name.endswith(_BAG_SUFFIXES)
-    return path.is_dir() and (
-        (path / 'metadata.yaml').is_file()
-        or any(child.name.endswith(_BAG_SUFFIXES) for child in path.iterdir())
-    )
-
-
-def _find(root: Path) -> list[_Source]:
-    """Return the sequences of one argument: itself a bag, else bags and images below it."""
-    name = root.name or root.resolve().name
-    try:
-        if _is_bag(root):
-            return [_Source(name, bag=root)]
-        bags = []
-        if root.is_dir():
-            found = sorted(root.iterdir(), key=natural_key)
-            bags = [path for path in found if path.is_dir() and _is_bag(path)]
-        if bags:
-            return [_Source(f'{name}/{bag.name}', bag=bag) for bag in bags]
-    except OSError as error:
-        msg = f'data cannot be listed ({error.strerror or error}): {root}'
-        raise TrainingError(msg) from error
-    try:
-        files = image_files(root)
-    except ParameterError as error:
-        msg = f'{error}; expected a folder of images, a folder of bags, or a bag'
-        raise TrainingError(msg) from error
-    by_folder: dict[Path, _Source] = {}
-    for file in files:
-        folder = file.parent
-        if folder not in by_folder:
-            relative = folder.relative_to(root)
-            by_folder[folder] = _Source((Path(name) / relative).as_posix())
-        by_folder[folder].files.append(file)
-    return list(by_folder.values())

@@ -60,6 +60,116 @@ def test_folder_of_bags_gives_each_bag(tmp_path: Path) -> None:
     assert Dataset([tmp_path / 'bags']).sequences == ['bags/run2', 'bags/run10']
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def overlapping(tmp_path: Path, how: str) -> list[Path]:
+    """Return arguments that reach the six pictures of data/ and of data/sub/ more than once."""
+    data = tmp_path / 'data'
+    link = tmp_path / 'link'
+    link.symlink_to(data, target_is_directory=True)
+    return {
+        'same': [data, data],
+        'other spelling': [data, data / 'sub' / '..'],
+        'part': [data, data / 'sub'],
+        'part first': [data / 'sub', data],
+        'link': [data, link],
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ('how', 'repeated'),
+    [('same', 6), ('other spelling', 6), ('part', 2), ('part first', 2), ('link', 6)],
+)
+def test_a_file_that_two_arguments_reach_is_used_once_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, repeated: int
+) -> None:
+    write_scenes(tmp_path / 'data', 4)
+    write_scenes(tmp_path / 'data' / 'sub', 2, first=4)
+    roots = overlapping(tmp_path, how)
+    dataset = Dataset(roots)
+    pictures = {frame.rgb.tobytes() for frame in dataset.frames()}
+    assert dataset.count() == len(list(dataset.frames())) == len(pictures) == 6
+    assert len(dataset.sequences) == 2
+    (warning,) = warnings_of(caplog)
+    assert f'{repeated} image files below' in warning
+    assert all(repr(str(root)) in warning for root in roots)
+
+
+def test_a_link_to_a_file_of_the_same_folder_is_used_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_scenes(tmp_path / 'data', 3)
+    (data / 'again.png').symlink_to(data / 'frame_1.png')
+    assert Dataset([data]).count() == 3
+    (warning,) = warnings_of(caplog)
+    assert warning.endswith(f"1 image file below '{data}' more than once")
+
+
+def test_folders_of_different_files_are_not_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = [write_scenes(tmp_path / name, 3) for name in ('a', 'b')]
+    assert Dataset(folders).count() == 6
+    assert not caplog.records
+
+
+@pytest.mark.parametrize('file_first', [True, False])
+def test_a_bag_that_two_arguments_reach_is_used_once_and_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file_first: bool
+) -> None:
+    bag = write_bag(tmp_path / 'bags' / 'run', 4)
+    (file,) = bag.glob('*.mcap')
+    arguments = [tmp_path / 'bags', bag, file]
+    dataset = Dataset(arguments[::-1] if file_first else arguments)
+    assert dataset.count() == len(list(dataset.frames())) == 4
+    assert len(dataset.sequences) == 1
+    (warning,) = warnings_of(caplog)
+    assert warning.count('1 bag below') == 2
+
+
+def test_bags_that_share_a_part_are_refused(tmp_path: Path) -> None:
+    for name in 'abc':
+        write_bag(tmp_path / name, 2)
+    for folder, parts in (('ab', 'ab'), ('bc', 'bc')):
+        (tmp_path / folder).mkdir()
+        for part in parts:
+            (file,) = (tmp_path / part).glob('*.mcap')
+            (tmp_path / folder / file.name).symlink_to(file)
+    with pytest.raises(TrainingError, match=r'share a file but not all of theirs; .*/b/.*mcap$'):
+        Dataset([tmp_path / 'ab', tmp_path / 'bc'])
+
+
+def test_bags_and_images_of_one_folder_are_both_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_scenes(tmp_path / 'data' / 'pictures', 3)
+    write_bag(tmp_path / 'data' / 'deep' / 'run', 4)
+    dataset = Dataset([tmp_path / 'data'])
+    assert dataset.sequences == ['data/deep/run', 'data/pictures']
+    assert [frame.sequence for frame in dataset.frames()] == [0] * 4 + [1] * 3
+    assert not dataset.has_only_bags
+    (warning,) = warnings_of(caplog)
+    assert '1 bag and 3 image files, all of them are used' in warning
+
+
+def test_images_inside_of_a_bag_are_not_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bag = write_bag(tmp_path / 'run', 4)
+    write_scenes(bag / 'previews', 1)
+    assert Dataset([bag]).count() == 4
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith('not used: 1 image file inside of bag folders')
+
+
+def test_images_with_a_metadata_file_of_another_kind_are_no_bag(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / 'data', 3)
+    (data / 'metadata.yaml').write_text('licence: CC0-1.0\n')
+    assert Dataset([data]).count() == 3
+
+
 def test_every_nth_frame_is_counted_and_taken_per_sequence(tmp_path: Path) -> None:
     write_scenes(tmp_path / 'data' / 'a', 5)
     write_scenes(tmp_path / 'data' / 'b', 4)

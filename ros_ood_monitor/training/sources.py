@@ -1,0 +1,204 @@
+"""
+Where training frames lie: the sequences below some folders, each file in one of them only.
+
+A file that two arguments reach, or a link to it, is used once: twice, it could be fitted and held
+out at the same time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+import logging
+import os
+from pathlib import Path
+
+from ros_ood_monitor.errors import BagError, ParameterError, TrainingError
+from ros_ood_monitor.images import image_files, natural_key
+
+__all__ = ['Source', 'find_sources']
+
+_BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+_BAG_MARK = b'rosbag2_bagfile_information'
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Source:
+    """
+    One sequence.
+
+    Parameters
+    ----------
+    name : str
+        Relative to the argument that it came with.
+    root : Path
+        That argument.
+    files : list of Path
+        Its images, in natural order; empty for a bag.
+    bag : Path or None
+        Its bag.
+
+    """
+
+    name: str
+    root: Path
+    files: list[Path] = field(default_factory=list)
+    bag: Path | None = None
+
+
+def find_sources(paths: Iterable[Path | str]) -> list[Source]:
+    """
+    Find the sequences below some folders.
+
+    What is left out is logged as a warning: files found again, and images in a bag's folder.
+
+    Parameters
+    ----------
+    paths : iterable of Path or str
+        Bags (a folder with a ``metadata.yaml`` or storage files, or one storage file), or folders
+        that are searched recursively for bags and images.
+
+    Returns
+    -------
+    list of Source
+        In the order of the arguments; of each its bags, then its folders with images.
+
+    Raises
+    ------
+    TrainingError
+        If a path does not exist, cannot be read, or holds neither images nor bags, or if two bags
+        share some of their files.
+
+    """
+    return _each_once([source for path in paths for source in _find(Path(path))])
+
+
+def _find(root: Path) -> list[Source]:
+    """Return the sequences of one argument: itself a bag, else the bags and images below it."""
+    try:
+        bags = _bags(root)
+        files = image_files(root)
+    except OSError as error:
+        msg = f'data cannot be listed ({error.strerror or error}): {root}'
+        raise TrainingError(msg) from error
+    except ParameterError as error:
+        if not bags:
+            msg = f'{error}; expected a folder of images, a folder of bags, or a bag'
+            raise TrainingError(msg) from error
+        files = []
+    name = Path(root.name or root.resolve().name)
+    sources = [Source((name / bag.relative_to(root)).as_posix(), root, bag=bag) for bag in bags]
+    inside = set(bags)
+    used = [file for file in files if inside.isdisjoint(file.parents)]
+    by_folder: dict[Path, Source] = {}
+    for file in used:
+        folder = file.parent
+        if folder not in by_folder:
+            by_folder[folder] = Source((name / folder.relative_to(root)).as_posix(), root)
+        by_folder[folder].files.append(file)
+    if bags and used:
+        both = f'{_count(len(bags), "bag")} and {_count(len(used), "image file")}'
+        _log.warning('data holds bags and images: %s, all of them are used: %s', both, root)
+    if len(used) < len(files):
+        _log.warning(
+            'not used: %s inside of bag folders; to train on images, move them out: %s',
+            _count(len(files) - len(used), 'image file'),
+            root,
+        )
+    return [*sources, *by_folder.values()]
+
+
+def _bags(root: Path) -> list[Path]:
+    """Return the bags at and below a path, in natural order; none is searched for another."""
+    if _is_bag(root):
+        return [root]
+    if not root.is_dir():
+        return []
+    found: list[Path] = []
+    for place, folders, _ in os.walk(root, onerror=_refuse):
+        inner = [Path(place, name) for name in folders if not name.startswith('.')]
+        bags = [path for path in inner if _is_bag(path)]
+        found += bags
+        folders[:] = [path.name for path in inner if path not in bags]
+    return sorted(found, key=natural_key)
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_file():
+        return path.name.endswith(_BAG_SUFFIXES)
+    if not path.is_dir():
+        return False
+    metadata = path / 'metadata.yaml'
+    if metadata.is_file():
+        with metadata.open('rb') as file:  # data sets of images have a metadata.yaml, too
+            if _BAG_MARK in file.read(4096):
+                return True
+    return any(child.name.endswith(_BAG_SUFFIXES) for child in path.iterdir())
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _each_once(sources: Sequence[Source]) -> list[Source]:
+    """Drop what another source has, and warn once."""
+    parts = {k: _storage(s.bag) for k, s in enumerate(sources) if s.bag is not None}
+    first: dict[str, Path] = {}  # real path of an image -> the argument that gave it
+    again: Counter[tuple[str, Path, Path]] = Counter()
+    kept = []
+    for k, source in enumerate(sources):
+        if source.bag is not None:
+            owner = _owner(k, parts)
+            if owner == k:
+                kept.append(source)
+            else:
+                again['bag', source.root, sources[owner].root] += 1
+            continue
+        files = []
+        for file in source.files:
+            real = os.path.realpath(file)
+            if real in first:
+                again['image file', source.root, first[real]] += 1
+            else:
+                first[real] = source.root
+                files.append(file)
+        if files:
+            kept.append(Source(source.name, source.root, files))
+    if again:
+        told = [
+            f'{_count(number, what)} below {str(root)!r} '
+            + ('more than once' if root == other else f'and below {str(other)!r}')
+            for (what, root, other), number in again.items()
+        ]
+        _log.warning('data was found more than once and is used once: %s', '; '.join(told))
+    return kept
+
+
+def _storage(bag: Path) -> frozenset[str]:
+    """Return what is read of a bag, by real path."""
+    from ros_ood_monitor.bags.files import find_files
+
+    try:
+        files, _ = find_files(bag)
+    except BagError:  # told when it is read
+        files = [bag]
+    return frozenset(os.path.realpath(file) for file in files)
+
+
+def _owner(k: int, parts: dict[int, frozenset[str]]) -> int:
+    """Return the bag that stands for bag k: a larger one that holds it, or the first equal one."""
+    for other, files in parts.items():
+        if parts[k] < files or (parts[k] == files and other < k):
+            return other
+        if parts[k] & files and not files <= parts[k]:
+            shared = min(parts[k] & files)
+            msg = f'two bags share a file but not all of theirs; give one of them only: {shared}'
+            raise TrainingError(msg)
+    return k
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number} {noun}{"" if number == 1 else "s"}'
