@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 import re
 
+import numpy as np
 import pytest
 
 from ros_ood_monitor import errors
 from ros_ood_monitor.cli.main import make_parser, VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = 'ros_ood_monitor'
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 DOCS = {
     path: path.read_text(encoding='utf-8')
@@ -68,3 +70,80 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     for target in re.findall(r'\]\((?!https?:|#)([^)#]+)', DOCS[path]):
         assert (path.parent / target).exists(), target
     assert '@@' not in DOCS[path]
+
+
+@pytest.mark.parametrize('path', DOCS, ids=lambda path: path.name)
+def test_links_to_headings_lead_somewhere(path: Path) -> None:
+    for target, anchor in re.findall(r'\]\((?!https?:)([^)#]*)#([^)]+)\)', DOCS[path]):
+        text = DOCS[(path.parent / target).resolve() if target else path]
+        headings = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+        assert anchor in {re.sub(r'[^\w -]', '', h).lower().replace(' ', '-') for h in headings}
+
+
+def test_what_is_installed_links_to_nothing_that_is_not() -> None:
+    text = (ROOT / 'models/README.md').read_text(encoding='utf-8')
+    assert re.findall(r'\]\((?!https?:)', text) == []
+
+
+def test_every_value_of_the_messages_is_documented() -> None:
+    pytest.importorskip('rclpy')
+    from std_msgs.msg import Header
+
+    from ros_ood_monitor.records import AlertState, Observation, State
+    from ros_ood_monitor.ros.converters import alert_message, observation_message
+
+    observation = Observation(0.0, 'front', 1.0, 0.5, 2.0, AlertState(State.NORMAL), 1.0)
+    messages = [
+        observation_message(Header(), observation, name='n', bundle='b', latency_ms=1.0),
+        alert_message(
+            Header(), observation.alert, name='n', camera='c', bundle='b', peak=1.0, duration=1.0
+        ),
+    ]
+    section = README[README.index('| Value of |') : README.index('| Status in')]
+    keys = {value.key for message in messages for value in message.status[0].values}
+    assert {'raw_score', 'state', 'peak', 'duration', 'bundle'} <= keys
+    assert keys == set(re.findall(r'`(\w+)`', section))
+
+
+def test_every_counter_of_the_diagnostics_is_documented() -> None:
+    pytest.importorskip('rclpy')
+    from ros_ood_monitor.ros.diagnostics import input_status
+    from ros_ood_monitor.ros.stream_counts import StreamCounts
+
+    status = input_status(
+        *['n'],
+        **{'camera': 'c', 'topic': '/image', 'active': True, 'publishers': 1, 'state': None},
+        **{'silent_for': 0.0, 'stale_after': 2.0, 'before': None},
+        now=StreamCounts(0.0).snapshot(1.0),
+    )
+    start = README.index("The input's counters")
+    section = README[start : README.index('#### Parameters')]
+    documented = set(re.findall(r'^\| `(\w+)`', section, re.MULTILINE))
+    assert {'dropped', 'skipped', 'missed_frames'} <= documented
+    assert documented <= {value.key for value in status.values}
+
+
+def test_the_table_of_frames_and_thresholds_is_the_one_that_calibration_gives() -> None:
+    from ros_ood_monitor.calibration import conformal_threshold, frames_needed
+
+    text = DOCS[ROOT / 'docs/tuning_alerts.md']
+    rows = re.findall(r'^\| (\d+)[^|]*\| (\d+) \| (\d+)', text, re.MULTILINE)
+    assert [int(row[1]) for row in rows] == [frames_needed(0.01), 200, 400, 1000, 2000]
+    for frames, held_out, over in rows:
+        scores = np.arange(int(held_out), dtype=np.float64)
+        assert int(frames) == 5 * len(scores)
+        assert np.count_nonzero(scores > conformal_threshold(scores, 0.01)) == int(over)
+
+
+def test_the_layers_in_contributing_are_those_of_the_import_contract() -> None:
+    tomllib = pytest.importorskip('tomllib', reason='comes with Python 3.11')
+    tables = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
+    (contract,) = (c for c in tables['tool']['importlinter']['contracts'] if c['type'] == 'layers')
+    # in parentheses: modules that may be missing
+    there = [
+        [name for name in re.findall(r'\w+', layer) if any((ROOT / PACKAGE).glob(f'{name}*'))]
+        for layer in contract['layers']
+    ]
+    (house,) = re.findall(r'```\n(cli\n.*?)```', DOCS[ROOT / 'docs/contributing.md'], re.DOTALL)
+    shown = [re.findall(r'\w+', line) for line in house.splitlines()]
+    assert [sorted(layer) for layer in shown] == [sorted(layer) for layer in there[1:]]
