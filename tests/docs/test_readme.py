@@ -111,10 +111,16 @@ def test_every_counter_of_the_diagnostics_is_documented() -> None:
     from ros_ood_monitor.ros.stream_counts import StreamCounts
 
     status = input_status(
-        *['n'],
-        **{'camera': 'c', 'topic': '/image', 'active': True, 'publishers': 1, 'state': None},
-        **{'silent_for': 0.0, 'stale_after': 2.0, 'before': None},
+        'n',
+        camera='c',
+        topic='/image',
+        active=True,
+        publishers=1,
+        state=None,
+        silent_for=0.0,
+        stale_after=2.0,
         now=StreamCounts(0.0).snapshot(1.0),
+        before=None,
     )
     start = README.index("The input's counters")
     section = README[start : README.index('#### Parameters')]
