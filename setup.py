@@ -49,6 +49,7 @@ TRAIN = [
 LUNAR = [
     'pyvista',
 ]
+# No code imports these yet.
 TENSORRT = [
     'cuda-bindings',
     'tensorrt',
