@@ -95,7 +95,12 @@ class Bundle:
 
         """
         path = Path(path)
-        manifest = parse_manifest(_decode(_read(path, MANIFEST), path))
+        text = _decode(_read(path, MANIFEST), path)
+        try:
+            manifest = parse_manifest(text)
+        except BundleError as error:
+            msg = f'{error}: {path / MANIFEST}'
+            raise BundleError(msg) from error
         bundle = cls(path, manifest)
         for name in ('scorer.onnx', *(n for p in manifest.precisions for n in _files_of(p))):
             if name not in manifest.digests:
@@ -188,7 +193,13 @@ class Bundle:
 
     def goldens(self, precision: str | None = None) -> Goldens:
         """Return the goldens of a precision."""
-        return Goldens.from_bytes(self.read(_files_of(self.precision(precision))[2]))
+        name = _files_of(self.precision(precision))[2]
+        content = self.read(name)
+        try:
+            return Goldens.from_bytes(content)
+        except BundleError as error:
+            msg = f'{error}: {self.path / name}'
+            raise BundleError(msg) from error
 
     def verify(self, engine: Infers, precision: str | None = None) -> Verification:
         """

@@ -108,7 +108,7 @@ def _get(node: Mapping[str, Any], dotted: str, kind: type[_T]) -> _T:
 
 def parse_manifest(text: str) -> Manifest:
     """
-    Read a manifest.
+    Read a manifest; refusals do not name the file, which only the caller knows.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def parse_manifest(text: str) -> Manifest:
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        msg = f'manifest is no YAML: {error}'
+        msg = f'manifest is no YAML: {_one_line(error)}; copy the bundle again'
         raise BundleError(msg) from error
     if not isinstance(raw, dict):
         msg = f'manifest must be a mapping, got {type(raw).__name__}'
@@ -183,3 +183,9 @@ def parse_manifest(text: str) -> Manifest:
         digests={str(k): str(v) for k, v in _get(raw, 'digests', dict).items()},
         raw=raw,
     )
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, 'problem_mark', None)
+    problem = getattr(error, 'problem', None) or ' '.join(str(error).split())
+    return f'{problem} in line {mark.line + 1}, column {mark.column + 1}' if mark else problem

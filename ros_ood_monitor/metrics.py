@@ -32,7 +32,6 @@ __all__ = [
     'fpr95_id_positive',
     'fpr95_ood_positive',
     'share_over',
-    'split_by_label',
 ]
 
 Scores = npt.NDArray[np.float64]
@@ -59,40 +58,6 @@ def _checked(raw_score: npt.ArrayLike, what: str) -> Scores:
 
 def _pair(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> tuple[Scores, Scores]:
     return _checked(id_score, 'in-distribution'), _checked(ood_score, 'out-of-distribution')
-
-
-def split_by_label(raw_score: npt.ArrayLike, label: npt.ArrayLike) -> tuple[Scores, Scores]:
-    """
-    Split scores by their labels into what the metrics take.
-
-    Parameters
-    ----------
-    raw_score : array_like of shape (n,)
-        Scores, higher = more anomalous.
-    label : array_like of shape (n,)
-        0 for in-distribution, 1 for out-of-distribution.
-
-    Returns
-    -------
-    id_score, ood_score : ndarray of shape (k,) and (n - k,), float64
-        The scores of either class, in their order.
-
-    Raises
-    ------
-    ParameterError
-        If the shapes differ, a label is neither 0 nor 1, one class is missing, or a score is not
-        finite.
-
-    """
-    scores, labels = np.asarray(raw_score, dtype=np.float64), np.asarray(label)
-    if scores.shape != labels.shape:
-        msg = f'a label for each score is expected, got {labels.shape} and {scores.shape}'
-        raise ParameterError(msg)
-    if not np.all((labels == 0) | (labels == 1)):
-        odd = [value for value in np.unique(labels).tolist() if value not in (0, 1)]
-        msg = f'labels must be 0 (in-distribution) or 1 (out-of-distribution), got {odd[:5]}'
-        raise ParameterError(msg)
-    return _pair(scores[labels == 0], scores[labels == 1])
 
 
 def auroc(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:

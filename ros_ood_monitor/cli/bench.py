@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import at_least
+
 __all__ = ['add_parser', 'run']
 
 
@@ -20,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
-    parser.add_argument('--repeats', type=int, metavar='N', help='rounds (default: 60)')
+    parser.add_argument('--repeats', type=at_least(1), metavar='N', help='rounds (default: 60)')
     parser.add_argument(
         '--quick', action='store_true', help='show that it runs; the figures are worth little'
     )

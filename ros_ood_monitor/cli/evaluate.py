@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import at_least
+
 __all__ = ['add_parser', 'run']
 
 
@@ -31,9 +33,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--report', metavar='FILE', help='write the table as Markdown there')
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
     parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the bootstrap interval (default: 0)'
+        '--threads', type=at_least(1), default=1, metavar='N', help='CPU threads (default: 1)'
+    )
+    parser.add_argument(
+        '--seed',
+        type=at_least(0),
+        default=0,
+        metavar='N',
+        help='seed of the bootstrap interval (default: 0)',
     )
     parser.set_defaults(run=run)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 import json
+import math
+import re
 from typing import Any
 
 __all__ = ['add_parser', 'run']
@@ -13,7 +16,12 @@ def add_parser(subparsers: Any) -> None:
     """Register the verb."""
     parser = subparsers.add_parser('inspect', help='what a bundle is', description=__doc__)
     parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
-    parser.add_argument('--json', action='store_true', help='print the whole manifest as JSON')
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print all there is as JSON: the manifest with every setting, version and curve of '
+        'the training, the digest, the operating points',
+    )
     parser.set_defaults(run=run)
 
 
@@ -24,10 +32,26 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = Bundle.load(bundle_path(args.bundle))
     if args.json:
-        print(json.dumps({**bundle.manifest.raw, 'digest': bundle.digest}, indent=2, default=str))
+        print(json.dumps(_everything(bundle), indent=2, default=str))
     else:
         print('\n'.join(_card(bundle)))
     return 0
+
+
+def _everything(bundle: Any) -> dict[str, Any]:
+    from ros_ood_monitor.cli.wording import trigger_support
+
+    points = {}
+    for precision in bundle.manifest.precisions:
+        calibration = bundle.calibration(precision)
+        above, _ = trigger_support(calibration)
+        point = asdict(calibration.operating_point)
+        if math.isnan(point['frame_rate_hz']):
+            point['frame_rate_hz'] = None  # JSON has no NaN
+        points[precision] = {
+            **point, 'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
+        }  # fmt: skip
+    return {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
 
 
 def _card(bundle: Any) -> list[str]:
@@ -35,35 +59,69 @@ def _card(bundle: Any) -> list[str]:
     raw = manifest.raw
     backbone = raw.get('backbone', {})
     sizes = {name: len(bundle.read(name)) for name in manifest.digests}
-    lines = [
+    size = f'{sum(sizes.values()) / 1e6:.1f} MB in {len(sizes) + 1} files'
+    licences = ', '.join(f'{key} {value}' for key, value in raw.get('licences', {}).items())
+    return [
         f'{manifest.name}  ({bundle.path})',
-        f'  digest      {bundle.digest}',
-        f'  created     {raw.get("created", "unknown")}',
-        f'  size        {sum(sizes.values()) / 1e6:.1f} MB in {len(sizes) + 1} files',
-        f'  input       {manifest.input_width}x{manifest.input_height} rgb, whole frame resized',
-        f'  backbone    {backbone.get("name", "?")}, weights {backbone.get("weights", "?")}',
-        f'  raw_score   {manifest.unit}, higher = more anomalous',
-        f'  precisions  {", ".join(manifest.precisions)}',
-        '  taps        '
-        + ', '.join(f'{t.name} ({t.channels}, {t.density})' for t in manifest.taps),
+        f'  digest       {bundle.digest}',
+        f'  created      {raw.get("created", "unknown")}, format {raw["format"]}, {size}',
+        f'  input        {manifest.input_width}x{manifest.input_height} rgb, whole frame resized',
+        f'  backbone     {backbone.get("name", "?")}, weights {backbone.get("weights", "?")}',
+        f'  raw_score    {manifest.unit}, higher = more anomalous',
+        *_taps(manifest),
+        *(line for precision in manifest.precisions for line in _calibration(bundle, precision)),
+        f'  data         {_data(raw.get("training", {}))}',
+        f'  licences     {licences or "not stated"}',
     ]
-    for precision in manifest.precisions:
-        calibration = bundle.calibration(precision)
-        point = calibration.operating_point
-        rate = 'established' if point.rate_established else 'NOT established'
-        lines += [
-            f'  {precision} operating point',
-            f'    trigger   over {point.trigger:.4g} in {point.trigger_frames} frames in a row',
-            f'    release   under {point.release:.4g} in {point.release_frames} frames in a row',
-            f'    set for   {point.alpha:.2%} of frames, on {calibration.raw_score.size} held out',
-            f'    false-alarm rate per hour: {rate}',
-        ]
-    lines += [f'  {key:<10}  {value}' for key, value in _flat('training', raw.get('training', {}))]
-    lines += [f'  licence of {key}: {value}' for key, value in raw.get('licences', {}).items()]
+
+
+def _taps(manifest: Any) -> list[str]:
+    """Return the table of taps; a bundle need not tell how its densities came about."""
+    from ros_ood_monitor.cli.wording import density_text
+
+    facts = manifest.raw.get('training', {}).get('taps', {})
+    lines = [f'  {"tap":<10} {"channels":>8} {"px/cell":>7}  {"density":<24} {"z per nat":>9}']
+    for tap in manifest.taps:
+        fact = facts.get(tap.name, {})
+        # a tap's nll is divided by its held-out deviation before the sum
+        weight = f'{1.0 / fact["nll_std"]:.4f}' if fact.get('nll_std') else ''
+        lines.append(
+            f'  {tap.name:<10} {tap.channels:>8} {tap.reduction:>7}  '
+            f'{density_text(tap.density, fact.get("step")):<24} {weight:>9}'.rstrip()
+        )
     return lines
 
 
-def _flat(prefix: str, node: Any) -> list[tuple[str, Any]]:
-    if isinstance(node, dict):
-        return [row for key, value in node.items() for row in _flat(f'{prefix}.{key}', value)]
-    return [(prefix, node)]
+def _calibration(bundle: Any, precision: str) -> list[str]:
+    from ros_ood_monitor.cli.wording import count, trigger_support, trigger_warning
+
+    calibration = bundle.calibration(precision)
+    point = calibration.operating_point
+    above, needed = trigger_support(calibration)
+    warning = trigger_warning(calibration)
+    rate = 'established' if point.rate_established else 'NOT established'
+    return [
+        f'  calibration  {precision}: {count(calibration.raw_score.size, "held-out frame")}, '
+        f'{above} of them over the trigger (10 would be with {needed})',
+        *([f'  WARNING      {warning}'] if warning else []),
+        f'  operating    alert: over {point.trigger:.4g} in '
+        f'{count(point.trigger_frames, "frame")} in a row; end: under {point.release:.4g} in '
+        f'{point.release_frames}; set for {point.alpha:.2%} of frames; '
+        f'false-alarm rate per hour: {rate}',
+    ]
+
+
+def _data(training: dict[str, Any]) -> str:
+    from ros_ood_monitor.cli.wording import count
+
+    frames = training.get('frames')
+    if not isinstance(frames, dict):
+        return f'frames: {frames}' if frames else 'not stated'
+    names = training.get('sequences', [])
+    more = re.fullmatch(r'and (\d+) more', str(names[-1])) if names else None
+    sequences = len(names) - 1 + int(more[1]) if more else len(names)
+    parts = ', '.join(f'{frames.get(k, "?")} {k}' for k in ('fit', 'validation', 'calibration'))
+    return (
+        f'{count(frames.get("used", 0), "frame")} of {count(sequences, "sequence")}: {parts} '
+        f'(split by {training.get("split", "?")}), {frames.get("skipped", 0)} skipped'
+    )

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import at_least, positive
+from ros_ood_monitor.cli.wording import count
+
 __all__ = ['add_parser', 'run']
+
+
+_ANOMALIES = ('blanket', 'debris', 'satellite', 'flare')  # those of lunar.anomalies, unloaded
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,13 +25,16 @@ def add_parser(subparsers: Any) -> None:
     )
     render = actions.add_parser('render', help='render sequences into folders of JPEG files')
     render.add_argument('--out', required=True, help='folder to make')
-    render.add_argument('--sequences', type=int, default=1, help='how many (default: 1)')
-    render.add_argument('--frames', type=int, default=60, help='pictures in each (default: 60)')
-    render.add_argument('--seed', type=int, default=0, help='seed of the first (default: 0)')
-    render.add_argument('--rate', type=float, default=1.0, help='pictures a second (default: 1)')
+    whole = {'type': at_least(1), 'metavar': 'N'}
+    render.add_argument('--sequences', **whole, default=1, help='how many (default: 1)')
+    render.add_argument('--frames', **whole, default=60, help='pictures in each (default: 60)')
     render.add_argument(
-        '--anomaly', help='what comes into view: blanket, debris, satellite or flare'
+        '--seed', type=at_least(0), default=0, metavar='N', help='seed of the first (default: 0)'
     )
+    render.add_argument(
+        '--rate', type=positive, default=1.0, metavar='HZ', help='pictures a second (default: 1)'
+    )
+    render.add_argument('--anomaly', choices=_ANOMALIES, help='what comes into view')
     render.set_defaults(run=run)
 
 
@@ -37,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ros_ood_monitor.lunar.dataset import write_sequences
 
-    total = max(args.sequences * args.frames, 0)
-    with tqdm(total=total, desc='render', unit='frame', file=sys.stderr) as bar:
+    total = args.sequences * args.frames
+    # the delay keeps the bar away from a refusal
+    with tqdm(total=total, desc='render', unit='frame', file=sys.stderr, delay=0.1) as bar:
         out = write_sequences(
             Path(args.out),
             sequences=args.sequences,
@@ -48,5 +58,5 @@ def run(args: argparse.Namespace) -> int:
             anomaly=args.anomaly,
             on_frame=bar.update,
         )
-    print(f'{args.sequences} sequences of {args.frames} frames: {out}')
+    print(f'{count(args.sequences, "sequence")} of {count(args.frames, "frame")}: {out}')
     return 0

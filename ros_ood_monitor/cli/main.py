@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 import importlib
 import sys
+from typing import NoReturn
 
 from ros_ood_monitor import __version__
 from ros_ood_monitor.errors import OodMonitorError
@@ -27,6 +28,13 @@ VERBS = (
 """The verbs, in the order of ``--help``; each is a module of this package."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line; the usage of a verb with many options would bury it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: error: {message}; see {self.prog} --help\n')
+
+
 def make_parser() -> argparse.ArgumentParser:
     """
     Return the parser with every verb.
@@ -37,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         Each verb sets ``run``, a function from the parsed arguments to the exit code.
 
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='ood_monitor',
         description='Tells, per camera frame, how unlike its training data a picture is.',
     )

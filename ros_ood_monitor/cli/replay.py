@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import at_least
+
 __all__ = ['add_parser', 'run']
 
 
@@ -25,17 +27,23 @@ def add_parser(subparsers: Any) -> None:
         help='image topic to score; may be given again (default: every image topic)',
     )
     parser.add_argument(
-        '--out', metavar='FILE', help='write a table there, one row a frame: .csv or .parquet'
+        '--out',
+        metavar='FILE',
+        help='write a table there, one row a frame: .csv or .parquet; missing folders are made',
     )
     parser.add_argument(
-        '--plot', metavar='FILE', help='draw the score over time there: .png, .svg or .pdf'
+        '--plot',
+        metavar='FILE',
+        help='draw the score over time there: .png, .svg or .pdf; missing folders are made',
     )
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: 1)')
+    parser.add_argument(
+        '--threads', type=at_least(1), default=1, metavar='N', help='CPU threads (default: 1)'
+    )
     parser.add_argument(
         '--every',
-        type=int,
+        type=at_least(1),
         default=1,
         metavar='N',
         help='score every n-th frame only; the alert logic then counts those (default: 1)',

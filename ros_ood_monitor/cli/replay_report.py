@@ -10,6 +10,7 @@ import time
 from typing import Any, TypeVar
 
 from ros_ood_monitor.bags import BagReader, SkippedFrame
+from ros_ood_monitor.cli.wording import count
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Observation, State
 from ros_ood_monitor.replay import Episode, EpisodeLog
@@ -109,11 +110,11 @@ def facts(bag: BagReader, topics: Sequence[str]) -> list[str]:
     lines = [f'bag       {bag.path}', f'duration  {bag.duration:.3f} s']
     for topic in bag.topics():
         mark = 'scored   ' if topic.name in topics else 'not used '
-        lines.append(f'{mark} {topic.name}  {topic.type}  {topic.count} messages')
+        lines.append(f'{mark} {topic.name}  {topic.type}  {count(topic.count, "message")}')
     # their names stand in the warnings, which come in any case
     for word, names in (('missing', bag.missing_files), ('damaged', bag.damaged_files)):
         if names:
-            lines.append(f'{word}   {_count(len(names), "file")}')
+            lines.append(f'{word}   {count(len(names), "file")}')
     return lines
 
 
@@ -183,7 +184,7 @@ class Watch:
 
         """
         rate = self._frames / self._wall if self._wall else math.nan
-        lines = [f'{self._frames} frames in {self._wall:.2f} s ({rate:.1f} frames/s)']
+        lines = [f'{count(self._frames, "frame")} in {self._wall:.2f} s ({rate:.1f} frames/s)']
         if skipped:
             lines[0] += f', {len(skipped)} skipped'
             lines += [
@@ -194,11 +195,11 @@ class Watch:
                 lines.append(f'  and {len(skipped) - _NAMED} more')
         if self._gaps:
             lines.append(
-                f'{_count(self._gaps, "gap")} longer than {self._stale_after:g} s; '
+                f'{count(self._gaps, "gap")} longer than {self._stale_after:g} s; '
                 'the alert logic starts anew after each'
             )
         episodes = self.episodes
-        lines.append(_count(len(episodes), 'alert'))
+        lines.append(count(len(episodes), 'alert'))
         for e in episodes:
             whose = f'{e.camera}  ' if self._several else ''
             end = '' if e.is_over else ', not over at the end'
@@ -214,7 +215,3 @@ class Watch:
             f'{observation.stamp - self._origin:9.3f} s  {whose}{observation.state.value:<8}'
             f'raw_score {observation.raw_score:.4g}  {observation.alert.reason}'
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number} {noun}{"" if number == 1 else "s"}'

@@ -150,6 +150,7 @@ def training_card(
                 'nll_mean': standard[0],
                 'nll_std': standard[1],
                 'curve': [[step, round(nll, 3)] for step, nll in record.curve],
+                'fit_curve': [[step, round(nll, 3)] for step, nll in record.fit_curve],
             }
             for tap, record, standard in zip(taps, records, standards, strict=True)
         },

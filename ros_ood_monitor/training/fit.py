@@ -96,6 +96,8 @@ class FitRecord:
         Optimiser steps that were made.
     curve : list of (int, float)
         Mean held-out nll at each look, in nats.
+    fit_curve : list of (int, float)
+        Mean nll of the fit part at the same looks: far under the other, and it is overfitted.
     standard_error : float
         Of the lowest mean, in nats.
     gaussian : Gaussian or None
@@ -109,6 +111,7 @@ class FitRecord:
     standard_error: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
     gaussian: Gaussian | None = None
+    fit_curve: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def nll_at_start(self) -> float:
@@ -119,6 +122,11 @@ class FitRecord:
     def nll(self) -> float:
         """Mean held-out nll of what was taken, in nats."""
         return dict(self.curve)[self.step]
+
+    @property
+    def fit_nll(self) -> float:
+        """Return the mean nll of the fit part under what was taken, in nats."""
+        return dict(self.fit_curve)[self.step]
 
 
 def choose_density(kind: str, channels: int) -> str:
@@ -176,7 +184,7 @@ def fit_density(
     seed : int
         Of permutations, weights and batches.
     on_progress : callable, optional
-        Called with the step and the held-out nll at each look.
+        Called with the step and the held-out nll at each look; for ``mahalanobis`` once, with 1.
 
     Returns
     -------
@@ -186,10 +194,15 @@ def fit_density(
     """
     if kind == 'mahalanobis':
         density, gaussian = fit_gaussian(fit)
-        nll = float(density.nll(torch.from_numpy(held_out).double()).mean())
+        nll, fit_nll = (
+            float(density.nll(torch.from_numpy(part).double()).mean()) for part in (held_out, fit)
+        )
         if on_progress is not None:
-            on_progress(settings.steps, nll)
-        return density, FitRecord('mahalanobis', curve=[(0, nll)], gaussian=gaussian)
+            on_progress(1, nll)
+        record = FitRecord(
+            'mahalanobis', curve=[(0, nll)], gaussian=gaussian, fit_curve=[(0, fit_nll)]
+        )
+        return density, record
     return _fit_flow(fit, held_out, settings, seed, on_progress)
 
 
@@ -220,7 +233,7 @@ def _fit_flow(
     step = 0
     while True:
         if step % settings.check_every == 0 or step == settings.steps:
-            looks.append(_look(flow, judged, step))
+            looks.append(_look(flow, judged, inputs, step))
             if on_progress is not None:
                 on_progress(step, looks[-1].nll)
             best = min(looks, key=lambda look: look.nll)
@@ -236,23 +249,33 @@ def _fit_flow(
         step += 1
     chosen = next(look for look in looks if look.nll <= best.nll + best.standard_error)
     flow.load_state_dict(chosen.weights)
-    curve = [(look.step, look.nll) for look in looks]
-    return fold(flow), FitRecord('flow', chosen.step, step, best.standard_error, curve, gaussian)
+    record = FitRecord(
+        'flow',
+        chosen.step,
+        step,
+        best.standard_error,
+        [(look.step, look.nll) for look in looks],
+        gaussian,
+        [(look.step, look.fit_nll) for look in looks],
+    )
+    return fold(flow), record
 
 
 @dataclass(frozen=True)
 class _Look:
-    """The held-out nll at one step, and the flow that gave it."""
+    """The nll of either part at one step, and the flow that gave it."""
 
     step: int
     nll: float
+    fit_nll: float
     standard_error: float
     weights: dict[str, torch.Tensor]
 
 
-def _look(flow: Any, judged: torch.Tensor, step: int) -> _Look:
+def _look(flow: Any, judged: torch.Tensor, inputs: torch.Tensor, step: int) -> _Look:
     with torch.no_grad():
         nll = -flow.log_prob(judged)  # (m,)
+        fit_nll = -float(flow.log_prob(inputs).mean())  # told, never decides
     mean = float(nll.mean())
     if not math.isfinite(mean):
         if step == 0:
@@ -260,4 +283,4 @@ def _look(flow: Any, judged: torch.Tensor, step: int) -> _Look:
             raise TrainingError(msg)
         mean = math.inf  # never chosen, and counts toward the patience
     error = float(nll.std(unbiased=False)) / math.sqrt(len(nll))
-    return _Look(step, mean, error, copy.deepcopy(flow.state_dict()))
+    return _Look(step, mean, fit_nll, error, copy.deepcopy(flow.state_dict()))

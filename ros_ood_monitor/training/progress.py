@@ -58,8 +58,15 @@ class Progress:
                 bar.update()
             bar.total = bar.n  # frames that do not decode were expected, too
 
+    def note(self, line: str) -> None:
+        """Show a line that says what takes the time now."""
+        if not self._quiet:
+            tqdm.write(line, file=sys.stderr)
+
     @contextlib.contextmanager
-    def steps(self, *, total: int, name: str) -> Iterator[Callable[[int, float], None]]:
+    def steps(
+        self, *, total: int, name: str, unit: str = 'step'
+    ) -> Iterator[Callable[[int, float], None]]:
         """
         Show optimiser steps.
 
@@ -69,6 +76,8 @@ class Progress:
             Largest number of steps; early stopping ends before.
         name : str
             Of the bar.
+        unit : str, default 'step'
+            What is counted.
 
         Yields
         ------
@@ -76,10 +85,11 @@ class Progress:
             Takes the step and the held-out nll.
 
         """
-        with self._bar(total=total, desc=name, unit='step') as bar:
+        with self._bar(total=total, desc=name, unit=unit) as bar:
 
             def show(step: int, nll: float) -> None:
                 bar.set_postfix_str(f'held-out nll {nll:.2f}', refresh=False)
                 bar.update(step - bar.n)
 
             yield show
+            bar.total = bar.n  # stopped early is done

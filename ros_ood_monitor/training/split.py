@@ -70,10 +70,11 @@ def check_count(count: int, alpha: float) -> None:
     needed = max(_LEAST_FRAMES, 10 * held_out // _SHARES[2])
     if count >= needed:
         return
-    if count < _LEAST_FRAMES:
-        cure = f'give at least {_LEAST_FRAMES}'
-    else:
-        cure = f'give more frames or --alpha {smallest_alpha(count * _SHARES[2] // 10):g}'
+    cure = f'give at least {needed}'
+    if needed > _LEAST_FRAMES:
+        enough = max(count, _LEAST_FRAMES)
+        frames = f'{enough} ' if enough > count else ''
+        cure += f', or {frames}with --alpha {smallest_alpha(enough * _SHARES[2] // 10):g}'
     msg = (
         f'too few frames for alpha = {alpha:g}: expected at least {needed} '
         f'({held_out} of them held out for calibration), got {count}; {cure}'

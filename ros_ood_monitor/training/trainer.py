@@ -136,12 +136,13 @@ def train(
     progress = progress or Progress(quiet=True)
     _check_target(out, overwrite=overwrite)
     settings.check()
-    dataset = Dataset(settings.data, topics=settings.topics, every=settings.every)
-    count = dataset.count()
-    check_count(count, settings.alpha)
     with _reproducible(settings.threads):
         backbone = load_backbone()
         taps = backbone.select(settings.taps)
+        dataset = Dataset(settings.data, topics=settings.topics, every=settings.every)
+        count = dataset.count()
+        check_count(count, settings.alpha)
+        progress.note('exporting the backbone')
         preprocess = Preprocessor(*settings.input_size)
         tapped = TappedBackbone(backbone, taps)
         backbone_onnx = export_backbone(tapped, taps, *settings.input_size)
@@ -160,6 +161,7 @@ def train(
         scorer, standards = _make_scorer(table, taps, split, densities)
         scorer_onnx = export_scorer(copy.deepcopy(scorer).float(), taps)
 
+        progress.note('calibrating and checking the bundle')
         # from here on everything is computed the way the robot computes it
         deployed_backbone, deployed_scorer = open_session(backbone_onnx), open_session(scorer_onnx)
         raw_score = deployed_scores(deployed_scorer, taps, table, split.calibration)
@@ -245,7 +247,8 @@ def _fit(
         started = time.perf_counter()
         kind = choose_density(settings.density, tap.channels)
         title = f'{kind} {tap.name} ({k + 1}/{len(taps)})'
-        with progress.steps(total=settings.flow.steps, name=title) as show:
+        total, unit = (settings.flow.steps, 'step') if kind == 'flow' else (1, 'fit')
+        with progress.steps(total=total, name=title, unit=unit) as show:
             density, record = fit_density(
                 kind,
                 normalize(table.of(tap, split.fit)),

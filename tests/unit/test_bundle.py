@@ -80,6 +80,17 @@ def test_a_newer_format_is_refused_with_the_remedy(bundle_path: Path) -> None:
         Bundle.load(bundle_path)
 
 
+@pytest.mark.parametrize('text', ['format: 99', 'a: [\n  b', '- 1', 'format: 1', '\0'])
+def test_a_refused_manifest_is_told_in_one_line_that_ends_with_its_path(
+    bundle_path: Path, text: str
+) -> None:
+    (bundle_path / 'manifest.yaml').write_text(text)
+    with pytest.raises(BundleError) as refusal:
+        Bundle.load(bundle_path)
+    assert str(refusal.value).endswith(f': {bundle_path}/manifest.yaml')
+    assert '\n' not in str(refusal.value)
+
+
 def test_a_precision_without_files_is_refused(bundle_path: Path) -> None:
     edit_manifest(bundle_path, precisions=['fp32', 'fp16'])
     with pytest.raises(BundleError, match=r"no digest for 'backbone\.fp16\.onnx'"):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.cli import doctor
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
+from ros_ood_monitor.cli.wording import trigger_support, trigger_warning
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -45,13 +52,59 @@ def test_inspect_prints_the_card(bundle: Bundle, capsys: pytest.CaptureFixture[s
     card = capsys.readouterr().out
     assert bundle.digest in card
     assert 'false-alarm rate per hour: NOT established' in card
+    assert len(card.splitlines()) < 20
+
+
+def test_inspect_calls_a_flow_at_step_0_a_gaussian(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['inspect', 'lunar_orbit']) == 0
+    card = capsys.readouterr().out
+    assert card.count('flow: step 0 = Gaussian') == 4
+    assert '1920 frames of 120 sequences: 1344 fit, 192 validation, 384 calibration' in card
+    assert '384 held-out frames, 2 of them over the trigger (10 would be with 1099)' in card
+    assert 'WARNING' not in card
+    assert 'data Apache-2.0 (rendered by this project)' in card
+    assert len(card.splitlines()) < 20
+
+
+@pytest.mark.parametrize(
+    ('count', 'alpha', 'above', 'warned'),
+    [
+        (99, 0.01, 0, 'none of 99'),
+        (200, 0.01, 1, '1 of 200'),
+        (384, 0.01, 2, ''),
+        (99, 0.2, 19, ''),
+    ],
+)
+def test_a_trigger_that_hangs_on_single_frames_is_warned_about(
+    count: int, alpha: float, above: int, warned: str
+) -> None:
+    calibration = Calibration.fit(np.arange(float(count)), alpha=alpha)
+    assert trigger_support(calibration)[0] == above
+    assert warned in trigger_warning(calibration)
+    assert bool(trigger_warning(calibration)) == bool(warned)
+
+
+@pytest.mark.parametrize('alpha', [0.01, 0.03, 0.05, 0.2])
+def test_the_advised_number_of_held_out_frames_is_the_least_that_puts_ten_over_the_trigger(
+    alpha: float,
+) -> None:
+    _, needed = trigger_support(Calibration.fit(np.arange(500.0), alpha=alpha))
+    above = [
+        trigger_support(Calibration.fit(np.arange(float(n)), alpha=alpha))[0]
+        for n in (needed - 1, needed)
+    ]
+    assert above == [9, 10]
 
 
 def test_inspect_gives_the_manifest_as_json(
     bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['inspect', '--json', str(bundle.path)]) == 0
-    assert json.loads(capsys.readouterr().out)['digest'] == bundle.digest
+    said = json.loads(capsys.readouterr().out)
+    assert said['digest'] == bundle.digest
+    assert said['operating_points']['fp32']['trigger_frames'] == 3
+    assert said['operating_points']['fp32']['held_out'] == 200
+    assert said['training'] == bundle.manifest.raw['training']
 
 
 def test_verify_proves_the_engine(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +117,43 @@ def test_doctor_opens_a_bundle(bundle: Bundle, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert 'engine onnxruntime' in out
     assert 'ms per frame' in out
+    for group in doctor.PARTS.values():
+        for part in group:
+            (line,) = [line for line in out.splitlines() if line.split()[:1] == [part.module]]
+            assert line.endswith(part.purpose)
+
+
+def test_doctor_imports_and_tells_why_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {
+        'noisy_one': 'print("ok\\nok")',
+        'broken_one': 'raise ImportError("libGL.so.1: cannot open\\nshared object file")',
+        'half_one': 'import surely_not_installed',
+        'fatal_one': 'import os; os._exit(3)',
+        'fine_one': '',
+    }
+    for name, code in modules.items():
+        (tmp_path / f'{name}.py').write_text(code)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    assert list(doctor.imports([*modules, 'absent_one'])) == [
+        'ok',
+        'fails: ImportError: libGL.so.1: cannot open shared object file',
+        "fails: ModuleNotFoundError: No module named 'surely_not_installed'",
+        'fails: import ended the interpreter',
+        'ok',
+        'missing',
+    ]
+
+
+def test_doctor_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'endless_one.py').write_text('import threading; threading.Event().wait()')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(doctor, '_LIMIT_S', 1.0)
+    assert list(doctor.imports(['endless_one', 'json'])) == [
+        'fails: import took over 1 s',
+        'ok',
+    ]
 
 
 def test_a_refusal_is_one_line_and_exit_code_one(
@@ -80,9 +170,74 @@ def test_wrong_usage_is_exit_code_two(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as stop:
         main(['no-such-verb'])
     assert stop.value.code == 2
-    assert 'invalid choice' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'invalid choice' in said
+    assert said.count('\n') == 1
 
 
-def test_a_shipped_bundle_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['inspect', 'lunar_orbit']) == 0
-    assert 'blocks.3' in capsys.readouterr().out
+TRAIN = ['train', '--data', 'x', '--out', 'y']
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ([*TRAIN, '--every', '0'], r"argument --every/--stride: .* at least 1, got '0'"),
+        ([*TRAIN, '--steps', '-1'], "argument --steps: .* at least 0, got '-1'"),
+        ([*TRAIN, '--alpha', '2'], "argument --alpha: expected a number between 0 and 1, got '2'"),
+        ([*TRAIN, '--alpha', 'nan'], "argument --alpha: .* got 'nan'"),
+        ([*TRAIN, '--threads', '0'], 'argument --threads: '),
+        ([*TRAIN, '--seed', '1.5'], "argument --seed: expected a whole number .* got '1.5'"),
+        ([*TRAIN, '--input-size', '100'], 'argument --input-size: expected a multiple of 32'),
+        (['replay', 'b', 'bag', '--every', '0'], 'argument --every: '),
+        (['bench', 'b', '--repeats', '0'], 'argument --repeats: '),
+        (['evaluate', 'b', '--images', 'x', '--ood', 'y', '--seed', '-1'], 'argument --seed: '),
+        (['lunar', 'render', '--out', 'x', '--frames', '0'], 'argument --frames: '),
+        (['lunar', 'render', '--out', 'x', '--rate', '0'], 'argument --rate: .* over 0'),
+        (['lunar', 'render', '--out', 'x', '--anomaly', 'ufo'], "argument --anomaly: .*'ufo'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_in_one_line_that_names_the_option(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(said, line)
+
+
+def test_the_anomalies_on_offer_are_those_there_are() -> None:
+    from ros_ood_monitor.cli import lunar
+    from ros_ood_monitor.lunar.anomalies import ANOMALIES
+
+    assert lunar._ANOMALIES == ANOMALIES
+
+
+def test_lunar_render_counts_in_the_singular_and_refuses_before_its_bar(tmp_path: Path) -> None:
+    pytest.importorskip('pyvista')
+    out = tmp_path / 'frames'
+    # a process of its own: EGL's compiler and torch's do not bear each other
+    first, again = (
+        subprocess.run(
+            [
+                sys.executable,
+                '-m',
+                'ros_ood_monitor',
+                'lunar',
+                'render',
+                '--out',
+                out,
+                '--frames',
+                '1',
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        for _ in range(2)
+    )
+    assert (first.returncode, first.stdout) == (0, f'1 sequence of 1 frame: {out}\n')
+    assert again.returncode == 1
+    (line,) = again.stderr.splitlines()
+    assert line.startswith('ood_monitor: error: output exists already')

@@ -13,7 +13,6 @@ from ros_ood_monitor.metrics import (
     fpr95_id_positive,
     fpr95_ood_positive,
     share_over,
-    split_by_label,
 )
 
 ALL = (auroc, aupr, fpr95_id_positive, fpr95_ood_positive)
@@ -140,27 +139,6 @@ def test_empty_and_non_finite_classes_are_refused(
 ) -> None:
     with pytest.raises(ParameterError, match=words):
         metric(id_score, ood_score)  # type: ignore[operator]
-
-
-def test_labels_split_scores_into_both_classes() -> None:
-    id_score, ood_score = split_by_label([1.0, 2.0, 3.0], [0, 1, 0])
-    assert id_score.tolist() == [1.0, 3.0]
-    assert ood_score.tolist() == [2.0]
-
-
-@pytest.mark.parametrize(
-    ('label', 'words'),
-    [
-        ([0, 0, 0], 'out-of-distribution scores must have shape'),
-        ([1, 1, 1], 'in-distribution scores must have shape'),
-        ([0, 1, 2], r'got \[2\]'),
-        ([0, 1, -1], r'got \[-1\]'),
-        ([0, 1], r'got \(2,\) and \(3,\)'),
-    ],
-)
-def test_labels_of_one_class_or_of_none_are_refused(label: list[int], words: str) -> None:
-    with pytest.raises(ParameterError, match=words):
-        split_by_label([1.0, 2.0, 3.0], label)
 
 
 def test_share_over_counts_strictly_as_the_alert_logic_does() -> None:

@@ -397,7 +397,6 @@ def test_a_recorded_bag_with_missing_files_replays_and_names_them(
         (['--out', 'a.txt'], 'expected .parquet or .csv'),
         (['--plot', 'a.gif'], 'expected .png'),
         (['--topic', '/nothing'], "no such image topic.*got '/nothing'"),
-        (['--every', '0'], 'at least 1, got 0'),
         (['--engine', 'abacus'], "got 'abacus'"),
     ],
 )
@@ -406,6 +405,12 @@ def test_a_wrong_option_is_refused_before_a_frame_is_scored(
 ) -> None:
     with pytest.raises(OodMonitorError, match=match):
         command(bundle.path, bag, *options)
+
+
+def test_missing_folders_of_a_table_are_made(bundle: Bundle, bag: Path, tmp_path: Path) -> None:
+    table = tmp_path / 'new' / 'deep' / 'scores.csv'
+    assert command(bundle.path, bag, '--out', table, '--every', 30, '--quiet') == 0
+    assert table.is_file()
 
 
 def test_warnings_go_back_to_the_log_after_the_command(bundle: Bundle, bag: Path) -> None:

@@ -76,8 +76,18 @@ def test_too_few_frames_say_how_many_are_needed_and_which_alpha_fits() -> None:
 
 
 def test_hardly_any_frames_say_the_least() -> None:
-    with pytest.raises(TrainingError, match='give at least 50'):
+    with pytest.raises(TrainingError, match=r'got 3; give at least 50$'):
         check_count(3, 0.2)
+
+
+def test_hardly_any_frames_for_alpha_say_the_least_for_it_and_for_another() -> None:
+    with pytest.raises(
+        TrainingError, match=r'got 3; give at least 495, or 50 with --alpha 0\.091$'
+    ):
+        check_count(3, 0.01)
+    check_count(50, 0.091)
+    with pytest.raises(TrainingError):
+        check_count(50, 0.09)
 
 
 @pytest.mark.parametrize('held_out', [1, 10, 19, 30, 98, 1000])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+import re
 import resource
 import signal
 import subprocess
@@ -161,6 +162,11 @@ def test_wrong_settings_are_refused(
         train(settings(data, **change), tmp_path / 'bundle')
 
 
+def test_an_unknown_tap_is_refused_before_any_data_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"got 'blocks\.7'"):
+        train(settings(tmp_path / 'nowhere', taps=['blocks.7']), tmp_path / 'bundle')
+
+
 def test_training_leaves_the_settings_of_torch_alone(result: TrainResult) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -172,6 +178,9 @@ def test_flow_takes_the_earliest_step_within_one_standard_error() -> None:
     assert record.curve[0][0] == 0
     assert record.nll <= allowed
     assert all(nll > allowed for step, nll in record.curve if step < record.step)
+    assert [step for step, _ in record.fit_curve] == [step for step, _ in record.curve]
+    assert record.fit_curve[-1][1] < record.fit_curve[0][1]  # training does lower the fit part's
+    assert record.fit_nll == dict(record.fit_curve)[record.step]
 
 
 def test_training_improves_a_flow_on_curved_data() -> None:
@@ -204,9 +213,28 @@ def test_command_trains_and_prints_a_row_per_tap(
     assert 'skipped 1 of 121 frames' in said.err
     assert 'normal/frame_7b.png' in said.err
     assert 'features: 100%' in said.err
+    assert said.err.startswith('loading PyTorch\n')
+    assert re.search(r'mahalanobis blocks.0 \(1/1\): 100%.* 1/1 ', said.err)
+    assert 'the trigger hangs on single frames: none of 24 held-out frames' in said.err
     manifest = Bundle.load(out).manifest
+    assert len(manifest.raw['training']['taps']['blocks.0']['fit_curve']) == 1
     assert manifest.name == 'fresh'
     assert manifest.raw['licences']['data'] == 'CC0-1.0'
+
+
+def test_command_names_a_flow_at_step_0_a_gaussian_and_data_given_twice(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'bundle'
+    options = ['--taps', 'blocks.0', '--alpha', '0.2', '--input-size', '64', '--steps', '0']
+    twice = [str(data), str(data / '..' / data.name)]
+    assert call(['--data', *twice, '--out', str(out), '--quiet', *options]) == 0
+    said = capsys.readouterr()
+    assert 'flow: step 0 = Gaussian' in said.out
+    (warning,) = [line for line in said.err.splitlines() if 'more than once' in line]
+    assert warning.startswith('ood_monitor: warning: data was found more than once and is used')
+    assert 'loading PyTorch' not in said.err
+    assert Bundle.load(out).manifest.raw['training']['frames']['used'] == 120
 
 
 def command(data: Path, out: Path) -> list[str]:

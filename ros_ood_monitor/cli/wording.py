@@ -1,0 +1,75 @@
+"""Phrases that several verbs share."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ros_ood_monitor.calibration import Calibration
+
+__all__ = ['count', 'density_text', 'trigger_support', 'trigger_warning']
+
+_FIRM = 10
+"""Held-out scores over the trigger at which one of them moves it little."""
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 frame, 2 frames."""
+    return f'{number} {noun}{"" if number == 1 else "s"}'
+
+
+def density_text(density: str, step: int | None) -> str:
+    """
+    Name what scores a tap.
+
+    Parameters
+    ----------
+    density : str
+        Kind of density.
+    step : int or None
+        Optimiser step that was chosen, where it is known.
+
+    Returns
+    -------
+    str
+        A flow at step 0 is called what it is: the Gaussian that it starts as.
+
+    """
+    if density != 'flow' or step is None:
+        return density
+    return 'flow: step 0 = Gaussian' if step == 0 else f'flow: step {step}'
+
+
+def trigger_support(calibration: Calibration) -> tuple[int, int]:
+    """
+    Tell on how many held-out frames the trigger threshold rests.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        The held-out scores and the threshold.
+
+    Returns
+    -------
+    above : int
+        Held-out frames over the threshold.
+    needed : int
+        Held-out frames at which ten would be: the smallest n with ``alpha (n + 1) >= 11``.
+
+    """
+    point = calibration.operating_point
+    above = int((calibration.raw_score > point.trigger).sum())
+    return above, math.ceil((_FIRM + 1) / point.alpha - 1e-9) - 1
+
+
+def trigger_warning(calibration: Calibration) -> str:
+    """Return a warning where the trigger hangs on the one or two highest scores, else nothing."""
+    above, needed = trigger_support(calibration)
+    if above > 1:
+        return ''
+    held_out = calibration.raw_score.size
+    return (
+        f'the trigger hangs on single frames: {above or "none"} of {held_out} held-out frames '
+        f'scored over it; {_FIRM} would with {needed} held out'
+    )
