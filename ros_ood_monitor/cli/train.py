@@ -119,10 +119,15 @@ def run(args: argparse.Namespace) -> int:
         from ros_ood_monitor.training.settings import TrainSettings
         from ros_ood_monitor.training.trainer import train
     except ImportError as error:
-        msg = (
-            f'training needs the package {error.name!r}, which is not installed; '
-            "run: pip install '.[train]' in the clone"
-        )
+        if (error.name or '').startswith('ros_ood_monitor'):
+            raise  # no package that pip could bring
+        if isinstance(error, ModuleNotFoundError):
+            what = f'the package {error.name!r}, which is not installed'
+            cure = "run: pip install '.[train]' in the clone"
+        else:
+            what = f'a package that cannot be imported ({" ".join(str(error).split())})'
+            cure = 'run: ood_monitor doctor'
+        msg = f'training needs {what}; {cure}'
         raise TrainingError(msg) from error
 
     settings = TrainSettings(

@@ -237,6 +237,31 @@ def test_command_names_a_flow_at_step_0_a_gaussian_and_data_given_twice(
     assert Bundle.load(out).manifest.raw['training']['frames']['used'] == 120
 
 
+@pytest.mark.parametrize(
+    ('code', 'said'),
+    [
+        (
+            'raise ImportError("libcudart.so: cannot open")',
+            r'imported \(libcud.*; run: ood_monitor d',
+        ),
+        ('import surely_absent', r"package 'surely_absent', which is not installed; run: pip ins"),
+    ],
+)
+def test_command_tells_a_broken_package_from_an_absent_one(
+    data: Path, tmp_path: Path, code: str, said: str
+) -> None:
+    (tmp_path / 'torch.py').write_text(code)
+    done = subprocess.run(
+        command(data, tmp_path / 'bundle'),
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(f'^ood_monitor: error: training needs .*{said}', done.stderr, re.MULTILINE)
+
+
 def command(data: Path, out: Path) -> list[str]:
     options = ['--taps', ','.join(TAPS), '--alpha', '0.05', '--input-size', '64']
     base = [sys.executable, '-c', RUN, 'train', '--data', str(data), '--out', str(out)]
