@@ -102,7 +102,7 @@ def _calibration(bundle: Any, precision: str) -> list[str]:
     rate = 'established' if point.rate_established else 'NOT established'
     return [
         f'  calibration  {precision}: {count(calibration.raw_score.size, "held-out frame")}, '
-        f'{above} of them over the trigger (10 would be with {needed})',
+        f'{above} of them over the trigger' + (f' (10 would be with {needed})' if needed else ''),
         *([f'  WARNING      {warning}'] if warning else []),
         f'  operating    alert: over {point.trigger:.4g} in '
         f'{count(point.trigger_frames, "frame")} in a row; end: under {point.release:.4g} in '

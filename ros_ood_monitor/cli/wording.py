@@ -55,18 +55,21 @@ def trigger_support(calibration: Calibration) -> tuple[int, int]:
     above : int
         Held-out frames over the threshold.
     needed : int
-        Held-out frames at which ten would be: the smallest n with ``alpha (n + 1) >= 11``.
+        Held-out frames at which ten would be: the smallest n with ``alpha (n + 1) >= 11``; 0 where
+        the threshold was set by other means than a share of frames.
 
     """
     point = calibration.operating_point
     above = int((calibration.raw_score > point.trigger).sum())
+    if not 0.0 < point.alpha < 1.0:
+        return above, 0
     return above, math.ceil((_FIRM + 1) / point.alpha - 1e-9) - 1
 
 
 def trigger_warning(calibration: Calibration) -> str:
     """Return a warning where the trigger hangs on the one or two highest scores, else nothing."""
     above, needed = trigger_support(calibration)
-    if above > 1:
+    if above > 1 or not needed:
         return ''
     held_out = calibration.raw_score.size
     return (

@@ -73,8 +73,8 @@ def check_count(count: int, alpha: float) -> None:
     cure = f'give at least {needed}'
     if needed > _LEAST_FRAMES:
         enough = max(count, _LEAST_FRAMES)
-        frames = f'{enough} ' if enough > count else ''
-        cure += f', or {frames}with --alpha {smallest_alpha(enough * _SHARES[2] // 10):g}'
+        how = f'{enough} with' if enough > count else 'use'
+        cure += f', or {how} --alpha {smallest_alpha(enough * _SHARES[2] // 10):g}'
     msg = (
         f'too few frames for alpha = {alpha:g}: expected at least {needed} '
         f'({held_out} of them held out for calibration), got {count}; {cure}'
