@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 import contextlib
 from dataclasses import dataclass
 import heapq
@@ -191,7 +191,7 @@ class BagReader:
         seen: Counter[str] = Counter()
         decoded = 0
         first_skipped = len(self.skipped)
-        for message in self._messages(set(chosen)):
+        for message in self.messages(chosen):
             seen[message.topic] += 1
             if (seen[message.topic] - 1) % every:
                 continue
@@ -255,11 +255,28 @@ class BagReader:
                 raise ParameterError(msg)
         return {topic: images[topic] for topic in topics}
 
-    def _messages(self, topics: set[str]) -> Iterator[RawMessage]:
-        """Merge the files by log time, opening each only when its first message is due."""
-        streams = []
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """
+        Read messages as they are stored, in order of log time.
+
+        A file is opened only when its first message is due. Damage ends a file and not the bag:
+        it is logged as a warning and kept in ``damaged_files``.
+
+        Parameters
+        ----------
+        topics : collection of str
+            Names of topics of any type; a name that the bag lacks yields nothing.
+
+        Yields
+        ------
+        RawMessage
+            Log time in ns, topic, and serialised bytes; these are compressed where the bag
+            compresses each message, see `decompress_message`.
+
+        """
+        streams, wanted = [], set(topics)
         for file in self._files:
-            stream = self._file_messages(file, topics)
+            stream = self._file_messages(file, wanted)
             self._stack.enter_context(contextlib.closing(stream))
             streams.append(stream)
         for message in heapq.merge(*streams, key=lambda message: message.log_time):

@@ -199,7 +199,7 @@ class BagPlayer:
         return Played(count, time.monotonic() - start, finished=True)
 
     def _messages(self) -> Iterator[_Message]:
-        for message in self._reader._messages({self.source}):
+        for message in self._reader.messages({self.source}):
             yield _Message(message.log_time, decompress_message(message.data))
 
     def _stamped(self, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 import shutil
 import sqlite3
+import struct
 import tracemalloc
 
 import cv2
@@ -131,6 +132,20 @@ def test_splits_that_overlap_in_time_are_interleaved(tmp_path: Path) -> None:
         write_bag(tmp_path / f'b{k}', rows, storage='sqlite3')
         shutil.move(tmp_path / f'b{k}/b{k}.db3', folder)
     assert_is_frames_bag(folder, 8)
+
+
+def test_messages_are_those_of_the_topics_in_order_of_log_time(tmp_path: Path) -> None:
+    with BagReader(split_bag(tmp_path)) as bag:
+        (topic,) = (t.name for t in bag.image_topics)
+        messages = list(bag.messages([topic]))
+        assert list(bag.messages(['/no/such/topic'])) == []
+        stamps = [frame.stamp for frame in bag.frames()]
+    assert {message.topic for message in messages} == {topic}
+    times = [message.log_time for message in messages]
+    assert times == sorted(times)
+    assert len(times) == len(stamps) > 1
+    # serialised, little endian: the header's stamp follows the four bytes of encapsulation
+    assert [struct.unpack_from('<iI', m.data, 4)[0] for m in messages] == [int(s) for s in stamps]
 
 
 def test_old_metadata_with_the_folder_in_file_names_is_understood(tmp_path: Path) -> None:
