@@ -14,12 +14,16 @@ Alert after some frames in a row over one threshold, clear after some in a row u
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
+from typing import Final
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.records import AlertState, State
 
 __all__ = ['ConsecutiveLogic']
+
+_SILENT: Final = 'without a frame'
 
 
 class ConsecutiveLogic:
@@ -85,7 +89,9 @@ class ConsecutiveLogic:
     def reset(self) -> None:
         """Forget the stream: NORMAL, nothing counted."""
         self._last_stamp = math.nan
+        self._began = math.nan  # stamp of the episode's first frame over the trigger
         self._count = 0
+        self._interruption = ''
         self._now = AlertState(State.NORMAL, reason='no frame yet')
 
     @property
@@ -123,14 +129,19 @@ class ConsecutiveLogic:
         if not math.isfinite(raw_score):
             msg = f'raw_score must be finite, got {raw_score}'
             raise ParameterError(msg)
-        gap = stamp - self._last_stamp  # NaN at the first frame
-        self._last_stamp = stamp
-        if gap > self.stale_after or gap < 0.0:
-            word = f'{gap:.2f} s without a frame' if gap > 0.0 else f'stamps ran back {-gap:.2f} s'
-            self._enter(State.STALE, stamp, reason=word)
+        before = self._now.state
+        self._note_interruption(stamp)
         if self._now.state is State.ALERT:
-            return self._while_alert(raw_score, stamp)
-        return self._before_alert(raw_score, stamp)
+            now = self._while_alert(raw_score, stamp)
+        else:
+            now = self._before_alert(raw_score, stamp)
+        if self._interruption:
+            # an interruption that nobody declared is no change where it ends where it began
+            is_calm = before is State.NORMAL and now.state is State.NORMAL
+            reason = f'{now.reason}, {self._interruption}'
+            now = self._now = replace(now, changed=now.changed and not is_calm, reason=reason)
+            self._interruption = ''
+        return now
 
     def silence(self, seconds: float) -> AlertState:
         """
@@ -150,7 +161,7 @@ class ConsecutiveLogic:
         if seconds < self.stale_after or self._now.state is State.STALE:
             return self._stay(self._now.peak, self._now.reason)
         since = self._last_stamp + seconds
-        return self._enter(State.STALE, since, reason=f'{seconds:.2f} s without a frame')
+        return self._enter(State.STALE, since, reason=f'{seconds:.2f} s {_SILENT}')
 
     def fault(self, reason: str) -> AlertState:
         """
@@ -171,21 +182,36 @@ class ConsecutiveLogic:
             return self._stay(self._now.peak, reason)
         return self._enter(State.FAULT, self._last_stamp, reason=reason)
 
+    def _note_interruption(self, stamp: float) -> None:
+        was = self._now
+        gap = stamp - self._last_stamp  # NaN at the first frame
+        silent_for = was.since - self._last_stamp  # where silence was declared
+        self._last_stamp = stamp
+        if was.state is State.FAULT:
+            self._interruption = f'after: {was.reason}'
+        elif gap < 0.0:
+            self._interruption = f'stamps jumped by {gap:.2f} s'
+        elif was.state is State.STALE:
+            words = was.reason if math.isnan(gap) else f'{max(gap, silent_for):.2f} s {_SILENT}'
+            self._interruption = f'after {words} to score'
+        elif gap > self.stale_after:
+            self._interruption = f'after {gap:.2f} s {_SILENT}: stamps jumped by {gap:+.2f} s'
+        if self._interruption and was.state not in (State.STALE, State.FAULT):
+            self._enter(State.STALE, stamp, reason=self._interruption)
+
     def _before_alert(self, raw_score: float, stamp: float) -> AlertState:
         was = self._now
         if raw_score <= self.trigger:
             if was.state is State.NORMAL:
                 return self._stay(math.nan, 'like the training data')
-            reason = 'like the training data again'
-            if was.state in (State.STALE, State.FAULT):
-                reason = f'frames again after: {was.reason}'
-            return self._enter(State.NORMAL, stamp, reason=reason)
+            return self._enter(State.NORMAL, stamp, reason='like the training data again')
         peak = raw_score
         if was.state is State.SUSPECT:
             self._count += 1
             peak = max(was.peak, raw_score)
         else:
             self._count = 1
+            self._began = stamp
         reason = f'{self._count} of {self.trigger_frames} frames over the threshold'
         if self._count >= self.trigger_frames:
             reason = f'{self._count} frames in a row over the threshold {self.trigger:.4g}'
@@ -198,12 +224,11 @@ class ConsecutiveLogic:
         peak = max(self._now.peak, raw_score)
         self._count = self._count + 1 if raw_score < self.release else 0
         if self._count >= self.release_frames:
-            lasted = stamp - self._now.since
-            reason = f'{self._count} frames in a row under {self.release:.4g} after {lasted:.2f} s'
+            reason = f'{self._count} frames in a row under {self.release:.4g}'
             return self._enter(State.NORMAL, stamp, reason=reason)
         if self._count:
             return self._stay(peak, f'{self._count} of {self.release_frames} frames to clear')
-        return self._stay(peak, f'unlike the training data for {stamp - self._now.since:.2f} s')
+        return self._stay(peak, f'unlike the training data for {stamp - self._began:.2f} s')
 
     def _enter(
         self, state: State, since: float, peak: float = math.nan, reason: str = '', count: int = 0

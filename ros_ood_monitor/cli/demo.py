@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 import sys
 from typing import Any
@@ -61,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         raise OodMonitorError(msg) from error
 
     truth = read_labels(bag)
-    printer = _Printer(truth)
+    # the lowest held-out score: a scale that does not move while it is read
+    printer = _Printer(truth, floor=float(bundle.calibration().raw_score[0]))
     print(f'bundle  {bundle.manifest.name}  ({bundle.path})')
-    print(f'bag     {bag}, at {args.rate:g} times its pace')
+    print(f'bag     {bag}, at {args.rate:g} times its pace or as fast as the node scores')
     print('node    ood_monitor, in a process of its own\n', flush=True)
     shown = run_demo(bundle.path, bag, rate=args.rate, log=args.out / 'node.log', tell=printer)
     if not shown.points:
@@ -92,23 +92,22 @@ def run(args: argparse.Namespace) -> int:
 class _Printer:
     """Prints a line a second of image time and one for every change of state."""
 
-    def __init__(self, truth: list[Any]) -> None:
+    def __init__(self, truth: list[Any], *, floor: float) -> None:
         self._truth = truth
+        self._floor = floor
         self._start: float | None = None
         self._next = 0.0
-        self._floor = math.inf
         self._is_terminal = sys.stdout.isatty()
 
     def __call__(self, point: Any, is_new: bool) -> None:
         if self._start is None:
             self._start = point.stamp
-            bar = f'{"| = threshold":<{BAR_WIDTH}}'
+            bar = f'{f"from {self._floor:.2f}, | = threshold":<{BAR_WIDTH}}'
             print(f'{"time":>8} {"raw_score":>10} {"score":>6}  {bar}  state')
         time = point.stamp - self._start
         if time < self._next and not is_new:
             return
         self._next = max(self._next, float(int(time)) + 1.0)
-        self._floor = min(self._floor, point.raw_score)
         state = point.state.value
         odd = any(i.start <= point.stamp <= i.end for i in self._truth)
         line = (
@@ -121,7 +120,7 @@ class _Printer:
 
 
 def _bar(point: Any, floor: float) -> str:
-    """Draw the raw_score from the lowest one, the threshold in the middle; far over it is full."""
+    """Draw the raw_score from the floor, the threshold in the middle; far over it is full."""
     middle = BAR_WIDTH // 2
     reach = point.threshold - floor
     is_over = point.raw_score > point.threshold
@@ -137,7 +136,12 @@ def _summary(shown: Any, truth: list[Any]) -> list[str]:
 
     start = shown.points[0].stamp
     played, scored = shown.played.count, len(shown.points)
-    lines = [f'{scored} of {played} frames scored in {shown.played.seconds:.0f} s']
+    seconds = max(shown.played.seconds, 1e-3)
+    pace = (shown.points[-1].stamp - start) / seconds
+    lines = [
+        f'{scored} of {played} frames scored in {seconds:.1f} s, {pace:.1f} times the pace of the '
+        f'bag{_unscored(shown)}'
+    ]
     for alert in alerts_of(shown.points):
         lines.append(f'alert from {alert.start - start:.1f} s to {alert.end - start:.1f} s')
     for interval in truth:
@@ -147,6 +151,24 @@ def _summary(shown: Any, truth: list[Any]) -> list[str]:
         lines.append(f'labelled {name} from {begin:.1f} s to {end:.1f} s: {after}')
     lines.append(f'node ended with exit code {shown.exit_code}')
     return lines
+
+
+def _unscored(shown: Any) -> str:
+    missing = shown.played.count - len(shown.points)
+    if not missing:
+        return ''
+    unreceived = shown.played.count - shown.received
+    parts = [
+        f'{count} {what}'
+        for count, what in (
+            (shown.dropped, 'dropped by the node for a newer one'),
+            (shown.bad, 'not decodable'),
+            (unreceived, 'never received by the node'),
+            (missing - shown.dropped - shown.bad - unreceived, 'without an answer heard here'),
+        )
+        if count > 0
+    ]
+    return f': {", ".join(parts)}'
 
 
 def _lateness(truth: Any, alerts: list[Any]) -> str:

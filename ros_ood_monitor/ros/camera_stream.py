@@ -8,6 +8,7 @@ happen here. The monitor is touched by this thread alone and needs no lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import threading
 import time
 import traceback
@@ -58,8 +59,10 @@ class CameraStream:
     on_bad_frame : callable
         Told why a frame is no picture.
     on_fault : callable
-        Told once, with a traceback, that frames cannot be scored any more; the stream has then
-        published FAULT and ended.
+        Told once, with a traceback, that the engine failed; the stream has then published FAULT
+        and ended.
+    on_error : callable
+        Told with a traceback what else went wrong; the stream goes on.
     clock : callable
         Monotonic seconds.
 
@@ -75,6 +78,7 @@ class CameraStream:
         limit: RateLimit,
         on_bad_frame: Callable[[str], None],
         on_fault: Callable[[str, str], None],
+        on_error: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monitor = monitor
@@ -84,10 +88,13 @@ class CameraStream:
         self._limit = limit
         self._on_bad_frame = on_bad_frame
         self._on_fault = on_fault
+        self._on_error = on_error
         self._clock = clock
         self._slot: LatestSlot[Any] = LatestSlot()
         self._thread = threading.Thread(target=self._run, name='score', daemon=True)
         self._last_score = clock()
+        self._last_bad = ''
+        self._hung = False
 
     def start(self) -> None:
         """Start scoring; silence is counted from here."""
@@ -159,31 +166,49 @@ class CameraStream:
             return False
         reason = f'{seconds:.2f} s without a score: the engine has not answered'
         alert = AlertState(State.STALE, reason=reason)
-        return self._outputs.publish_alert(alert, silent_for=seconds)
+        self._hung = self._outputs.publish_alert(alert, silent_for=seconds) or self._hung
+        return self._hung
 
     def _run(self) -> None:
-        try:
-            while self._slot.is_open:
+        while self._slot.is_open:
+            try:
                 message = self._slot.take(_LOOK_S)
                 if message is None or not self._score(message):
                     self._look_at_clock()
-        except Exception as error:  # noqa: BLE001, the thread's last line of defence
-            self._fail(f'{error}' or type(error).__name__, traceback.format_exc())
+            except Exception:  # noqa: BLE001, an answer that cannot be published is no fault
+                if self._slot.is_open:
+                    self._on_error(traceback.format_exc())
 
     def _score(self, message: Any) -> bool:
         try:
             frame = self._decode(message)
-        except DecodeError as error:
-            self._counts.on_bad(str(error))
-            self._on_bad_frame(str(error))
+        except Exception as error:  # noqa: BLE001, whatever it is: this frame, not the node
+            is_known = isinstance(error, DecodeError)
+            self._last_bad = str(error) if is_known else f'{type(error).__name__}: {error}'
+            self._counts.on_bad(self._last_bad)
+            self._on_bad_frame(self._last_bad)
             return False
-        observation = self._monitor.observe(frame)
+        try:
+            observation = self._monitor.observe(frame)
+        except Exception as error:  # noqa: BLE001, nothing can be scored without the engine
+            self._fail(f'engine failed: {error}', traceback.format_exc())
+            return True
         if not self._slot.is_open:  # stopped meanwhile: this answer comes too late
             return True
-        self._last_score = self._clock()
+        if self._hung:
+            observation = self._after_hang(observation)
         latency_ms = self._outputs.publish_observation(message.header, observation)
+        self._last_score, self._last_bad = self._clock(), ''
         self._counts.on_scored(latency_ms, observation.latency_ms)
         return True
+
+    def _after_hang(self, observation: Observation) -> Observation:
+        self._hung = False
+        seconds = self.seconds_without_score()
+        reason = f'{observation.alert.reason}, after {seconds:.2f} s without an answer'
+        return dataclasses.replace(
+            observation, alert=dataclasses.replace(observation.alert, reason=reason)
+        )
 
     def _look_at_clock(self) -> None:
         if not self._slot.is_open:
@@ -193,6 +218,9 @@ class CameraStream:
         # only STALE is news here: before the first frame the logic is NORMAL by default, which
         # nothing has shown yet
         if alert.state is State.STALE:
+            if self._last_bad:
+                reason = f'{seconds:.2f} s without a usable frame (last: {self._last_bad})'
+                alert = dataclasses.replace(alert, reason=reason)
             self._outputs.publish_alert(alert, silent_for=seconds)
 
     def _fail(self, reason: str, details: str) -> None:

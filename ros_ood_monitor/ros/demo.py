@@ -37,7 +37,9 @@ __all__ = ['Demo', 'Shown', 'run_demo']
 
 _TOPIC: Final = '/camera/image'
 _START_S: Final = 60.0
-_PATIENCE_S: Final = 3.0  # for the answer to one frame
+_PATIENCE_S: Final = 3.0  # for the answer to one frame, until one has not come
+_LEAST_PATIENCE_S: Final = 0.05
+_REPORT_S: Final = 3.0  # the node reports once a second
 _END_S: Final = 15.0
 _LOOK_S: Final = 0.02
 
@@ -55,6 +57,12 @@ class Shown:
         What was published.
     bundle : str
         Name and digest of the bundle, as the node published it.
+    dropped : int
+        Frames that the node received and replaced by a newer one before it looked at them.
+    bad : int
+        Frames that the node received and could not decode.
+    received : int
+        Frames that the node received.
     exit_code : int
         How the node's process ended.
 
@@ -63,6 +71,9 @@ class Shown:
     points: list[Point] = field(default_factory=list)
     played: Played = field(default_factory=lambda: Played(0, 0.0, finished=False))
     bundle: str = ''
+    dropped: int = 0
+    bad: int = 0
+    received: int = 0
     exit_code: int = -1
 
 
@@ -84,6 +95,9 @@ class Demo:
         self.problem = ''
         self.is_active = False
         self.lost = 0
+        self.patience = _PATIENCE_S
+        self.reports = 0
+        self.input: dict[str, str] = {}
 
     def on_observation(self, message: DiagnosticArray) -> None:
         """Take a message of ``~/observation``."""
@@ -101,8 +115,11 @@ class Demo:
         self._tell(point, is_new)
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Take a message of ``/diagnostics``: whether the node has started, or why it cannot."""
+        """Take a message of ``/diagnostics``: has the node started, and what became of frames."""
         for status in message.status:
+            if status.name.endswith(': input'):
+                self.input = {pair.key: pair.value for pair in status.values}
+                self.reports += 1
             states = [pair.value for pair in status.values if pair.key == 'lifecycle_state']
             self.is_active |= states == ['active']
             if status.name.endswith(': model') and status.message.startswith('not configured: '):
@@ -161,11 +178,14 @@ def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> S
             def wait_for_the_node(count: int) -> None:
                 _wait_for_points(process, listener, count)
 
-            # A robot's camera does not wait; here every frame is to be seen on any machine.
+            # A robot's camera does not wait. Here the next frame comes after the answer to the one
+            # before, so that all are seen on a machine that is slower than the pace asked for.
             shown.played = player.play(
                 rate=rate, stop=threading.Event(), before_each=wait_for_the_node
             )
             wait_for_the_node(shown.played.count)
+            if len(listener.points) < shown.played.count:
+                _wait_for_report(listener)
             process.send_signal(signal.SIGINT)
             shown.exit_code = process.wait(_END_S)
     finally:
@@ -176,6 +196,9 @@ def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> S
         try_shutdown()
     shown.points = sorted(listener.points, key=lambda point: point.stamp)
     shown.bundle = listener.bundle
+    shown.received, shown.dropped, shown.bad = (
+        int(listener.input.get(key, 0)) for key in ('received', 'dropped', 'decode_errors')
+    )
     return shown
 
 
@@ -184,7 +207,7 @@ def _node_process(bundle: Path, transport: str, log: Path) -> Iterator[subproces
     parameters = {
         'model.bundle': str(bundle.resolve()),
         'input.transport': transport,
-        # a demonstration loses no frame on a busy machine; a robot would not wait for it
+        # every frame is to reach the node; a robot would rather have the newest
         'input.reliability': 'reliable',
         'input.depth': '10',
     }
@@ -225,12 +248,23 @@ def _wait_until_it_listens(
 
 
 def _wait_for_points(process: subprocess.Popen[bytes], listener: Demo, count: int) -> None:
-    end = time.monotonic() + _PATIENCE_S
+    # an answer that came later than it was waited for is not lost
+    listener.lost = min(listener.lost, count - len(listener.points))
+    end = time.monotonic() + listener.patience
     while len(listener.points) < count - listener.lost:
         if process.poll() is not None:
             msg = f'the node ended with code {process.returncode} while it was scoring'
             raise OodMonitorError(msg)
         if time.monotonic() > end:  # a frame that will not come is waited for once
             listener.lost = count - len(listener.points)
+            listener.patience = max(_LEAST_PATIENCE_S, listener.patience / 2.0)
             return
         time.sleep(_LOOK_S / 10.0)
+
+
+def _wait_for_report(listener: Demo) -> None:
+    # the one after the next was surely made after the last frame
+    wanted = listener.reports + 2
+    end = time.monotonic() + _REPORT_S
+    while listener.reports < wanted and time.monotonic() < end:
+        time.sleep(_LOOK_S)

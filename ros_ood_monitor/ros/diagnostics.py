@@ -124,8 +124,10 @@ def _judge_input(
     before: Snapshot | None,
 ) -> tuple[bytes, str]:
     error, warn = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
-    bad = now.bad - (before.bad if before is not None else 0)
-    lost = now.lost - (before.lost if before is not None else 0)
+    bad, lost, dropped, missed, scored = (
+        getattr(now, name) - (getattr(before, name) if before is not None else 0)
+        for name in ('bad', 'lost', 'dropped', 'missed', 'scored')
+    )
     if not active:
         return DiagnosticStatus.STALE, 'not active'
     if silent_for >= stale_after:
@@ -145,6 +147,11 @@ def _judge_input(
         return warn, (
             f'{lost} frames lost by the middleware; the camera needs a larger '
             'shared-memory segment or input.reliability: reliable'
+        )
+    if dropped + missed > scored:
+        return warn, (
+            f'overloaded: {dropped} frames dropped and {missed} missed for {scored} scored; limit '
+            'input.max_rate_hz, use a faster engine, or give the camera config/fastdds.xml'
         )
     return DiagnosticStatus.OK, f'{now.rate_hz:.1f} frames/s scored'
 

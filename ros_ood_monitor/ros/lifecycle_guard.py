@@ -11,9 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 import functools
 import traceback
-from typing import Any, TypeVar
+from typing import Any, cast, TypeVar
+import weakref
 
+from lifecycle_msgs.msg import State
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from ros_ood_monitor.ros.transitions import Transitions
 
 __all__ = ['guard_change_state', 'guarded']
 
@@ -52,22 +57,31 @@ def guarded(callback: _Callback[_Node]) -> _Callback[_Node]:
     return safe
 
 
-def guard_change_state(node: LifecycleNode) -> None:
+def guard_change_state(node: LifecycleNode, transitions: Transitions) -> None:
     """
-    Make the node answer impossible transition requests instead of dying of them.
+    Make the node answer every transition request, and other requests meanwhile.
+
+    The transition runs in the thread of ``transitions`` while the service's callback awaits it.
+    A request that comes during a transition is refused, one that is impossible in the node's
+    state likewise.
 
     Parameters
     ----------
     node : rclpy.lifecycle.LifecycleNode
         The node; its ``change_state`` service is wrapped in place.
+    transitions : Transitions
+        Where transitions run.
 
     """
     service = node._service_change_state  # rclpy offers no public way
     callback = service.callback
 
-    def safe(request: Any, response: Any) -> Any:
+    async def safe(request: Any, response: Any) -> Any:
         try:
-            return callback(request, response)
+            if node._state_machine.current_state[0] > State.PRIMARY_STATE_FINALIZED:
+                msg = 'another transition is running; ask again after it'
+                raise RuntimeError(msg)
+            return await transitions.run(lambda: callback(request, response))
         except Exception as error:  # noqa: BLE001, whatever it is, the peer gets its answer
             what = request.transition.label or request.transition.id
             label = node._state_machine.current_state[1]
@@ -77,7 +91,12 @@ def guard_change_state(node: LifecycleNode) -> None:
             response.success = False
             return response
 
-    service.callback = safe
+    service.callback = cast(Any, safe)
+    # The lifecycle services share a group in which one callback at a time may be under way, one
+    # that is awaiting included: get_state would wait for a slow configure.
+    service.callback_group.entities.discard(weakref.ref(service))
+    service.callback_group = ReentrantCallbackGroup()
+    service.callback_group.add_entity(service)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,17 +3,20 @@ The node ``ood_monitor``: scores one camera and raises an alert when it looks un
 
 A lifecycle node: configuring loads the bundle and proves the engine on its goldens, activating
 subscribes. It logs an event once and counts what repeats.
+
+Four threads: the executor's takes frames and answers services, one scores, one runs lifecycle
+transitions, one reports. None waits for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import sys
 import time
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -34,13 +37,17 @@ from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.parameter_server import ParameterServer
 from ros_ood_monitor.ros.process import run_node
 from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
+from ros_ood_monitor.ros.reporter import Reporter
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
+from ros_ood_monitor.ros.transitions import Transitions
 
 __all__ = ['OodMonitorNode', 'main']
 
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0  # for the frame in work
+_TRANSITION_TIMEOUT_S: Final = 4.0  # launch asks more harshly after 5 s
 _WARN_PERIOD_S: Final = 5.0
 _SUCCESS: Final = TransitionCallbackReturn.SUCCESS
 
@@ -67,7 +74,8 @@ class OodMonitorNode(LifecycleNode):
         self, *, open_monitor: Callable[[Settings], Monitor] = open_monitor, **kwargs: Any
     ) -> None:
         super().__init__('ood_monitor', **kwargs)
-        guard_change_state(self)
+        self._transitions = Transitions(self)
+        guard_change_state(self, self._transitions)
         self._open_monitor = open_monitor
         self._monitor: Monitor | None = None
         self._stream: CameraStream | None = None
@@ -77,27 +85,27 @@ class OodMonitorNode(LifecycleNode):
         self._limit = RateLimit()
         self._facts = ModelFacts()
         self._faulted = False
+        self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
+        self._errors = ReasonThrottle(_WARN_PERIOD_S)
         self._parameters_server = ParameterServer(
-            self, is_unconfigured=lambda: self._monitor is None, on_live=self._apply_live
+            self, is_unconfigured=self._is_unconfigured, on_live=self._apply_live
         )
         self._parameters_server.warn_unknown()
         self._settings = self._parameters_server.settings()
         self._outputs = Outputs(self)
         self._outputs.publish_alert(_stopped('not active yet'))
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
-        # Lifecycle services share the default group with everything that has none of its own: a
-        # slow configure must not hold up the reports.
-        self.create_timer(
-            _DIAGNOSTICS_PERIOD_S,
-            self._report,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),  # reports go on while sim time stands
-        )
         self._fault_guard = self.create_guard_condition(self._leave_active_after_fault)
         if self._settings.autostart:
             self._autostart_timer = self.create_timer(
-                0.0, self._autostart, clock=Clock(clock_type=ClockType.STEADY_TIME)
+                # goes off while sim time stands, too
+                0.0,
+                self._autostart,
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
             )
+        self._reporter = Reporter(
+            self._report, period=_DIAGNOSTICS_PERIOD_S, on_error=self._on_failed_report
+        )
 
     @property
     def settings(self) -> Settings:
@@ -145,8 +153,13 @@ class OodMonitorNode(LifecycleNode):
         monitor = self._monitor
         if monitor is None:
             return TransitionCallbackReturn.FAILURE
-        monitor.reset()
         settings = self._settings = self._parameters_server.settings()
+        try:
+            retune(monitor, settings)  # live parameters may have changed while it was opened
+        except OodMonitorError as error:
+            self.get_logger().error(f'not activated: {error}')
+            return TransitionCallbackReturn.FAILURE
+        monitor.reset()
         self._outputs.forget_stream()
         self._outputs.camera = settings.input_camera
         self._counts, self._reported = StreamCounts(time.monotonic()), None
@@ -159,6 +172,7 @@ class OodMonitorNode(LifecycleNode):
             limit=self._limit,
             on_bad_frame=self._warn_bad_frame,
             on_fault=self._on_fault,
+            on_error=self._on_error,
         )
         self._stream.start()
         self._subscription = subscribe_images(
@@ -210,7 +224,12 @@ class OodMonitorNode(LifecycleNode):
         return convert(message, self._settings.input_camera, unstamped=arrived)
 
     def _warn_bad_frame(self, reason: str) -> None:
-        self.get_logger().warning(f'bad frame: {reason}', throttle_duration_sec=_WARN_PERIOD_S)
+        if self._bad_frames.accepts(reason, time.monotonic()):
+            self.get_logger().warning(f'bad frame: {reason}')
+
+    def _on_error(self, details: str) -> None:
+        if self.context.ok() and self._errors.accepts(details, time.monotonic()):
+            self.get_logger().error(f'an answer was lost, the node goes on:\n{details}')
 
     def _on_incompatible_qos(self, count: int, policy: str) -> None:
         self._counts.on_incompatible_qos(count, policy)
@@ -224,18 +243,26 @@ class OodMonitorNode(LifecycleNode):
     def _on_fault(self, reason: str, details: str) -> None:
         """Take the scoring thread's last word; the lifecycle goes on in the executor."""
         self._faulted = True
-        self._facts.problem = f'cannot score any more: {reason}'
+        self._facts.problem = f'cannot score any more, {reason}'
         self.get_logger().error(f'{self._facts.problem}\n{details}')
         self._fault_guard.trigger()
 
     def _leave_active_after_fault(self) -> None:
         # on_deactivate answers ERROR, so this is the way to on_error
-        self._try(self.trigger_deactivate)
+        self._submit(lambda: self._try(self.trigger_deactivate))
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
-        if self._try(self.trigger_configure) == _SUCCESS:
-            self._try(self.trigger_activate)
+
+        def start() -> None:
+            if self._try(self.trigger_configure) == _SUCCESS and not self._transitions.is_closing:
+                self._try(self.trigger_activate)
+
+        self._submit(start)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the node is ending: no more transitions
+            self._transitions.submit(work)
 
     def _try(self, transition: Callable[[], Any]) -> Any:
         try:
@@ -245,6 +272,10 @@ class OodMonitorNode(LifecycleNode):
             return None
 
     # reports ------------------------------------------------------------------------------------
+
+    def _is_unconfigured(self) -> bool:
+        # a transition in work has read its parameters already
+        return self._monitor is None and not self._transitions.is_busy
 
     def _apply_live(self, settings: Settings) -> None:
         if self._monitor is not None:
@@ -279,6 +310,10 @@ class OodMonitorNode(LifecycleNode):
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)
         )
 
+    def _on_failed_report(self, error: Exception) -> None:
+        if self.context.ok():
+            self.get_logger().error(f'a report failed, the node goes on: {error!r}')
+
     def _topic_of(self, subscription: Subscription | None) -> str:
         try:
             return str(subscription.topic_name) if subscription is not None else ''
@@ -304,12 +339,23 @@ class OodMonitorNode(LifecycleNode):
             monitor.close()
         self._facts = ModelFacts(problem=self._facts.problem if keep_problem else '')
 
-    def close(self) -> None:
-        """Shut the node down from any state; it cannot be used afterwards."""
-        if self._state_machine.current_state[1] != 'finalized':
+    def close(self) -> bool:
+        """
+        Shut the node down from any state; it cannot be used afterwards.
+
+        Returns
+        -------
+        bool
+            False where a transition in work has not come back and was left behind.
+
+        """
+        came_back = self._transitions.close(_TRANSITION_TIMEOUT_S)
+        if came_back and self._state_machine.current_state[1] != 'finalized':
             self._try(self.trigger_shutdown)
+        self._reporter.stop()
         self._outputs.flush()  # the last word would otherwise go down with the process
         self.destroy_node()
+        return came_back
 
 
 def _stopped(why: str) -> AlertState:

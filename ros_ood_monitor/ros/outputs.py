@@ -97,6 +97,9 @@ class Outputs:
         self._observation.publish(message)
         with self._lock:
             self._header = header
+            if observation.stamp < self._last_stamp:
+                # the clock of the stamps was set back: an episode keeps the time it has lasted
+                self._left_normal += observation.stamp - self._last_stamp
             self._last_stamp = observation.stamp
         self.camera = observation.camera or self.camera
         self.publish_alert(observation.alert, header=header)
@@ -129,6 +132,7 @@ class Outputs:
             if alert.state is self._published and not alert.changed:
                 return False
             self._published = alert.state
+            duration = self._duration(silent_for)
             message = alert_message(
                 header if header is not None else self._later_header(silent_for),
                 alert,
@@ -136,11 +140,11 @@ class Outputs:
                 camera=self.camera,
                 bundle=self.bundle,
                 peak=self._peak,
-                duration=self._duration(silent_for),
+                duration=duration,
             )
             self._alert.publish(message)
             if alert.changed or alert.state is State.NORMAL:
-                self._log(alert)
+                self._log(alert, duration)
             if alert.state is State.NORMAL:
                 self._peak = self._left_normal = math.nan
             return True
@@ -155,12 +159,13 @@ class Outputs:
             self._header = Header(frame_id=self._header.frame_id)
             self._last_stamp = self._left_normal = self._peak = math.nan
 
-    def _log(self, alert: AlertState) -> None:
+    def _log(self, alert: AlertState, duration: float) -> None:
         log = self._node.get_logger()
         if alert.state in (State.ALERT, State.STALE):
             log.warning(f'{alert.state.value}: {alert.reason}')
         elif alert.state is State.NORMAL:
-            log.info(f'NORMAL: {alert.reason}')
+            after = f' again after {duration:.2f} s' if duration > 0.0 else ''
+            log.info(f'NORMAL{after}: {alert.reason}')
         else:  # SUSPECT is no news yet, FAULT is logged with its details by whoever caught it
             log.debug(f'{alert.state.value}: {alert.reason}')
 

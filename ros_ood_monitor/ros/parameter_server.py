@@ -110,8 +110,8 @@ class ParameterServer:
                 check_value(specs[name], value)
                 if specs[name].applies == 'configure' and not self._is_unconfigured():
                     msg = (
-                        f'parameter {name!r} applies on configure: deactivate and clean up the '
-                        'node first'
+                        f'parameter {name!r} applies on configure: let a transition in work end, '
+                        'then deactivate and clean up the node first'
                     )
                     raise ParameterError(msg)
             if any(specs[name].applies == 'live' for name in values):

@@ -13,15 +13,16 @@ from types import FrameType
 from typing import Any, Final
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger_level, LoggingSeverity, set_logger_level
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
 
 from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.ros.start_errors import start_error, START_ERRORS
 
 __all__ = ['Spinner', 'run_node', 'tune_malloc']
 
-_THREADS: Final = 3  # frames, reports, services
 _FAILURES_IN_A_ROW: Final = 20
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
@@ -33,6 +34,10 @@ class Spinner:
 
     rclpy's executor raises out of ``spin`` what a callback raised, and ``InvalidHandle`` where an
     entity is destroyed at the moment it is waited for. Neither is a reason to stop monitoring.
+
+    All callbacks run in this one thread, so they must be short. rclpy's multi-threaded executor
+    would build its wait set anew while callbacks are under way, again and again, and take the
+    interpreter from whoever scores the frames.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ class Spinner:
     def __init__(self, node: Any, on_end: Callable[[str | None], None] = lambda _: None) -> None:
         self._node = node
         self._on_end = on_end
-        self._executor = MultiThreadedExecutor(num_threads=_THREADS, context=node.context)
+        self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name='spin', daemon=True)
@@ -54,7 +59,7 @@ class Spinner:
 
     def stop(self, timeout: float = 10.0) -> bool:
         """
-        Stop spinning, after the callbacks in work.
+        Stop spinning, after the callback in work.
 
         Parameters
         ----------
@@ -64,20 +69,14 @@ class Spinner:
         Returns
         -------
         bool
-            False where a callback did not come back in time.
+            False where that callback did not come back in time.
 
         """
         self._stopping = True
         # work to do is what ends a spin_once; being woken is not
         self._executor.create_task(lambda: None)
         self._thread.join(timeout)
-        # rclpy's shutdown does not wait for the callbacks in work, which then fail for want of
-        # what it destroyed: wait for the pool they run in
-        pool = self._executor._executor
-        waiter = threading.Thread(target=pool.shutdown, name='callbacks', daemon=True)
-        waiter.start()
-        waiter.join(timeout)
-        if self._thread.is_alive() or waiter.is_alive():
+        if self._thread.is_alive():
             return False
         self._executor.remove_node(self._node)
         self._executor.shutdown()
@@ -112,7 +111,8 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     Parameters
     ----------
     make_node : callable
-        Returns the node; it has ``settings`` and ``close()``.
+        Returns the node; it has ``settings`` and ``close()``, which tells whether nothing of it is
+        still at work.
     args : list of str, optional
         Command line; ``sys.argv`` where not given.
 
@@ -132,11 +132,15 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     # Ctrl-C while the node is already leaving changes nothing.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    set_logger_level('rcl', LoggingSeverity.FATAL)  # what it raises is said below, in one line
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        if get_logger_level('rcl') == LoggingSeverity.FATAL:  # not set by --log-level
+            set_logger_level('rcl', LoggingSeverity.UNSET)
         node = make_node()
-    except OodMonitorError as error:
-        print(f'ood_monitor_node: error: {error}', file=sys.stderr)  # noqa: T201
+    except (OodMonitorError, *START_ERRORS) as error:
+        said = str(error) if isinstance(error, OodMonitorError) else start_error(error)
+        print(f'ood_monitor_node: error: {said}', file=sys.stderr)  # noqa: T201
         try_shutdown()
         return 1
     if node.settings.process_tune_malloc:
@@ -154,7 +158,13 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     if not spinner.stop():
         node.get_logger().fatal('a callback has not come back; leaving without it')
         os._exit(1)  # a normal exit would wait for it
-    node.close()
+    if not node.close():
+        # it was told to end and does; a normal exit would wait for the engine being opened
+        print(  # noqa: T201
+            'ood_monitor_node: ended during a transition that has not come back', file=sys.stderr
+        )
+        sys.stderr.flush()
+        os._exit(1 if failures else 0)
     try_shutdown()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the interpreter is leaving, too

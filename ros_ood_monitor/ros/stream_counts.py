@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ['Snapshot', 'StreamCounts']
 
 _WINDOW: Final = 300  # frames in the percentiles: 10 s at 30 Hz
-_LARGEST_GAP: Final = 100
+_LARGEST_GAP: Final = 1000  # frames: a pause of half a minute at 30 Hz
 
 
 @dataclass(frozen=True)

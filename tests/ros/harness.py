@@ -187,7 +187,7 @@ def running_node(
         yield node
     finally:
         assert spinner.stop(), 'a callback did not come back'
-        node.close()
+        assert node.close(), 'a transition did not come back'
 
 
 @contextlib.contextmanager

@@ -12,10 +12,19 @@ pytest.importorskip('rclpy')
 pytest.importorskip('rosbags')
 
 from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.cli.demo import _bar, _summary, BAR_WIDTH
 from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.records import State
+from ros_ood_monitor.ros.demo import Shown
 from ros_ood_monitor.ros.demo_trace import alerts_of, Interval, key_moments, Point, read_labels
+from ros_ood_monitor.ros.player import Played
 from tests.ros.harness import normal_frame, strange_frame
+
+
+def _points(states: str) -> list[Point]:
+    """Make points N(ormal), S(uspect) and A(lert), 1 s apart; the raw_score rises with time."""
+    names = {'N': State.NORMAL, 'S': State.SUSPECT, 'A': State.ALERT}
+    return [Point(float(k), float(k), 0.5, 3.0, names[s]) for k, s in enumerate(states)]
 
 
 @pytest.fixture(scope='module')
@@ -59,6 +68,55 @@ def test_demo_shows_scores_alert_and_picture_and_ends_by_itself(
     assert 'Traceback' not in (out / 'node.log').read_text()
 
 
+def test_demo_asked_for_more_than_the_node_can_do_ends_and_says_what_was_scored(
+    tiny_bundle: Path, bag: Path, tmp_path: Path
+) -> None:
+    result = _demo(
+        '--bundle', str(tiny_bundle), '--bag', str(bag), '--out', str(tmp_path), '--rate', '1000'
+    )
+    assert result.returncode == 0, result.stderr
+    assert '40 of 40 frames scored' in result.stdout
+    assert ' times the pace of the bag\n' in result.stdout
+    assert 'alert from 1.2 s to ' in result.stdout
+
+
+def _shown(scored: int, **counts: int) -> Shown:
+    return Shown(points=_points('N' * scored), played=Played(10, 2.0, finished=True), **counts)
+
+
+@pytest.mark.parametrize(
+    ('shown', 'said'),
+    [
+        (_shown(10, received=10), ''),
+        (_shown(7, received=10, dropped=3), ': 3 dropped by the node for a newer one'),
+        (
+            _shown(4, received=8, dropped=3, bad=1),
+            ': 3 dropped by the node for a newer one, 1 not decodable, '
+            '2 never received by the node',
+        ),
+        (_shown(9, received=10), ': 1 without an answer heard here'),
+    ],
+)
+def test_frames_without_a_score_are_counted_by_what_became_of_them(
+    shown: Shown, said: str
+) -> None:
+    scored = len(shown.points)
+    pace = f'{(scored - 1) / 2.0:.1f}'
+    assert _summary(shown, [])[0] == (
+        f'{scored} of 10 frames scored in 2.0 s, {pace} times the pace of the bag{said}'
+    )
+
+
+def test_scale_of_the_bar_starts_at_the_floor_and_has_the_threshold_in_the_middle() -> None:
+    def filled(raw_score: float) -> int:
+        return (
+            _bar(Point(0.0, raw_score, 0.5, 3.0, State.NORMAL), -1.0).replace('|', '').count('#')
+        )
+
+    assert [filled(x) for x in (-5.0, -1.0, 1.0)] == [0, 0, BAR_WIDTH // 4]
+    assert filled(100.0) == BAR_WIDTH - 1
+
+
 def test_demo_says_why_the_node_cannot_configure(
     tiny_bundle: Path, bag: Path, tmp_path: Path
 ) -> None:
@@ -74,12 +132,6 @@ def test_demo_refuses_a_bag_that_is_none(tiny_bundle: Path, tmp_path: Path) -> N
     assert result.returncode == 1
     assert result.stderr.startswith('ood_monitor: error: ')
     assert 'Traceback' not in result.stderr
-
-
-def _points(states: str) -> list[Point]:
-    """Make points N(ormal), S(uspect) and A(lert), 1 s apart; the raw_score rises with time."""
-    names = {'N': State.NORMAL, 'S': State.SUSPECT, 'A': State.ALERT}
-    return [Point(float(k), float(k), 0.5, 3.0, names[s]) for k, s in enumerate(states)]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,12 @@ def test_silence_turns_stale_and_the_next_frame_ends_it(tiny_bundle: Path) -> No
         assert alert.header.frame_id == 'camera_optical_frame'
         me.wait_for_status('input', lambda s, _: s.level == DiagnosticStatus.STALE)
         _play(me, 'n', start=11.0)
-        assert 'frames again' in me.wait_for_alert('NORMAL').status[0].message
+        # the reason and the duration are the same stretch of image time
+        again = me.wait_for_alert('NORMAL')
+        assert values(again)['reason'] == (
+            'like the training data again, after 1.00 s without a frame to score'
+        )
+        assert float(values(again)['duration']) == pytest.approx(1.0)
 
 
 def test_activated_node_without_a_frame_says_stale_and_never_normal(tiny_bundle: Path) -> None:
@@ -141,6 +146,8 @@ def test_undecodable_frames_are_silence(tiny_bundle: Path) -> None:
             return values(me.alerts[-1])['state'] == 'STALE'
 
         wait_until(publish_and_look, 'STALE although frames arrive')
+        reason = me.alerts[-1].status[0].message
+        assert ' s without a usable frame (last: unknown encoding' in reason
 
 
 def test_gap_between_stamps_is_an_interruption(tiny_bundle: Path) -> None:
@@ -192,7 +199,7 @@ def test_engine_failure_is_one_fault_and_leads_to_unconfigured_from_where_it_rec
         me.publish(image(normal_frame(), stamp=10.1))
         alert = me.wait_for_alert('FAULT')
         assert alert.status[0].level == DiagnosticStatus.ERROR
-        assert alert.status[0].message == 'the device fell off the bus'
+        assert alert.status[0].message == 'engine failed: the device fell off the bus'
         me.wait_for_state(UNCONFIGURED)
         status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
         assert 'the device fell off the bus' in status.message

@@ -10,8 +10,13 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import State, Transition
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
 
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.open_monitor import open_monitor
 from ros_ood_monitor.ros.settings import Settings
@@ -29,6 +34,8 @@ from tests.ros.harness import (
 )
 
 pytestmark = pytest.mark.usefixtures('ros')
+
+CONFIGURING = State.TRANSITION_STATE_CONFIGURING
 
 
 def test_ten_rounds_of_the_lifecycle_each_score_frames(tiny_bundle: Path) -> None:
@@ -183,20 +190,120 @@ def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
         assert len(me.observations) == before + 1
 
 
-def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) -> None:
-    entered, leave = threading.Event(), threading.Event()
+class _SlowOpening:
+    """Opens a monitor when it is let."""
 
-    def open_slowly(settings: Settings) -> Monitor:
-        entered.set()
-        assert leave.wait(20.0)
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def __call__(self, settings: Settings) -> Monitor:
+        self.entered.set()
+        assert self.leave.wait(20.0)
         return open_monitor(settings)
 
+
+def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) -> None:
+    slow = _SlowOpening()
     parameters: dict[str, Any] = {'model__bundle': str(tiny_bundle), 'autostart': True}
-    with running_node(open_monitor=open_slowly, **parameters), peer() as me:
-        assert entered.wait(20.0)
+    with running_node(open_monitor=slow, **parameters), peer() as me:
+        assert slow.entered.wait(20.0)
         me.wait_for_status('model', lambda _, p: p['lifecycle_state'] == 'configuring')
-        leave.set()
+        slow.leave.set()
         me.wait_for_state(ACTIVE)
+
+
+def test_services_answer_during_a_slow_configure_and_a_second_transition_is_refused(
+    tiny_bundle: Path,
+) -> None:
+    slow = _SlowOpening()
+    with running_node(open_monitor=slow, model__bundle=str(tiny_bundle)), peer() as me:
+        first = me._change.call_async(_request(Transition.TRANSITION_CONFIGURE))
+        assert slow.entered.wait(20.0)
+        assert me.state() == CONFIGURING
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            assert not me.change(transition)
+        found = _call(me, GetParameters, 'get_parameters', names=['model.bundle'])
+        assert found.values[0].string_value == str(tiny_bundle)
+        # what configuring has read already stays as it is; what applies live is taken over
+        (refused,) = _set(me, 'model.bundle', 'another').results
+        assert 'let a transition in work end' in refused.reason
+        (taken,) = _set(me, 'alert.trigger', 123.0).results
+        assert taken.successful
+        assert not first.done()
+        slow.leave.set()
+        wait_until(first.done, 'the end of the configuring')
+        assert first.result().success
+        assert me.state() == INACTIVE
+        assert me.change(Transition.TRANSITION_ACTIVATE)
+        assert values(me.publish_and_wait(image(normal_frame())))['threshold'] == '123.0'
+
+
+def test_node_that_ends_while_an_engine_is_being_opened_does_not_activate(
+    tiny_bundle: Path,
+) -> None:
+    slow = _SlowOpening()
+    with running_node(open_monitor=slow, model__bundle=str(tiny_bundle), autostart=True) as node:
+        assert slow.entered.wait(20.0)
+        ending = threading.Thread(target=lambda: wait_until(_is_closing(node), 'the end'))
+        ending.start()
+        threading.Thread(target=lambda: (ending.join(), slow.leave.set())).start()
+    assert node.settings.model_bundle == str(tiny_bundle)
+    assert node._state_machine.current_state[1] == 'finalized'
+    assert node._stream is None
+
+
+def _is_closing(node: Any) -> Any:
+    return lambda: node._transitions.is_closing
+
+
+def _call(me: Any, kind: Any, service: str, **request: Any) -> Any:
+    client = me.node.create_client(kind, f'ood_monitor/{service}')
+    try:
+        return me._call(client, kind.Request(**request))
+    finally:
+        me.node.destroy_client(client)
+
+
+def _set(me: Any, name: str, value: Any) -> Any:
+    parameter = Parameter(name, value=value).to_parameter_msg()
+    return _call(me, SetParameters, 'set_parameters', parameters=[parameter])
+
+
+class _Failing:
+    """A real engine that fails once it is armed."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.is_armed = False
+
+    def infer(self, batch: Any) -> Any:
+        if self.is_armed:
+            msg = 'gone'
+            raise EngineError(msg)
+        return self._engine.infer(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def test_engine_that_fails_at_its_first_frame_leads_to_unconfigured_time_and_again(
+    tiny_bundle: Path,
+) -> None:
+    bundle = Bundle.load(tiny_bundle)
+    made: list[_Failing] = []
+
+    def open_failing(settings: Settings) -> Monitor:
+        made.append(_Failing(open_engine(bundle)))
+        return Monitor(bundle, made[-1])
+
+    with running_node(open_monitor=open_failing), peer() as me:
+        for _ in range(3):
+            assert me.change(Transition.TRANSITION_CONFIGURE)
+            made[-1].is_armed = True
+            assert me.change(Transition.TRANSITION_ACTIVATE)
+            me.publish(image(normal_frame()))
+            me.wait_for_state(UNCONFIGURED)
+            assert me.wait_for_alert('FAULT').status[0].message == 'engine failed: gone'
 
 
 def test_fault_in_opening_the_engine_leaves_the_node_alive_and_unconfigured(

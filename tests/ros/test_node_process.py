@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import os
 from pathlib import Path
@@ -30,8 +30,10 @@ NODE = [sys.executable, '-m', 'ros_ood_monitor.ros.monitor_node', '--ros-args']
 
 
 @contextlib.contextmanager
-def _process(log: Path, *parameters: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*NODE, *(word for p in parameters for word in ('-p', p))]
+def _process(
+    log: Path, *parameters: str, command: Sequence[str] = NODE
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*command, *(word for p in parameters for word in ('-p', p))]
     with log.open('wb') as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ.copy())
     try:
@@ -48,7 +50,9 @@ def _wait_for_words(log: Path, words: str) -> None:
 
 def test_two_processes_score_alert_and_clear(tiny_bundle: Path, tmp_path: Path) -> None:
     log = tmp_path / 'log'
-    with _process(log, f'model.bundle:={tiny_bundle}') as process, peer() as me:
+    # a best-effort subscription may lose the very first frame, before it knows the camera
+    parameters = (f'model.bundle:={tiny_bundle}', 'input.reliability:=reliable')
+    with _process(log, *parameters) as process, peer() as me:
         me.wait_for_state(ACTIVE)
         states = []
         for k, kind in enumerate('nn' + 'ssss' + 'n' * 20):
@@ -99,3 +103,85 @@ def test_parameter_that_is_not_allowed_ends_it_with_one_line(tmp_path: Path) -> 
     assert log.read_text().splitlines() == [
         "ood_monitor_node: error: parameter 'model.threads' must lie in 1 to 64, got 0"
     ]
+
+
+SLOW = """
+import sys, time
+from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.process import run_node
+def open_monitor(settings):
+    print('opening', flush=True)
+    time.sleep(600.0)
+sys.exit(run_node(lambda: OodMonitorNode(open_monitor=open_monitor)))
+"""
+
+
+@pytest.mark.parametrize('again', [1, 3])
+def test_signals_during_a_configure_that_does_not_come_back_end_it_with_zero(
+    tmp_path: Path, again: int
+) -> None:
+    log = tmp_path / 'log'
+    command = [sys.executable, '-c', SLOW, '--ros-args']
+    with _process(log, 'model.bundle:=any', command=command) as process:
+        _wait_for_words(log, 'opening')
+        for _ in range(again):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+    said = log.read_text()
+    assert 'Traceback' not in said
+    assert said.splitlines()[-1] == (
+        'ood_monitor_node: ended during a transition that has not come back'
+    )
+
+
+FORM = (
+    'parameter file cannot be used: expected a node name, under it ros__parameters, under that '
+    'the parameters, got '
+)
+
+
+@pytest.mark.parametrize(
+    ('content', 'got'),
+    [
+        (None, 'no such file'),
+        ('ood_monitor: [', 'Sequences can only be values and not keys in params. Error at line 1'),
+        ('ood_monitor:\n  model: 3\n', 'Cannot have a value before ros__parameters at line 2'),
+        ('folder', 'a folder'),
+    ],
+    ids=['missing', 'no YAML', 'no parameters', 'folder'],
+)
+def test_parameter_file_that_is_none_ends_it_with_one_line(
+    tmp_path: Path, content: str | None, got: str
+) -> None:
+    path, log = tmp_path / 'given.yaml', tmp_path / 'log'
+    if content == 'folder':
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    with _process(log, command=[*NODE, '--params-file', str(path)]) as process:
+        assert process.wait(20.0) == 1
+    example = 'config/monitor.param.yaml is one'
+    assert log.read_text().splitlines() == [
+        f'ood_monitor_node: error: {FORM}{got}; {example}: {path}'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['-p', 'model.bundle'], "ROS does not start: couldn't parse parameter override rule"),
+        (
+            ['--colour'],
+            "unknown ROS arguments: expected such as -p, -r and --params-file, got ['--",
+        ),
+        (['-r', '__node:=a b'], 'ROS does not start: '),
+    ],
+)
+def test_ros_arguments_that_are_wrong_end_it_with_one_line(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    log = tmp_path / 'log'
+    with _process(log, command=[*NODE, *words]) as process:
+        assert process.wait(20.0) == 1
+    (line,) = log.read_text().splitlines()
+    assert line.startswith(f'ood_monitor_node: error: {said}')

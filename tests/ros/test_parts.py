@@ -14,6 +14,8 @@ from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
 from ros_ood_monitor.ros.parameters import PARAMETERS, unknown_names, widen
 from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
+from ros_ood_monitor.ros.reporter import Reporter
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.slot import LatestSlot
 from ros_ood_monitor.ros.stream_counts import StreamCounts
@@ -108,6 +110,42 @@ def test_closing_the_slot_wakes_the_taker_and_drops_what_is_in_it() -> None:
     slot.put(1)
     assert slot.take(0.0) is None
     assert not slot.is_open
+
+
+def test_a_reason_is_logged_once_a_period_and_a_new_one_at_once() -> None:
+    throttle = ReasonThrottle(5.0)
+    assert throttle.accepts('truncated: 17 bytes', 100.0)
+    assert not throttle.accepts('truncated: 99 bytes', 101.0)
+    assert throttle.accepts('unknown encoding', 101.0)
+    assert throttle.accepts('truncated: 99 bytes', 105.0)
+    assert not throttle.accepts('unknown encoding', 105.0)
+
+
+def test_reasons_without_end_take_memory_with_an_end() -> None:
+    throttle = ReasonThrottle(5.0)
+    assert all(throttle.accepts('x' * k, float(k)) for k in range(500))
+    assert len(throttle._logged) < 100
+
+
+def test_reporter_goes_on_after_a_failure_and_ends_in_order() -> None:
+    calls: list[int] = []
+    errors: list[Exception] = []
+    enough = threading.Event()
+
+    def report() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            msg = 'once'
+            raise RuntimeError(msg)
+        enough.set()
+
+    reporter = Reporter(report, period=0.001, on_error=errors.append)
+    assert enough.wait(20.0)
+    assert reporter.stop()
+    assert [str(error) for error in errors] == ['once']
+    count = len(calls)
+    assert not reporter._thread.is_alive()
+    assert len(calls) == count
 
 
 def test_rate_limit_keeps_the_mean_rate_for_jittering_frames() -> None:

@@ -104,6 +104,52 @@ def test_stamps_that_run_backwards_start_over() -> None:
     assert logic.update(0.0, 3.0).state is State.NORMAL
 
 
+def test_a_gap_from_normal_to_normal_is_no_change_and_says_how_long_it_was() -> None:
+    logic = make_logic()
+    logic.update(0.0, 100.0)
+    now = logic.update(0.0, 160.0)
+    assert (now.state, now.changed) == (State.NORMAL, False)
+    assert now.reason.endswith(', after 60.00 s without a frame: stamps jumped by +60.00 s')
+    assert logic.update(0.0, 160.1).reason == 'like the training data'
+
+
+def test_stamps_that_jump_back_are_said_with_their_sign_and_are_no_change_while_normal() -> None:
+    logic = make_logic()
+    logic.update(0.0, 100.0)
+    now = logic.update(0.0, 40.0)
+    assert (now.state, now.changed) == (State.NORMAL, False)
+    assert now.reason == 'like the training data again, stamps jumped by -60.00 s'
+
+
+@pytest.mark.parametrize('score', [0.0, 11.0], ids=['NORMAL', 'SUSPECT'])
+def test_the_state_after_a_silence_says_how_long_it_was(score: float) -> None:
+    logic = make_logic(stale_after=1.0)
+    logic.update(0.0, 100.0)
+    logic.silence(1.5)
+    now = logic.update(score, 103.25)
+    assert now.changed
+    assert now.reason.endswith(', after 3.25 s without a frame to score')
+
+
+def test_a_silence_in_which_stamps_stood_still_is_as_long_as_it_was_declared() -> None:
+    logic = make_logic(stale_after=1.0)
+    logic.update(0.0, 100.0)
+    logic.silence(1.5)
+    assert logic.update(0.0, 100.1).reason.endswith(', after 1.50 s without a frame to score')
+
+
+def test_the_first_frame_after_a_silence_from_the_start_says_so() -> None:
+    logic = make_logic(stale_after=1.0)
+    logic.silence(5.0)
+    assert logic.update(0.0, 1.0).reason.endswith(', after 5.00 s without a frame to score')
+
+
+def test_an_alert_that_lasts_is_counted_from_its_first_frame_over_the_trigger() -> None:
+    logic = make_logic()
+    states(logic, [0, 11, 11, 11, 11])  # 0.1 s apart
+    assert logic.state.reason == 'unlike the training data for 0.30 s'
+
+
 def test_fault_is_entered_once_and_left_by_the_next_score() -> None:
     logic = make_logic()
     logic.update(0.0, 1.0)
