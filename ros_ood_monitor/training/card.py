@@ -61,8 +61,8 @@ def make_manifest(
             'width': preprocess.width,
             'color': 'rgb',
             'resize': RESIZE_RULE,
-            'mean': [backbone.mean] * 3,
-            'std': [backbone.std] * 3,
+            'mean': list(backbone.mean),
+            'std': list(backbone.std),
         },
         'backbone': {
             'name': backbone.name,

@@ -20,27 +20,34 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.training.backbones import BackboneTap, TappedBackbone
+from ros_ood_monitor.errors import EngineError, TrainingError
+from ros_ood_monitor.training.backbones import (
+    Backbone,
+    BackboneTap,
+    OnnxBackbone,
+    TappedBackbone,
+    TorchBackbone,
+)
+from ros_ood_monitor.training.backbones.tapped import NETWORK_PREFIX
+from ros_ood_monitor.training.onnx_files import rename_weights, to_bytes
 from ros_ood_monitor.training.scorer import Scorer
 
 __all__ = ['check_backbone', 'check_scorer', 'export_backbone', 'export_scorer']
 
 _LARGEST_BATCH = 64
 _FEATURE_TOLERANCE = 1e-4
-_OWN_OPERATORS = ('', 'ai.onnx')
 
 
 def export_backbone(
-    backbone: TappedBackbone, taps: Sequence[BackboneTap], height: int, width: int
+    backbone: Backbone, taps: Sequence[BackboneTap], height: int, width: int
 ) -> bytes:
     """
     Return the backbone's graph: ``image`` (N, h, w, 3) uint8 to one output per tap.
 
     Parameters
     ----------
-    backbone : TappedBackbone
-        The network.
+    backbone : Backbone
+        The network: a module of torch, or an ONNX file.
     taps : sequence of BackboneTap
         Its outputs.
     height, width : int
@@ -51,9 +58,21 @@ def export_backbone(
     bytes
         An ONNX file.
 
+    Raises
+    ------
+    TrainingError
+        If the network takes no pictures of that size, or cannot be exported.
+    EngineError
+        If the graph needs operators outside of the ONNX standard.
+
     """
+    if isinstance(backbone, OnnxBackbone):
+        return backbone.graph(taps, height, width)
+    assert isinstance(backbone, TorchBackbone)
+    backbone.check_size(height, width)
+    tapped = TappedBackbone(backbone, taps)
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
-    return _export(backbone, (example,), ({0: _batch()},), ['image'], [tap.output for tap in taps])
+    return _export(tapped, (example,), ({0: _batch()},), ['image'], [tap.output for tap in taps])
 
 
 def export_scorer(scorer: Scorer, taps: Sequence[BackboneTap]) -> bytes:
@@ -106,30 +125,20 @@ def _export(
                 output_names=outputs,
                 verbose=False,
             )
+        assert program is not None
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        msg = f'network cannot be exported ({str(error).strip().splitlines()[0]}); choose another'
+        raise TrainingError(msg) from error
     finally:
         logging.getLogger('torch.onnx').setLevel(level)
-    assert program is not None
-    return _stripped(program.model_proto)
-
-
-def _stripped(model: Any) -> bytes:
-    """Return the file without notes on where its nodes come from."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        part.ClearField('doc_string')
-        if hasattr(part, 'metadata_props'):
-            del part.metadata_props[:]
-    del graph.value_info[:]
-    graph.name = 'graph'
-    if len(model.functions) > 0 or any(n.domain not in _OWN_OPERATORS for n in graph.node):
-        msg = 'exported graph needs operators outside of the ONNX standard; change the module'
-        raise EngineError(msg)
-    return bytes(model.SerializeToString(deterministic=True))
+    model = program.model_proto
+    rename_weights(model, NETWORK_PREFIX)
+    return to_bytes(model)
 
 
 def check_backbone(
     session: Any,
-    backbone: TappedBackbone,
+    reference: Backbone,
     taps: Sequence[BackboneTap],
     images: npt.NDArray[np.uint8],
 ) -> None:
@@ -140,8 +149,8 @@ def check_backbone(
     ----------
     session : onnxruntime.InferenceSession
         The exported backbone as it is deployed.
-    backbone : TappedBackbone
-        The reference.
+    reference : Backbone
+        The network in its own library: torch, or ONNX Runtime with the unchanged file.
     taps : sequence of BackboneTap
         Outputs.
     images : ndarray of shape (k, h, w, 3), uint8
@@ -153,8 +162,7 @@ def check_backbone(
         If a feature differs by more than 1e-4 of its tap's largest one.
 
     """
-    with torch.no_grad():
-        expected = [value.numpy() for value in backbone(torch.from_numpy(images))]
+    expected = reference.features(taps, images)
     outputs = [tap.output for tap in taps]
     together = session.run(outputs, {'image': images})
     alone = [session.run(outputs, {'image': image[np.newaxis]}) for image in images]
@@ -220,7 +228,7 @@ def _refuse_beyond(error: float, allowed: float, what: str) -> None:
         import onnxruntime
 
         msg = (
-            f'ONNX Runtime {onnxruntime.__version__} computes other {what} than torch: '
+            f'ONNX Runtime {onnxruntime.__version__} computes other {what} than the reference: '
             f'expected a difference of at most {allowed:.2e}, got {error:.2e}; '
             'use another version of ONNX Runtime'
         )

@@ -22,7 +22,7 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import BundleError, EngineError
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.training.backbones import BackboneTap, load_backbone, TappedBackbone
+from ros_ood_monitor.training.backbones import BackboneTap, load_backbone
 from ros_ood_monitor.training.calibrate import (
     deployed_scores,
     golden_images,
@@ -144,8 +144,7 @@ def train(
         check_count(count, settings.alpha)
         progress.note('exporting the backbone')
         preprocess = Preprocessor(*settings.input_size)
-        tapped = TappedBackbone(backbone, taps)
-        backbone_onnx = export_backbone(tapped, taps, *settings.input_size)
+        backbone_onnx = export_backbone(backbone, taps, *settings.input_size)
         frames = progress.over(dataset.frames(), total=count, name='features', unit='frame')
         table = extract(
             frames, open_session(backbone_onnx, threads=settings.threads), preprocess, taps
@@ -170,7 +169,7 @@ def train(
         )
         tolerance = (max(0.01 * float(raw_score.std()), 1e-6), _RELATIVE_TOLERANCE)
         images = golden_images(table, split, seed=settings.seed)
-        check_backbone(deployed_backbone, tapped, taps, images)
+        check_backbone(deployed_backbone, backbone, taps, images)
         seen = deployed_backbone.run([tap.output for tap in taps], {'image': images})
         check_scorer(deployed_scorer, scorer, taps, seen, tolerance=tolerance)
         goldens = make_goldens(deployed_backbone, deployed_scorer, taps, images)

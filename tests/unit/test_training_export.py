@@ -46,8 +46,8 @@ def tapped(backbone: Any) -> Any:
 
 
 @pytest.fixture(scope='module')
-def backbone_onnx(backbone: Any, tapped: Any) -> bytes:
-    return export_backbone(tapped, backbone.select(['blocks.0', 'blocks.1']), 64, 96)
+def backbone_onnx(backbone: Any) -> bytes:
+    return export_backbone(backbone, backbone.select(['blocks.0', 'blocks.1']), 64, 96)
 
 
 @pytest.fixture(scope='module')
@@ -148,11 +148,11 @@ def test_exporting_twice_gives_equal_bytes(scorer: Scorer, scorer_onnx: bytes) -
 
 
 def test_runtime_reproduces_torch(
-    backbone: Any, tapped: Any, backbone_onnx: bytes, scorer: Scorer, scorer_onnx: bytes
+    backbone: Any, backbone_onnx: bytes, scorer: Scorer, scorer_onnx: bytes
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
     taps = backbone.select(['blocks.0', 'blocks.1'])
-    check_backbone(open_session(backbone_onnx), tapped, taps, images)
+    check_backbone(open_session(backbone_onnx), backbone, taps, images)
     session = open_session(scorer_onnx)
     check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=(1e-3, 1e-5))
 
@@ -181,7 +181,7 @@ def test_a_scorer_that_computes_something_else_is_refused(
 
 
 def test_a_backbone_that_computes_something_else_is_refused(
-    backbone: Any, tapped: Any, backbone_onnx: bytes
+    backbone: Any, backbone_onnx: bytes
 ) -> None:
     model = onnx.load_from_string(backbone_onnx)
     bias = next(t for t in model.graph.initializer if list(t.dims) == [32])
@@ -190,7 +190,7 @@ def test_a_backbone_that_computes_something_else_is_refused(
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     taps = backbone.select(['blocks.0', 'blocks.1'])
     with pytest.raises(EngineError, match=r"features of 'blocks\.0'"):
-        check_backbone(open_session(model.SerializeToString()), tapped, taps, images)
+        check_backbone(open_session(model.SerializeToString()), backbone, taps, images)
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:

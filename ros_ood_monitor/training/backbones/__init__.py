@@ -1,0 +1,84 @@
+"""Frozen backbones: pretrained weights, the facts that belong to them, and their taps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap
+from ros_ood_monitor.training.backbones.lite import LITE_SIZES, load_lite
+from ros_ood_monitor.training.backbones.mobilenet import load_mobilenet
+from ros_ood_monitor.training.backbones.onnx_file import load_onnx, OnnxBackbone
+from ros_ood_monitor.training.backbones.tapped import TappedBackbone, TorchBackbone
+from ros_ood_monitor.training.backbones.torchvision_models import known_models, load_torchvision
+
+__all__ = [
+    'Backbone',
+    'BackboneTap',
+    'OnnxBackbone',
+    'TappedBackbone',
+    'TorchBackbone',
+    'available_backbones',
+    'load_backbone',
+]
+
+_TORCHVISION, _ONNX = 'torchvision:', 'onnx:'
+
+
+def available_backbones() -> list[str]:
+    """
+    Return the names that `load_backbone` takes.
+
+    Returns
+    -------
+    list of str
+        Those with packaged weights first; a user's own ONNX file has no name of its own.
+
+    """
+    return [*LITE_SIZES, 'mobilenet_v2', *(f'{_TORCHVISION}{model}' for model in known_models())]
+
+
+def load_backbone(
+    name: str = 'efficientnet_lite0', *, weights: Path | str | None = None
+) -> Backbone:
+    """
+    Load a pretrained backbone.
+
+    Parameters
+    ----------
+    name : str
+        ``efficientnet_lite0``, ``efficientnet_lite1``, ``efficientnet_lite2`` or ``mobilenet_v2``,
+        whose weights are packages; ``torchvision:<model>`` or ``torchvision:<model>:<weights>``;
+        ``onnx:<file>``, or the name of a file that ends in ``.onnx``.
+    weights : Path or str, optional
+        A state dict to use instead of the named weights.
+
+    Returns
+    -------
+    Backbone
+        Frozen.
+
+    Raises
+    ------
+    TrainingError
+        If the name is unknown, a package or file is missing, the weights do not fit the network,
+        or the network has no spatial map.
+    EngineError
+        If ONNX Runtime refuses a user's file.
+
+    """
+    file = None if weights is None else Path(weights)
+    if name in LITE_SIZES:
+        return load_lite(name, weights=file)
+    if name == 'mobilenet_v2':
+        return load_mobilenet(weights=file)
+    if name.startswith(_TORCHVISION):
+        return load_torchvision(name.removeprefix(_TORCHVISION), weights=file)
+    if name.startswith(_ONNX) or name.endswith('.onnx'):
+        if file is not None:
+            msg = f'weights of an ONNX backbone lie in its own file; leave them out: {file}'
+            raise TrainingError(msg)
+        return load_onnx(Path(name.removeprefix(_ONNX)))
+    expected = [*LITE_SIZES, 'mobilenet_v2', f'{_TORCHVISION}MODEL', 'FILE.onnx']
+    msg = f'backbone is unknown: expected one of {", ".join(expected)}, got {name!r}'
+    raise TrainingError(msg)

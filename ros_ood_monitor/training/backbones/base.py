@@ -1,0 +1,185 @@
+"""What every backbone has: taps, and the facts that belong to its weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import TrainingError
+
+__all__ = ['Backbone', 'BackboneTap', 'check_outputs']
+
+HEAD = 'head'
+"""Selects the deepest tap of any backbone."""
+
+
+@dataclass(frozen=True)
+class BackboneTap:
+    """
+    A stage whose pooled output can be scored.
+
+    Parameters
+    ----------
+    name : str
+        As the network's library names the stage, or ``head``: the penultimate features.
+    channels : int
+        Width of its features.
+    reduction : int
+        Input pixels per cell of its grid, in px; the side of the picture where there is no grid.
+
+    """
+
+    name: str
+    channels: int
+    reduction: int
+
+    @property
+    def output(self) -> str:
+        """Name of the tap in the ONNX graphs."""
+        return re.sub(r'\W', '_', self.name)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Backbone(ABC):
+    """
+    A pretrained network with the facts that belong to its weights.
+
+    Parameters
+    ----------
+    name : str
+        The network as its library names it.
+    taps : tuple of BackboneTap
+        All stages, in the order of the network.
+    mean, std : tuple of float
+        Of the red, green and blue channel, in grey levels (0 to 255).
+    input_size : tuple of int
+        Height and width that the weights were made for, in px.
+    weights, weights_sha256, licence : str
+        Where the weights come from, without any place on disk.
+    fixed_size : bool
+        Whether the network takes pictures of ``input_size`` only.
+
+    """
+
+    name: str
+    taps: tuple[BackboneTap, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: tuple[int, int]
+    weights: str
+    weights_sha256: str
+    licence: str
+    fixed_size: bool = False
+
+    def select(self, names: Sequence[str] | str = 'all') -> tuple[BackboneTap, ...]:
+        """
+        Return taps by name, in the order of the network.
+
+        Parameters
+        ----------
+        names : sequence of str, or 'all'
+            Names of taps; ``head`` is the deepest one of any backbone.
+
+        Returns
+        -------
+        tuple of BackboneTap
+            At least one.
+
+        Raises
+        ------
+        TrainingError
+            If a name is unknown, or none is given.
+
+        """
+        wanted = [names] if isinstance(names, str) else list(names)
+        if wanted == ['all']:
+            return self.taps
+        known = [tap.name for tap in self.taps]
+        wanted = [known[-1] if name == HEAD and HEAD not in known else name for name in wanted]
+        for name in wanted:
+            if name not in known:
+                msg = f'tap is unknown: expected all or some of {", ".join(known)}, got {name!r}'
+                raise TrainingError(msg)
+        if not wanted:
+            msg = f'no tap given: expected all or some of {", ".join(known)}'
+            raise TrainingError(msg)
+        return tuple(tap for tap in self.taps if tap.name in wanted)
+
+    def check_size(self, height: int, width: int) -> None:
+        """
+        Refuse a size of pictures that the network cannot take.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the network's input, in px.
+
+        Raises
+        ------
+        TrainingError
+            If the network takes another size only.
+
+        """
+        if self.fixed_size and (height, width) != self.input_size:
+            rows, columns = self.input_size
+            msg = (
+                f'input size does not fit backbone {self.name!r}: it takes {columns}x{rows} px '
+                f'only, got {width}x{height}; set the input size to {columns}x{rows}'
+            )
+            raise TrainingError(msg)
+
+    @abstractmethod
+    def features(
+        self, taps: Sequence[BackboneTap], images: npt.NDArray[np.uint8]
+    ) -> list[npt.NDArray[np.float32]]:
+        """
+        Compute pooled features with the library that the network comes from.
+
+        Parameters
+        ----------
+        taps : sequence of BackboneTap
+            Some of ``taps``, in their order.
+        images : ndarray of shape (n, h, w, 3), uint8
+            RGB pixels.
+
+        Returns
+        -------
+        list of ndarray of shape (n, channels), float32
+            One per tap: the reference for every exported graph.
+
+        """
+
+
+def check_outputs(taps: Sequence[BackboneTap], name: str) -> None:
+    """
+    Refuse taps that cannot be told apart in a graph, and a backbone without any.
+
+    Parameters
+    ----------
+    taps : sequence of BackboneTap
+        All taps of a backbone.
+    name : str
+        Of the backbone.
+
+    Raises
+    ------
+    TrainingError
+        If there is no tap, or two share the name of their output.
+
+    """
+    if not taps:
+        msg = (
+            f'backbone without a spatial map: {name!r} gives no grid of features to pool; '
+            'choose another network'
+        )
+        raise TrainingError(msg)
+    outputs = [tap.output for tap in taps]
+    same = [tap.name for tap in taps if outputs.count(tap.output) > 1]
+    if same:
+        msg = f'taps of backbone {name!r} cannot be told apart: rename one of {", ".join(same)}'
+        raise TrainingError(msg)
