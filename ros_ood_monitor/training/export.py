@@ -126,7 +126,7 @@ def _export(
                 verbose=False,
             )
         assert program is not None
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:  # the exporter's own errors are of this kind
         msg = f'network cannot be exported ({str(error).strip().splitlines()[0]}); choose another'
         raise TrainingError(msg) from error
     finally:

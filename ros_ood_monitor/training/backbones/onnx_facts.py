@@ -205,7 +205,8 @@ def _input(model: Any, layout: str, file: Path) -> tuple[type, tuple[int, int]]:
         tensor = entries[0].type.tensor_type
         shape = [dim.dim_value for dim in tensor.shape.dim]
         channels, rows, columns = (1, 2, 3) if layout == 'nchw' else (3, 1, 2)
-        if tensor.elem_type in types and len(shape) == 4 and shape[channels] in (0, 3):
+        three = shape[channels : channels + 1] == [3] or (len(shape) == 4 and 3 not in shape)
+        if tensor.elem_type in types and len(shape) == 4 and three:
             return types[tensor.elem_type], (shape[rows], shape[columns])
         got = f'{onnx.TensorProto.DataType.Name(tensor.elem_type)} {shape}'
     elif entries:

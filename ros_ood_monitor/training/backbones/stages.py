@@ -52,7 +52,7 @@ class Stage:
 
     @property
     def grid(self) -> tuple[int, int, str]:
-        """What parts of one stage have in common."""
+        """Return what parts of one stage have in common."""
         return self.channels, self.reduction, self.layout
 
 
@@ -113,9 +113,13 @@ def _shapes(
             recorder.shapes.clear()
             with torch.no_grad():
                 recorder.run(torch.zeros(1, 3, *size))
-        except (AssertionError, RuntimeError, ValueError):
+        except (AssertionError, RuntimeError, ValueError) as error:
             if size == input_size:
-                raise
+                msg = (
+                    f'backbone {type(network).__name__!r} cannot be run ({error}); '
+                    'choose another network, or export it and give the ONNX file'
+                )
+                raise TrainingError(msg) from error
         else:
             break
     return recorder.shapes, size
