@@ -1,28 +1,15 @@
 """
-Affine coupling flows on pooled features, built from nflows with its weak spots replaced.
+Flows on pooled features: put together by `FlowSettings`, and initialised by the data.
 
-nflows' own pieces are kept where they are sound (composition, permutations, base distribution).
-Three are subclassed: the coupling, because its scale is hard-wired to ``sigmoid(u + 2) + 1e-3``;
-ActNorm, because a feature that never changes makes its initialisation infinite; the LU map,
-because its inverse calls a function that torch is removing.
-
-References
-----------
-Dinh, Sohl-Dickstein, Bengio (2017), Density estimation using Real NVP, arXiv:1605.08803.
-Kingma, Dhariwal (2018), Glow, arXiv:1807.03039 (ActNorm, LU-parametrised mixing).
-
+The steps are those of `ros_ood_monitor.training.transforms` (ours) and
+`ros_ood_monitor.training.published_flows` (two published ones), composed by nflows.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from nflows.distributions.normal import StandardNormal
 from nflows.flows.base import Flow
 from nflows.transforms.base import CompositeTransform
-from nflows.transforms.coupling import AffineCouplingTransform
-from nflows.transforms.linear import Linear
-from nflows.transforms.lu import LULinear as NflowsLULinear
 from nflows.transforms.normalization import (
     ActNorm as NflowsActNorm,
 )
@@ -34,232 +21,22 @@ import torch
 from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.folded import SCALE_CLAMP, SCALE_SLOPE
 from ros_ood_monitor.training.gaussian import estimate, Gaussian
+from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.training.published_flows import glow_steps, realnvp_steps
+from ros_ood_monitor.training.rows import Rows, spread
+from ros_ood_monitor.training.transforms import (
+    ActNorm,
+    AffineCoupling,
+    Conditioner,
+    LULinear,
+    Whitening,
+)
 
-__all__ = [
-    'MIXINGS',
-    'ActNorm',
-    'AffineCoupling',
-    'Conditioner',
-    'LULinear',
-    'Whitening',
-    'build_flow',
-    'initialize',
-]
+__all__ = ['MIXINGS', 'build_flow', 'flow_from_settings', 'initialize']
 
 MIXINGS = ('permutation', 'lu')
 """How the couplings' halves are mixed."""
-
-
-class ActNorm(NflowsActNorm):  # type: ignore[misc]
-    """
-    Per-feature scale and shift, initialised to zero mean and unit deviation.
-
-    Parameters
-    ----------
-    features : int
-        Width of the features.
-    floor : float, default 0.01
-        Smallest deviation that counts, as a share of the features' root mean square deviation.
-        A ReLU unit that is silent in all of the training data has none at all.
-
-    """
-
-    def __init__(self, features: int, *, floor: float = 0.01) -> None:
-        super().__init__(features)
-        self.floor = floor
-
-    def _initialize(self, inputs: Tensor) -> None:
-        with torch.no_grad():
-            std = inputs.std(dim=0, unbiased=False)  # (D,)
-            typical = std.square().mean().sqrt()
-            std = std.clamp_min(float(self.floor * typical)).clamp_min(1e-6)
-            self.log_scale.copy_(-std.log())
-            self.shift.copy_(-inputs.mean(dim=0) / std)
-            self.initialized.fill_(True)
-
-
-class Whitening(Linear):  # type: ignore[misc]
-    """
-    A fixed linear map that makes the features' Gaussian a standard normal.
-
-    It is the identity until `fit`, and is not trained: its entries follow from the data in closed
-    form, and gradient steps small enough for the couplings would not move them.
-
-    Parameters
-    ----------
-    features : int
-        Width D of the features.
-
-    """
-
-    def __init__(self, features: int) -> None:
-        super().__init__(features)
-        del self.bias
-        self.register_buffer('map', torch.eye(features))
-        self.register_buffer('bias', torch.zeros(features))
-
-    def fit(self, gaussian: Gaussian) -> None:
-        """
-        Take mean and covariance.
-
-        Parameters
-        ----------
-        gaussian : Gaussian
-            Of the fit part.
-
-        """
-        weight, bias, _ = gaussian.whitening()
-        self.map.copy_(torch.from_numpy(weight))
-        self.bias.copy_(torch.from_numpy(bias))
-
-    def weight(self) -> Tensor:
-        """Return the map (D, D)."""
-        weight: Tensor = self.map
-        return weight
-
-    def logabsdet(self) -> Tensor:
-        """Return the log-determinant of the map."""
-        # the map is triangular; taken from the map as it is stored, rounding and all
-        return self.weight().diagonal().log().sum()
-
-    def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """
-        Whiten.
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (N, D)
-            Features.
-        context : None
-            Part of nflows' interface; not used.
-
-        Returns
-        -------
-        tuple of Tensor
-            White features (N, D) and the log-determinant (N,).
-
-        """
-        outputs = nn.functional.linear(inputs, self.weight(), self.bias)  # (N, D)
-        return outputs, self.logabsdet().expand(inputs.shape[0])
-
-    def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """
-        Colour again.
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (N, D)
-            White features.
-        context : None
-            Part of nflows' interface; not used.
-
-        Returns
-        -------
-        tuple of Tensor
-            Features (N, D) and the inverse's log-determinant (N,).
-
-        """
-        outputs = torch.linalg.solve(self.weight(), (inputs - self.bias).t()).t()  # (N, D)
-        return outputs, -self.logabsdet().expand(inputs.shape[0])
-
-
-class LULinear(NflowsLULinear):  # type: ignore[misc]
-    """nflows' LU-parametrised linear map with an inverse that keeps working."""
-
-    def inverse_no_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Solve for the inputs of given outputs.
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (N, D)
-            Outputs of the map.
-
-        Returns
-        -------
-        tuple of Tensor
-            Inputs (N, D) and the inverse's log-determinant (N,).
-
-        """
-        lower, upper = self._create_lower_upper()
-        outputs = (inputs - self.bias).t()  # (D, N)
-        outputs = torch.linalg.solve_triangular(lower, outputs, upper=False, unitriangular=True)
-        outputs = torch.linalg.solve_triangular(upper, outputs, upper=True)
-        return outputs.t(), -self.logabsdet() * inputs.new_ones(inputs.shape[0])
-
-
-class Conditioner(nn.Module):
-    """
-    The network of a coupling: one hidden layer, whose last layer starts at zero.
-
-    Parameters
-    ----------
-    inputs, outputs, hidden : int
-        Widths.
-
-    """
-
-    def __init__(self, inputs: int, outputs: int, hidden: int) -> None:
-        super().__init__()
-        self.initial_layer = nn.Linear(inputs, hidden)
-        self.final_layer = nn.Linear(hidden, outputs)
-        nn.init.zeros_(self.final_layer.weight)
-        nn.init.zeros_(self.final_layer.bias)
-
-    def forward(self, inputs: Tensor, context: Any = None) -> Tensor:
-        """
-        Return the parameters of the coupling.
-
-        Parameters
-        ----------
-        inputs : Tensor of shape (N, inputs)
-            The identity half.
-        context : None
-            Part of nflows' interface; not used.
-
-        Returns
-        -------
-        Tensor of shape (N, outputs)
-            Shifts, then unclamped log-scales.
-
-        """
-        hidden = torch.relu(self.initial_layer(inputs))  # (N, hidden)
-        outputs: Tensor = self.final_layer(hidden)  # (N, outputs)
-        return outputs
-
-
-class AffineCoupling(AffineCouplingTransform):  # type: ignore[misc]
-    """
-    Affine coupling with the exponential of a softly clamped log-scale.
-
-    ``log_scale = 0.636 c atan(u / c)`` with c = 3: the identity at initialisation, both expanding
-    and contracting, and never beyond exp(+-3) however far training or a strange input drives u.
-
-    References
-    ----------
-    Ardizzone et al. (2019), Guided image generation with conditional invertible neural networks,
-    arXiv:1907.02392 (the clamp).
-
-    """
-
-    def _log_scale_and_shift(self, transform_params: Tensor) -> tuple[Tensor, Tensor]:
-        shift = transform_params[:, : self.num_transform_features]
-        raw = transform_params[:, self.num_transform_features :]
-        return SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP), shift
-
-    def _coupling_transform_forward(
-        self, inputs: Tensor, transform_params: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._log_scale_and_shift(transform_params)
-        return inputs * log_scale.exp() + shift, log_scale.sum(dim=1)
-
-    def _coupling_transform_inverse(
-        self, inputs: Tensor, transform_params: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._log_scale_and_shift(transform_params)
-        return (inputs - shift) * (-log_scale).exp(), -log_scale.sum(dim=1)
 
 
 def build_flow(
@@ -309,12 +86,7 @@ def build_flow(
     if mixing not in MIXINGS:
         msg = f'mixing is unknown: expected one of {list(MIXINGS)}, got {mixing!r}'
         raise TrainingError(msg)
-    if features < 2 or hidden < 1 or couplings < 1:
-        msg = (
-            'a flow needs at least 2 features, 1 hidden unit and 1 coupling, '
-            f'got {features}, {hidden} and {couplings}'
-        )
-        raise TrainingError(msg)
+    _check_sizes(features, hidden, couplings)
     mask = torch.arange(features) >= features - features // 2  # identity half first
     swap = torch.arange(features).roll(features // 2)
 
@@ -336,7 +108,58 @@ def build_flow(
         return Flow(CompositeTransform(steps), StandardNormal([features]))
 
 
-def initialize(flow: Flow, features: Tensor) -> Gaussian | None:
+def flow_from_settings(settings: FlowSettings, features: int, *, seed: int) -> Flow:
+    """
+    Build the untrained flow that settings describe.
+
+    Parameters
+    ----------
+    settings : FlowSettings
+        Architecture and sizes.
+    features : int
+        Width D of the features, at least 2.
+    seed : int
+        Of permutations, rotations and weights.
+
+    Returns
+    -------
+    nflows.flows.base.Flow
+        With a standard normal base.
+
+    Raises
+    ------
+    TrainingError
+        If an option is outside its range.
+
+    """
+    hidden = settings.hidden or features
+    if settings.architecture == 'coupling':
+        return build_flow(
+            features,
+            hidden=hidden,
+            couplings=settings.couplings,
+            mixing=settings.mixing,
+            whiten=settings.whiten,
+            seed=seed,
+        )
+    _check_sizes(features, hidden, settings.couplings)
+    make = glow_steps if settings.architecture == 'glow' else realnvp_steps
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps = make(features, hidden=hidden, couplings=settings.couplings, clamp=settings.clamp)
+        return Flow(CompositeTransform(steps), StandardNormal([features]))
+
+
+def _check_sizes(features: int, hidden: int, couplings: int) -> None:
+    if features < 2 or hidden < 1 or couplings < 1:
+        msg = (
+            'a flow needs at least 2 features, 1 hidden unit and 1 coupling, '
+            f'got {features}, {hidden} and {couplings}'
+        )
+        raise TrainingError(msg)
+
+
+def initialize(flow: Flow, features: Rows | Tensor) -> Gaussian | None:
     """
     Let a flow see the data once.
 
@@ -348,8 +171,9 @@ def initialize(flow: Flow, features: Tensor) -> Gaussian | None:
     ----------
     flow : nflows.flows.base.Flow
         An untrained flow; it is in evaluation mode afterwards.
-    features : Tensor of shape (N, D)
-        Features of the fit part, N at least 2.
+    features : Rows or Tensor of shape (N, D)
+        Features of the fit part, N at least 2. Without a whitening map the flow sees 4096 of
+        them at most, spread evenly.
 
     Returns
     -------
@@ -357,11 +181,12 @@ def initialize(flow: Flow, features: Tensor) -> Gaussian | None:
         What the whitening map was made of, where there is one.
 
     """
+    rows: Rows = features.numpy() if isinstance(features, Tensor) else features
     gaussian = None
     with torch.no_grad():
         whitenings = [module for module in flow.modules() if isinstance(module, Whitening)]
         if whitenings:
-            gaussian = estimate(features.numpy())
+            gaussian = estimate(rows)
             for module in whitenings:
                 module.fit(gaussian)
             for module in flow.modules():
@@ -369,6 +194,6 @@ def initialize(flow: Flow, features: Tensor) -> Gaussian | None:
                     module.initialized.fill_(True)
         else:
             flow.train()
-            flow.log_prob(features)
+            flow.log_prob(torch.from_numpy(rows[spread(len(rows), 4096)]))
     flow.eval()
     return gaussian

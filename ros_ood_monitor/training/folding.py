@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 from nflows.distributions.normal import StandardNormal
@@ -30,47 +29,38 @@ import torch
 from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.flows import ActNorm, AffineCoupling, LULinear, Whitening
-from ros_ood_monitor.training.folded import (
+from ros_ood_monitor.training.affine_maps import (
+    Dense,
+    Gauge,
+    identity,
+    in_gauge,
+    mapped,
+    Monomial,
+    permuted,
+    scaled,
+)
+from ros_ood_monitor.training.folded import FoldedFlow, NORMALISATION
+from ros_ood_monitor.training.folded_steps import (
     FoldedCoupling,
-    FoldedFlow,
-    NORMALISATION,
+    FoldedTwinCoupling,
     Rearrange,
     Reorder,
     SCALE_CLAMP,
 )
+from ros_ood_monitor.training.published_flows import (
+    PLULinear,
+    ShiftScaleCoupling,
+    Standardizing,
+    TwinConditioner,
+)
+from ros_ood_monitor.training.transforms import ActNorm, AffineCoupling, LULinear, Whitening
 
 __all__ = ['fold']
 
 # exactly these: a subclass may compute something else (OneByOneConvolution is an LULinear)
-_ACTNORMS = (NflowsActNorm, ActNorm)
+_ACTNORMS = (NflowsActNorm, ActNorm, Standardizing)
 _PERMUTATIONS = (Permutation, RandomPermutation, ReversePermutation)
-_LINEARS = (NflowsLULinear, LULinear, Whitening)
-
-
-@dataclass
-class _Monomial:
-    """``y = scale * x[index] + shift``."""
-
-    index: Tensor
-    scale: Tensor
-    shift: Tensor
-
-
-@dataclass
-class _Dense:
-    """``y = weight @ x + shift``."""
-
-    weight: Tensor
-    shift: Tensor
-
-
-@dataclass
-class _Gauge:
-    """``logical = scale * stored + shift``, per position."""
-
-    scale: Tensor
-    shift: Tensor
+_LINEARS = (NflowsLULinear, LULinear, Whitening, PLULinear)
 
 
 def fold(flow: Any) -> FoldedFlow:
@@ -80,9 +70,10 @@ def fold(flow: Any) -> FoldedFlow:
     Parameters
     ----------
     flow : nflows.flows.base.Flow
-        Any composition of ActNorm, Permutation, linear maps (LULinear, Whitening)
+        Any composition of ActNorm, Permutation, linear maps (LULinear, Whitening, PLULinear)
         and affine couplings whose network has an ``initial_layer`` and a ``final_layer``
-        (`Conditioner`, nflows' ResidualNet), over a standard normal base. It is not changed.
+        (`Conditioner`, nflows' ResidualNet) or is a `TwinConditioner`, over a standard normal
+        base. It is not changed.
 
     Returns
     -------
@@ -116,9 +107,9 @@ def _leaves(transform: Any) -> Iterable[Any]:
 
 def _collect(
     transform: Any, features: int
-) -> tuple[list[_Monomial | _Dense], list[AffineCouplingTransform], float]:
+) -> tuple[list[Monomial | Dense], list[AffineCouplingTransform], float]:
     """Return K + 1 affine maps around K couplings, and the sum of constant log-determinants."""
-    affines: list[_Monomial | _Dense] = [_identity(features)]
+    affines: list[Monomial | Dense] = [identity(features)]
     couplings: list[AffineCouplingTransform] = []
     log_det = 0.0
     for leaf in _leaves(transform):
@@ -127,14 +118,14 @@ def _collect(
             if _is_identity(leaf):
                 continue
             couplings.append(leaf)
-            affines.append(_identity(features))
+            affines.append(identity(features))
         elif type(leaf) in _ACTNORMS:
-            affines[-1] = _scaled(affines[-1], leaf.scale, leaf.shift)
+            affines[-1] = scaled(affines[-1], leaf.scale, leaf.shift)
             log_det += float(leaf.log_scale.sum())
         elif type(leaf) in _PERMUTATIONS:
-            affines[-1] = _permuted(affines[-1], leaf._permutation)
+            affines[-1] = permuted(affines[-1], leaf._permutation)
         elif type(leaf) in _LINEARS:
-            affines[-1] = _mapped(affines[-1], leaf.weight(), leaf.bias)
+            affines[-1] = mapped(affines[-1], leaf.weight(), leaf.bias)
             log_det += float(leaf.logabsdet())
         else:
             msg = (
@@ -147,6 +138,8 @@ def _collect(
 
 def _check_coupling(coupling: AffineCouplingTransform) -> None:
     net = coupling.transform_net
+    if type(coupling) is ShiftScaleCoupling and type(net) is TwinConditioner:
+        return
     layers = [getattr(net, name, None) for name in ('initial_layer', 'final_layer')]
     known = type(coupling) in (AffineCoupling, AffineCouplingTransform)
     if not known or not all(isinstance(layer, nn.Linear) for layer in layers):
@@ -162,40 +155,19 @@ def _check_coupling(coupling: AffineCouplingTransform) -> None:
 
 def _is_identity(coupling: AffineCouplingTransform) -> bool:
     """Tell whether a coupling is as it was before training: no shift, no scale."""
-    layer = coupling.transform_net.final_layer
-    return isinstance(coupling, AffineCoupling) and not bool(
-        layer.weight.any() or layer.bias.any()
-    )
-
-
-def _identity(features: int) -> _Monomial:
-    ones = torch.ones(features, dtype=torch.float64)
-    return _Monomial(torch.arange(features), ones, torch.zeros_like(ones))
-
-
-def _scaled(affine: _Monomial | _Dense, scale: Tensor, shift: Tensor) -> _Monomial | _Dense:
-    if isinstance(affine, _Monomial):
-        return _Monomial(affine.index, scale * affine.scale, scale * affine.shift + shift)
-    return _Dense(scale[:, None] * affine.weight, scale * affine.shift + shift)
-
-
-def _permuted(affine: _Monomial | _Dense, order: Tensor) -> _Monomial | _Dense:
-    if isinstance(affine, _Monomial):
-        return _Monomial(affine.index[order], affine.scale[order], affine.shift[order])
-    return _Dense(affine.weight[order], affine.shift[order])
-
-
-def _mapped(affine: _Monomial | _Dense, weight: Tensor, bias: Tensor) -> _Dense:
-    if isinstance(affine, _Monomial):
-        columns = torch.empty_like(weight)
-        columns[:, affine.index] = weight * affine.scale
-        return _Dense(columns, weight @ affine.shift + bias)
-    return _Dense(weight @ affine.weight, weight @ affine.shift + bias)
+    net = coupling.transform_net
+    if isinstance(coupling, ShiftScaleCoupling):
+        layers = [net.shift_final, net.scale_final]
+    elif isinstance(coupling, AffineCoupling):
+        layers = [net.final_layer]
+    else:
+        return False
+    return not any(bool(layer.weight.any() or layer.bias.any()) for layer in layers)
 
 
 def _gauges(
-    affines: list[_Monomial | _Dense], couplings: list[AffineCouplingTransform]
-) -> tuple[list[_Gauge], list[_Gauge]]:
+    affines: list[Monomial | Dense], couplings: list[AffineCouplingTransform]
+) -> tuple[list[Gauge], list[Gauge]]:
     """
     Return the gauge before each coupling (and at the end), and the one after each coupling.
 
@@ -205,53 +177,47 @@ def _gauges(
     """
     features = affines[0].shift.shape[0]
     ones = torch.ones(features, dtype=torch.float64)
-    before = [_Gauge(ones, torch.zeros_like(ones))]
-    after: list[_Gauge] = []
+    before = [Gauge(ones, torch.zeros_like(ones))]
+    after: list[Gauge] = []
     for affine, coupling in zip(reversed(affines[1:]), reversed(couplings), strict=True):
-        gauge = _Gauge(ones.clone(), torch.zeros_like(ones))
-        if isinstance(affine, _Monomial):
+        gauge = Gauge(ones.clone(), torch.zeros_like(ones))
+        if isinstance(affine, Monomial):
             gauge.scale[affine.index] = before[-1].scale / affine.scale
             gauge.shift[affine.index] = (before[-1].shift - affine.shift) / affine.scale
         after.append(gauge)
         shift = gauge.shift.clone()
         shift[coupling.transform_features] = 0.0
-        before.append(_Gauge(gauge.scale, shift))
+        before.append(Gauge(gauge.scale, shift))
     return before[::-1], after[::-1]
 
 
 def _emit(
-    affines: list[_Monomial | _Dense],
+    affines: list[Monomial | Dense],
     couplings: list[AffineCouplingTransform],
     constant: float,
 ) -> FoldedFlow:
     """Build the module; ``layout`` says which logical position each stored column holds."""
     before, after = _gauges(affines, couplings)
     layout = _wanted(couplings[0]) if couplings else torch.arange(len(affines[0].shift))
-    first = _in_gauge(affines[0], before[0])
+    first = in_gauge(affines[0], before[0])
     start: nn.Module
-    if isinstance(first, _Monomial):
+    if isinstance(first, Monomial):
         start = Reorder(first.index[layout], first.scale[layout], first.shift[layout])
     else:
         start = _linear(first.weight[layout], first.shift[layout])
     if not couplings:
         return FoldedFlow(start, [], None, constant)
     rearrange = Rearrange(_sizes(couplings[0]))
-    steps: list[tuple[Rearrange, FoldedCoupling]] = []
+    steps: list[tuple[Rearrange, FoldedCoupling | FoldedTwinCoupling]] = []
     for k, coupling in enumerate(couplings):
-        steps.append((rearrange, _fold_coupling(coupling, layout, before[k], after[k])))
-        affine = _in_gauge(affines[k + 1], before[k + 1])
+        one = _fold_twin if isinstance(coupling, ShiftScaleCoupling) else _fold_coupling
+        steps.append((rearrange, one(coupling, layout, before[k], after[k])))
+        affine = in_gauge(affines[k + 1], before[k + 1])
         if k + 1 < len(couplings):
             split = coupling.num_identity_features
             rearrange, layout = _between(affine, layout, split, couplings[k + 1])
-    finish = (
-        _linear(affine.weight[:, layout], affine.shift) if isinstance(affine, _Dense) else None
-    )
+    finish = _linear(affine.weight[:, layout], affine.shift) if isinstance(affine, Dense) else None
     return FoldedFlow(start, steps, finish, constant)
-
-
-def _in_gauge(affine: _Monomial | _Dense, gauge: _Gauge) -> _Monomial | _Dense:
-    """Return the map with stored instead of logical outputs."""
-    return _scaled(affine, 1.0 / gauge.scale, -gauge.shift / gauge.scale)
 
 
 def _wanted(coupling: AffineCouplingTransform) -> Tensor:
@@ -263,20 +229,20 @@ def _sizes(coupling: AffineCouplingTransform) -> tuple[int, int]:
 
 
 def _between(
-    affine: _Monomial | _Dense, layout: Tensor, split: int, coupling: AffineCouplingTransform
+    affine: Monomial | Dense, layout: Tensor, split: int, coupling: AffineCouplingTransform
 ) -> tuple[Rearrange, Tensor]:
     """Return what stands between two couplings, and the layout for the second one."""
     sizes, wanted = _sizes(coupling), _wanted(coupling)
-    if isinstance(affine, _Dense):
+    if isinstance(affine, Dense):
         return Rearrange(
             sizes, linear=_linear(affine.weight[wanted][:, layout], affine.shift[wanted])
         ), wanted
     layout = torch.argsort(affine.index)[layout]  # position p of this stage held index[p] before
-    identity = set(coupling.identity_features.tolist())
+    kept = set(coupling.identity_features.tolist())
     first, second = layout[:split], layout[split:]
-    if set(first.tolist()) == identity:
+    if set(first.tolist()) == kept:
         return Rearrange(sizes), layout
-    if set(second.tolist()) == identity:
+    if set(second.tolist()) == kept:
         return Rearrange(sizes, swap=True), torch.cat((second, first))
     return Rearrange(sizes, index=torch.argsort(layout)[wanted]), wanted
 
@@ -289,20 +255,12 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def _fold_coupling(
-    coupling: AffineCouplingTransform, layout: Tensor, before: _Gauge, after: _Gauge
+    coupling: AffineCouplingTransform, layout: Tensor, before: Gauge, after: Gauge
 ) -> FoldedCoupling:
     """Move the gauges into the network's outer layers and its columns and rows into the layout."""
-    count = coupling.num_identity_features
-    identity, transform = layout[:count], layout[count:]
+    transform, rows = _rows(coupling, layout)
     net = copy.deepcopy(coupling.transform_net)
-    # the network's own order of columns and rows is that of the coupling's index lists
-    columns = torch.searchsorted(coupling.identity_features, identity)
-    rows = torch.searchsorted(coupling.transform_features, transform)
-    layer = net.initial_layer
-    weight = layer.weight[:, columns]
-    net.initial_layer = _linear(
-        weight * before.scale[identity], layer.bias + weight @ before.shift[identity]
-    )
+    net.initial_layer = _first_layer(net.initial_layer, coupling, layout, before)
     layer, width = net.final_layer, len(rows)
     scale, shift = after.scale[transform], after.shift[transform]
     shift_weight, raw_weight = layer.weight[rows], layer.weight[width + rows]
@@ -317,3 +275,50 @@ def _fold_coupling(
         torch.cat(((shift_bias - shift) / scale, raw_bias)),
     )
     return FoldedCoupling(net, width, soft_clamp=soft_clamp)
+
+
+def _fold_twin(
+    coupling: ShiftScaleCoupling, layout: Tensor, before: Gauge, after: Gauge
+) -> FoldedTwinCoupling:
+    """
+    Do the same for a coupling that shifts first.
+
+    ``(g x - t) exp(-s) = g y + d`` in the stored values x and y, so ``y = (x - t / g) exp(-s) -
+    d / g``: the scale of the gauge goes into the shifts, its shift stays behind as an offset.
+    """
+    transform, rows = _rows(coupling, layout)
+    net = coupling.transform_net
+    first = [
+        _first_layer(layer, coupling, layout, before)
+        for layer in (net.shift_initial, net.scale_initial)
+    ]
+    scale, shift = after.scale[transform], after.shift[transform]
+    slope = SCALE_CLAMP if coupling.clamp else 1.0
+    return FoldedTwinCoupling(
+        _linear(
+            torch.cat([layer.weight for layer in first]),
+            torch.cat([layer.bias for layer in first]),
+        ),
+        _linear(
+            -net.shift_final.weight[rows] / scale[:, None], -net.shift_final.bias[rows] / scale
+        ),
+        _linear(-net.scale_final.weight[rows] / slope, -net.scale_final.bias[rows] / slope),
+        clamp=coupling.clamp,
+        offset=-shift / scale if bool(shift.any()) else None,
+    )
+
+
+def _rows(coupling: AffineCouplingTransform, layout: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the positions that are transformed, and their rows in the network's last layer."""
+    transform = layout[coupling.num_identity_features :]
+    # the network's own order of rows and columns is that of the coupling's index lists
+    return transform, torch.searchsorted(coupling.transform_features, transform)
+
+
+def _first_layer(
+    layer: nn.Linear, coupling: AffineCouplingTransform, layout: Tensor, before: Gauge
+) -> nn.Linear:
+    """Return a network's first layer for stored instead of logical inputs."""
+    kept = layout[: coupling.num_identity_features]
+    weight = layer.weight[:, torch.searchsorted(coupling.identity_features, kept)]
+    return _linear(weight * before.scale[kept], layer.bias + weight @ before.shift[kept])

@@ -21,11 +21,12 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.covariance import ledoit_wolf
 import torch
 from torch import nn
 
+from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.folded import FoldedGaussian, NORMALISATION
+from ros_ood_monitor.training.rows import chunks, Rows
 
 __all__ = ['Gaussian', 'estimate', 'fit_gaussian']
 
@@ -74,41 +75,84 @@ class Gaussian:
         return weight, -weight @ self.mean, -float(np.log(np.diag(root)).sum())
 
 
-def estimate(features: npt.NDArray[np.floating]) -> Gaussian:
+def estimate(features: Rows) -> Gaussian:
     """
     Estimate mean and covariance.
 
+    Two passes over the rows, a chunk at a time: one for the mean, one for the sums that the
+    covariance and its shrinkage need. ``sum_ij (X^T X)_ij`` of squared entries, which the formula
+    asks for, is the sum over rows of their squared norm squared, so no second matrix is needed.
+
     Parameters
     ----------
-    features : ndarray of shape (n, D)
-        Features to fit to, n at least 2; fewer than D are enough.
+    features : Rows
+        Features to fit to, (n, D) with n at least 2; fewer than D are enough.
 
     Returns
     -------
     Gaussian
         The estimate.
 
+    Raises
+    ------
+    TrainingError
+        If there are fewer than two rows, or a feature is not finite.
+
     """
-    values = features.astype(np.float64)
-    mean = values.mean(axis=0)  # (D,)
-    covariance, shrinkage = ledoit_wolf(values - mean, assume_centered=True)  # (D, D), ()
-    covariance = covariance + _SMALLEST_VARIANCE * np.eye(len(mean))
-    return Gaussian(mean, covariance, float(shrinkage))
+    count = len(features)
+    if count < 2:
+        msg = f'a Gaussian needs at least 2 frames, got {count}; give more frames'
+        raise TrainingError(msg)
+    mean: _Array = sum(
+        (chunk.astype(np.float64).sum(axis=0) for chunk in chunks(features)), np.zeros(())
+    )
+    mean = mean / count  # (D,)
+    if not np.all(np.isfinite(mean)):
+        msg = 'features to fit to are not finite; check the pictures and the backbone'
+        raise TrainingError(msg)
+    width = len(mean)
+    scatter = np.zeros((width, width))
+    squares = 0.0  # sum over rows of the squared norm squared
+    for chunk in chunks(features):
+        centred = chunk.astype(np.float64) - mean  # (k, D)
+        scatter += centred.T @ centred
+        squares += float(np.square(np.square(centred).sum(axis=1)).sum())
+    sample = scatter / count  # (D, D)
+    shrinkage = _shrinkage(sample, squares, count)
+    covariance = (1.0 - shrinkage) * sample
+    covariance.flat[:: width + 1] += shrinkage * float(np.trace(sample)) / width
+    covariance.flat[:: width + 1] += _SMALLEST_VARIANCE
+    return Gaussian(mean, covariance, shrinkage)
 
 
-def fit_gaussian(features: npt.NDArray[np.floating]) -> tuple[FoldedGaussian, Gaussian]:
+def _shrinkage(sample: _Array, squares: float, count: int) -> float:
+    """Return Ledoit and Wolf's shrinkage towards a multiple of the identity, in [0, 1]."""
+    width = len(sample)
+    norm = float(np.square(sample).sum())
+    dispersion = norm - float(np.trace(sample)) ** 2 / width  # of the eigenvalues
+    noise = (squares / count - norm) / count  # of the sample covariance's entries
+    # features of one dimension, or with nothing to tell apart, need none
+    return min(noise, dispersion) / dispersion if min(noise, dispersion) > 0.0 else 0.0
+
+
+def fit_gaussian(features: Rows) -> tuple[FoldedGaussian, Gaussian]:
     """
     Fit a Gaussian and return it as the density that the scorer holds.
 
     Parameters
     ----------
-    features : ndarray of shape (n, D)
-        Features to fit to.
+    features : Rows
+        Features to fit to, (n, D).
 
     Returns
     -------
     tuple of FoldedGaussian and Gaussian
         The density in float64, and what it was made of.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer than two rows, or a feature is not finite.
 
     """
     gaussian = estimate(features)

@@ -1,0 +1,109 @@
+"""Features that need not be in memory: read in chunks, or a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ['Rows', 'TapRows', 'chunks', 'spread']
+
+_CHUNK = 4096
+
+_Features: TypeAlias = npt.NDArray[np.float32]
+
+
+class Rows(Protocol):
+    """
+    n rows of D features; any array of shape (n, D), a memory map included, is one.
+
+    Reading them with an array of k indices gives k rows, float32.
+    """
+
+    def __len__(self) -> int:
+        """Return n."""
+
+    def __getitem__(self, index: npt.NDArray[np.int64], /) -> _Features:
+        """Return some rows (k, D)."""
+
+
+class TapRows:
+    """
+    The normalised features of one tap in one part of the data, read when they are asked for.
+
+    Parameters
+    ----------
+    table : ndarray of shape (all frames, all channels), float32
+        Features as the backbone gives them; may be a memory map.
+    index : ndarray of shape (n,), int64
+        Frames of the part.
+    columns : slice
+        Channels of the tap.
+    normalization : callable
+        `ros_ood_monitor.training.normalization.Normalization`, applied to what is read.
+
+    """
+
+    def __init__(
+        self,
+        table: _Features,
+        index: npt.NDArray[np.int64],
+        columns: slice,
+        normalization: Callable[[_Features], _Features],
+    ) -> None:
+        self._table = table
+        self._index = index
+        self._columns = columns
+        self._normalization = normalization
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self._index)
+
+    def __getitem__(self, index: npt.NDArray[np.int64], /) -> _Features:
+        """Return some rows (k, channels), normalised."""
+        features = np.ascontiguousarray(self._table[self._index[index], self._columns])
+        return self._normalization(features)
+
+
+def chunks(rows: Rows, size: int = _CHUNK) -> Iterator[_Features]:
+    """
+    Yield all rows, some thousands at a time.
+
+    Parameters
+    ----------
+    rows : Rows
+        n rows of D features.
+    size : int, default 4096
+        Rows in a chunk.
+
+    Yields
+    ------
+    ndarray of shape (k, D), float32
+        In order.
+
+    """
+    for start in range(0, len(rows), size):
+        yield rows[np.arange(start, min(start + size, len(rows)))]
+
+
+def spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """
+    Return indices that are evenly spread.
+
+    Parameters
+    ----------
+    count : int
+        Number of rows to choose from.
+    most : int
+        Largest number of indices.
+
+    Returns
+    -------
+    ndarray of shape (min(count, most),), int64
+        Ascending.
+
+    """
+    return np.arange(min(count, most), dtype=np.int64) * count // min(count, most)
