@@ -10,10 +10,9 @@ pictures of one sequence are nearly the same.
 from __future__ import annotations
 
 from pathlib import Path
+import subprocess
 import sys
 import tempfile
-
-from ros_ood_monitor.cli.main import main as ood_monitor
 
 HERE = Path(__file__).resolve().parent
 SEED, SEQUENCES, FRAMES, RATE_HZ = 1000, 120, 16, 0.26  # a minute each
@@ -26,15 +25,20 @@ def main() -> int:
         if not frames.exists():
             render = ['lunar', 'render', '--out', str(frames), '--seed', str(SEED)]
             render += ['--sequences', str(SEQUENCES), '--frames', str(FRAMES)]
-            code = ood_monitor([*render, '--rate', str(RATE_HZ)])
-            if code:
-                return code
+            _ood_monitor(*render, '--rate', str(RATE_HZ))
         train = ['train', '--data', str(frames), '--out', str(HERE / 'lunar_orbit')]
         # stages with 16 px or more a cell: the finer ones see light and texture, not objects; the
         # penultimate features would add half of the size
         train += ['--taps', ','.join(f'blocks.{k}' for k in range(3, 7)), '--split', 'sequence']
         train += ['--name', 'lunar_orbit', '--overwrite']
-        return ood_monitor([*train, '--data-licence', 'Apache-2.0 (rendered by this project)'])
+        _ood_monitor(*train, '--data-licence', 'Apache-2.0 (rendered by this project)')
+    return 0
+
+
+def _ood_monitor(*arguments: str) -> None:
+    # a process each: torch does not survive being loaded after the renderer's EGL
+    command = [sys.executable, '-m', 'ros_ood_monitor.cli.main', *arguments]
+    subprocess.run(command, check=True)
 
 
 if __name__ == '__main__':

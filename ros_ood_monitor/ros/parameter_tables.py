@@ -20,7 +20,7 @@ _HEAD: Final = """\
 _APPLIES: Final = {
     'start': 'read-only at run time',
     'configure': 'applies on configure',
-    'live': 'applies at once',
+    'live': 'live',
 }
 
 
