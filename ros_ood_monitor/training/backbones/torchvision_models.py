@@ -97,7 +97,8 @@ def trunk(network: Any, stages: Sequence[Stage]) -> nn.Module:
     from torchvision.models.feature_extraction import create_feature_extractor
 
     wanted = {stage.node: stage.name for stage in stages}
-    return create_feature_extractor(network, wanted, suppress_diff_warning=True).eval()  # type: ignore[no-any-return]
+    cut: nn.Module = create_feature_extractor(network, wanted, suppress_diff_warning=True)
+    return cut.eval()
 
 
 def load_torchvision(spec: str, *, weights: Path | None = None) -> TorchvisionBackbone:
