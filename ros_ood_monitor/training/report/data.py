@@ -1,0 +1,298 @@
+"""What a training report shows, as plain values; what is left empty is left out of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.metrics import auroc
+
+__all__ = [
+    'Look',
+    'PrecisionRow',
+    'ReportData',
+    'SequenceRow',
+    'SheetImage',
+    'TapReport',
+    'TimingRow',
+]
+
+_EMPTY = np.empty(0, np.float64)
+Scores = npt.NDArray[np.float64]
+
+
+class Look(NamedTuple):
+    """
+    What was seen at one optimiser step.
+
+    Parameters
+    ----------
+    step : int
+        Optimiser steps made by then.
+    nll_fit, nll : float
+        Mean over the fit and over the held-out frames, in nats; NaN where it is unknown.
+    auroc : float
+        Of pseudo-OOD against held-out frames; NaN where it is unknown.
+
+    """
+
+    step: int
+    nll_fit: float = math.nan
+    nll: float = math.nan
+    auroc: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class TapReport:
+    """
+    One tap: what it is, how its density was fitted, and what that density says.
+
+    Parameters
+    ----------
+    name, density, normalization : str
+        As in the manifest.
+    channels, reduction : int
+        Width of its features; input pixels per cell of its grid, in px.
+    step, steps : int
+        Step that was taken, and steps up to which a better one was looked for; later looks are
+        evidence only. 0 for closed forms.
+    standard_error : float
+        Of the lowest held-out mean, in nats.
+    looks : sequence of Look
+        In the order of the steps; one or none for closed forms.
+    held_out : ndarray of shape (n,), float64
+        nll of held-out frames, in nats.
+    pseudo_ood : mapping of str to ndarray of shape (m,), float64
+        nll of each kind of pseudo-OOD pictures, in nats.
+
+    """
+
+    name: str
+    channels: int
+    reduction: int
+    density: str
+    normalization: str = 'l2'
+    step: int = 0
+    steps: int = 0
+    standard_error: float = math.nan
+    looks: Sequence[Look] = ()
+    held_out: Scores = field(default_factory=_EMPTY.copy)
+    pseudo_ood: Mapping[str, Scores] = field(default_factory=dict)
+
+    @property
+    def has_curve(self) -> bool:
+        """Return whether there is more than one look to draw."""
+        return len(self.looks) > 1
+
+    def at(self, step: int) -> Look:
+        """
+        Return the look at a step.
+
+        Parameters
+        ----------
+        step : int
+            One of the looks' steps; any other gives a look of unknowns.
+
+        Returns
+        -------
+        Look
+            What was seen then.
+
+        """
+        return next((look for look in self.looks if look.step == step), Look(step))
+
+    def auroc_by_kind(self) -> dict[str, float]:
+        """
+        Return how well the taken density tells each kind of pseudo-OOD from held-out frames.
+
+        Returns
+        -------
+        dict of str to float
+            AUROC, pseudo-OOD positive; empty where either side is missing.
+
+        """
+        if not self.held_out.size:
+            return {}
+        return {kind: auroc(self.held_out, nll) for kind, nll in self.pseudo_ood.items()}
+
+
+@dataclass(frozen=True)
+class SequenceRow:
+    """A folder or bag, and how many of its frames went into each part."""
+
+    name: str
+    fit: int = 0
+    validation: int = 0
+    calibration: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class SheetImage:
+    """A kept network input (h, w, 3) uint8, and the part (``fit``, ...) that it fell into."""
+
+    image: npt.NDArray[np.uint8]
+    part: str = ''
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """
+    One precision after its own calibration.
+
+    Parameters
+    ----------
+    precision : str
+        Such as ``fp16``.
+    size_bytes : int
+        Of its backbone.
+    error_mean, error_p99, error_max : float
+        Of raw_score against fp32, in deviations of held-out frames' raw_score.
+    auroc, auroc_change : float
+        Pseudo-OOD against held-out frames, and its difference from fp32's.
+    share_over, share_change : float
+        Of held-out frames over the operating point, and its difference from fp32's.
+    accepted : bool
+        Whether the bundle has it.
+    reason : str
+        Why not, or what else there is to say.
+
+    """
+
+    precision: str
+    size_bytes: int
+    error_mean: float = math.nan
+    error_p99: float = math.nan
+    error_max: float = math.nan
+    auroc: float = math.nan
+    auroc_change: float = math.nan
+    share_over: float = math.nan
+    share_change: float = math.nan
+    accepted: bool = True
+    reason: str = ''
+
+
+@dataclass(frozen=True)
+class TimingRow:
+    """A stretch of the training, its length in s, and the frames it handled (0: no matter)."""
+
+    name: str
+    seconds: float
+    frames: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """
+    Everything that a report shows. Only the name and the digest must be there.
+
+    Parameters
+    ----------
+    name, digest : str
+        Of the bundle.
+    verdict : str
+        One sentence for the head; made from the numbers where it is empty.
+    limits : sequence of str
+        What the bundle does not promise.
+    sequences : sequence of SequenceRow
+        Where the frames come from.
+    skipped, missing : sequence of str
+        Frames that did not decode, files that are not there: a line each.
+    duplicates : int
+        Frames left out because they nearly repeat another.
+    data_sha256, split : str
+        Digest of all network inputs; the rule by which frames were held out.
+    sheet : sequence of SheetImage
+        Kept network inputs.
+    examples : mapping of str to ndarray of shape (k, h, w, 3), uint8
+        Pseudo-OOD pictures by kind.
+    backbone : mapping
+        Facts of the backbone, such as name, weights, input size, mean and deviation.
+    taps : sequence of TapReport
+        In the order of the network.
+    unit : str
+        Of raw_score.
+    raw_score : ndarray of shape (n,), float64
+        Of the calibration frames.
+    raw_score_pseudo_ood : mapping of str to ndarray of shape (m,), float64
+        Of the pseudo-OOD pictures by kind.
+    trigger, release, alpha : float
+        The operating point; NaN where there is none.
+    precisions : sequence of PrecisionRow
+        The first one is what the others are compared with.
+    timings : sequence of TimingRow
+        In the order of the training.
+    settings, versions, licences : mapping
+        Plain values, nested as they are.
+
+    """
+
+    name: str
+    digest: str
+    verdict: str = ''
+    limits: Sequence[str] = ()
+    sequences: Sequence[SequenceRow] = ()
+    skipped: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    duplicates: int = 0
+    data_sha256: str = ''
+    split: str = ''
+    sheet: Sequence[SheetImage] = ()
+    examples: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    taps: Sequence[TapReport] = ()
+    unit: str = ''
+    raw_score: Scores = field(default_factory=_EMPTY.copy)
+    raw_score_pseudo_ood: Mapping[str, Scores] = field(default_factory=dict)
+    trigger: float = math.nan
+    release: float = math.nan
+    alpha: float = math.nan
+    precisions: Sequence[PrecisionRow] = ()
+    timings: Sequence[TimingRow] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict)
+
+    def auroc_by_kind(self) -> dict[str, float]:
+        """
+        Return how well raw_score tells each kind of pseudo-OOD from calibration frames.
+
+        Returns
+        -------
+        dict of str to float
+            AUROC, pseudo-OOD positive; empty where either side is missing.
+
+        """
+        if not self.raw_score.size:
+            return {}
+        return {kind: auroc(self.raw_score, s) for kind, s in self.raw_score_pseudo_ood.items()}
+
+    def sentence(self) -> str:
+        """
+        Return the verdict, or one sentence made from the numbers.
+
+        Returns
+        -------
+        str
+            For the head of the page.
+
+        """
+        if self.verdict:
+            return self.verdict
+        count = sum(row.fit + row.validation + row.calibration for row in self.sequences)
+        parts = [f'Trained on {count} frames' if count else 'Trained']
+        if self.raw_score.size and math.isfinite(self.trigger):
+            share = float(np.mean(self.raw_score > self.trigger))
+            parts.append(f'{share:.2%} of {self.raw_score.size} held-out frames over the trigger')
+        by_kind = self.auroc_by_kind()
+        if by_kind:
+            hardest = min(by_kind, key=lambda kind: by_kind[kind])
+            mean = sum(by_kind.values()) / len(by_kind)
+            parts.append(
+                f'AUROC on pseudo-OOD {mean:.3f} (hardest kind {hardest}, {by_kind[hardest]:.3f})'
+            )
+        return '; '.join(parts) + '.'

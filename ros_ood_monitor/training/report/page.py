@@ -1,0 +1,332 @@
+"""The training report as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+import math
+from typing import Any, Final
+
+from ros_ood_monitor.training.report.data import ReportData, TapReport
+
+__all__ = ['render']
+
+_STYLE: Final = """
+:root{color-scheme:light dark;--ink:#1c2430;--dim:#5b6675;--line:#d7dce3;--paper:#fff;
+--tint:#f4f6f9}
+@media(prefers-color-scheme:dark){
+:root{--ink:#e4e8ee;--dim:#9aa6b5;--line:#39424e;--paper:#14181d;
+--tint:#1d2329}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:66rem;padding:1.2rem;font:16px/1.5 system-ui,sans-serif;
+color:var(--ink);background:var(--paper)}
+h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .5rem;
+border-bottom:1px solid var(--line)}
+p{max-width:46rem}.dim,figcaption{color:var(--dim);font-size:.9rem}
+code{overflow-wrap:anywhere;font-size:.88em}
+.verdict{font-size:1.08rem;border-left:4px solid #0072B2;
+padding:.5rem .9rem;background:var(--tint)}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem;margin:.5rem 0}
+th,td{padding:.25rem .7rem .25rem 0;text-align:left;border-bottom:1px solid var(--line);
+vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.bad{color:#c0392b;font-weight:600}
+figure{margin:.5rem 0}img{max-width:100%;height:auto;background:#fff;border-radius:4px}
+.grid{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
+nav a{margin-right:.9rem;color:inherit}
+@media print{nav{display:none}body{max-width:none;padding:0;font-size:11pt}
+figure,tr{break-inside:avoid}h2{break-after:avoid}
+.grid{grid-template-columns:1fr 1fr}.wide{overflow:visible}}
+"""
+
+_PARTS: Final = ('fit', 'validation', 'calibration')
+_MOST_ROWS: Final = 30
+_Cells = Sequence[Any]
+
+
+def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    """
+    Return the page.
+
+    Parameters
+    ----------
+    data : ReportData
+        What it shows; a part without data has no section.
+    figures : mapping of str to bytes
+        PNG by file name, written into the page.
+
+    Returns
+    -------
+    str
+        HTML without a reference to anything outside of it.
+
+    """
+    sections = [
+        ('data', 'Training data', _data_card(data, figures)),
+        ('backbone', 'Backbone and taps', _backbone(data)),
+        ('training', 'Training and its pitfall', _training(data, figures)),
+        ('features', 'Scores of each tap', _features(data, figures)),
+        ('calibration', 'Calibration', _calibration(data, figures)),
+        ('precisions', 'Precisions', _precisions(data)),
+        ('timings', 'Timings', _timings(data)),
+        ('settings', 'Settings', _pairs(flatten(data.settings))),
+        ('versions', 'Versions and licences', _versions(data)),
+    ]
+    shown = [(anchor, title, body) for anchor, title, body in sections if body]
+    links = ''.join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in shown)
+    bodies = ''.join(
+        f'<section id="{anchor}"><h2>{escape(title)}</h2>{body}</section>'
+        for anchor, title, body in shown
+    )
+    limits = ''.join(f'<li>{escape(line)}</li>' for line in data.limits)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{escape(data.name)}: training report</title><style>{_STYLE}</style></head><body>'
+        f'<header><h1>Training report: {escape(data.name)}</h1>'
+        f'<p class="dim">bundle digest <code>{escape(data.digest)}</code></p>'
+        f'<p class="verdict">{escape(data.sentence())}</p>'
+        + (f'<p>What it does not promise:</p><ul>{limits}</ul>' if limits else '')
+        + f'<nav>{links}</nav></header>{bodies}</body></html>\n'
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """
+    Return nested settings with dotted names.
+
+    Parameters
+    ----------
+    values : mapping
+        Plain values and mappings of them.
+    prefix : str
+        What the names begin with.
+
+    Returns
+    -------
+    dict of str to any
+        One level deep.
+
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f'{prefix}{key}.'))
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat
+
+
+def _table(head: Sequence[str], rows: Iterable[_Cells]) -> str:
+    """Return a table; columns of `_Number` stand to the right, an empty head is left out."""
+    body = [list(row) for row in rows]
+    right = [
+        all(isinstance(cell, _Number) for cell in column) for column in zip(*body, strict=True)
+    ]
+    lines = ''.join(_line(row, right, 'td') for row in body)
+    top = f'<thead>{_line(head, right, "th")}</thead>' if head else ''
+    return f'<div class="wide"><table>{top}<tbody>{lines}</tbody></table></div>'
+
+
+def _line(cells: _Cells, right: Sequence[bool], tag: str) -> str:
+    inner = ''.join(
+        f'<{tag}{" class=n" if to_right else ""}>'
+        f'{cell if isinstance(cell, _Markup) else escape(str(cell))}</{tag}>'
+        for cell, to_right in zip(cells, right, strict=True)
+    )
+    return f'<tr>{inner}</tr>'
+
+
+class _Number(str):
+    """Text of a number."""
+
+    __slots__ = ()
+
+
+class _Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def _number(value: float, form: str = '.3f') -> _Number:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _Number('–' if math.isnan(value) else str(value))  # noqa: RUF001
+    return _Number(format(value, form))
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return _table((), values.items()) if values else ''
+
+
+def _figure(figures: Mapping[str, bytes], name: str, caption: str = '') -> str:
+    if name not in figures:
+        return ''
+    source = base64.b64encode(figures[name]).decode('ascii')
+    alt = escape(caption or name.removesuffix('.png').replace('_', ' '), quote=True)
+    words = f'<figcaption>{escape(caption)}</figcaption>' if caption else ''
+    return f'<figure><img alt="{alt}" src="data:image/png;base64,{source}">{words}</figure>'
+
+
+def _grid(figures: Mapping[str, bytes], prefix: str) -> str:
+    inner = ''.join(_figure(figures, name) for name in figures if name.startswith(prefix))
+    return f'<div class="grid">{inner}</div>' if inner else ''
+
+
+def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    html = ''
+    if data.sequences:
+        total = [sum(getattr(row, part) for row in data.sequences) for part in _PARTS]
+        rows = [(row.name, *(getattr(row, part) for part in _PARTS)) for row in data.sequences]
+        shown = rows if len(rows) <= _MOST_ROWS else rows[:_MOST_ROWS]
+        lines = [(name, *(_number(n, 'd') for n in counts)) for name, *counts in shown]
+        if len(rows) > len(shown):
+            rest = [sum(row[k] for row in rows[_MOST_ROWS:]) for k in (1, 2, 3)]
+            label = f'{len(rows) - len(shown)} more'
+            lines.append((label, *(_number(n, 'd') for n in rest)))
+        lines.append(('all', *(_number(n, 'd') for n in total)))
+        html += _table(('sequence', *_PARTS), lines)
+    facts = {
+        'held out by': data.split,
+        'left out as near-duplicates': data.duplicates or '',
+        'skipped, did not decode': len(data.skipped) or '',
+        'missing or damaged files': len(data.missing) or '',
+        'digest of network inputs': data.data_sha256,
+    }
+    html += _pairs({key: value for key, value in facts.items() if value != ''})
+    html += ''.join(
+        f'<details><summary>{title}</summary><ul>'
+        + ''.join(f'<li><code>{escape(name)}</code></li>' for name in names)
+        + '</ul></details>'
+        for title, names in (('Skipped frames', data.skipped), ('Missing files', data.missing))
+        if names
+    )
+    return html + _figure(
+        figures, 'contact_sheet.png',
+        'Network inputs spread over the stream; the frame around each tells its part.',
+    )  # fmt: skip
+
+
+def _backbone(data: ReportData) -> str:
+    html = _pairs(flatten(data.backbone))
+    if data.taps:
+        head = ('tap', 'channels', 'px a cell', 'normalisation', 'density')
+        html += _table(
+            head,
+            [
+                (tap.name, _number(tap.channels, 'd'), _number(tap.reduction, 'd'),
+                 tap.normalization, tap.density)
+                for tap in data.taps
+            ],
+        )  # fmt: skip
+    return html
+
+
+def _training(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    curves = [tap for tap in data.taps if tap.has_curve]
+    if not curves:
+        return ''
+    closed = [tap.name for tap in data.taps if not tap.has_curve]
+    words = (
+        '<p>More training makes a flow likelier on the frames it is fitted to, and past a point '
+        'worse at telling strange pictures apart. The step was chosen on the held-out '
+        'in-distribution nll alone; pseudo-OOD was only looked at.</p>'
+    )
+    head = (
+        'tap', 'step taken', 'last look', 'nll at 0', 'nll taken', 'nll last', 'fit nll last',
+        'AUROC at 0', 'AUROC taken', 'AUROC last',
+    )  # fmt: skip
+    words += _table(head, [_curve_row(tap) for tap in curves])
+    if closed:
+        words += f'<p class="dim">Closed form, nothing to train: {escape(", ".join(closed))}.</p>'
+    return words + _grid(figures, 'curve_')
+
+
+def _curve_row(tap: TapReport) -> _Cells:
+    start, taken, last = tap.looks[0], tap.at(tap.step), tap.looks[-1]
+    steps = [_number(tap.step, 'd'), _number(last.step, 'd')]
+    nll = [_number(value, '.2f') for value in (start.nll, taken.nll, last.nll, last.nll_fit)]
+    return [tap.name, *steps, *nll, *(_number(look.auroc) for look in (start, taken, last))]
+
+
+def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    html = ''
+    by_tap = {tap.name: tap.auroc_by_kind() for tap in data.taps}
+    by_tap = {name: kinds for name, kinds in by_tap.items() if kinds}
+    if data.auroc_by_kind():
+        by_tap['raw_score'] = data.auroc_by_kind()
+    if by_tap:
+        kinds = list(dict.fromkeys(kind for row in by_tap.values() for kind in row))
+        html += (
+            '<p>AUROC of pseudo-OOD pictures against held-out frames. They are made from '
+            'in-distribution frames, stand in for anomalies that nobody has seen, and decide '
+            'nothing: neither a threshold nor a step. A real anomaly may be harder.</p>'
+        )
+        rows = [
+            [name, *(_number(row.get(kind, math.nan)) for kind in kinds),
+             _number(sum(row.values()) / len(row))]
+            for name, row in by_tap.items()
+        ]  # fmt: skip
+        html += _table(('', *kinds, 'mean'), rows)
+    html += _figure(figures, 'pseudo_ood.png', 'The kinds of pseudo-OOD pictures.')
+    return html + _grid(figures, 'scores_')
+
+
+def _calibration(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    if not data.raw_score.size:
+        return ''
+    over = (
+        float((data.raw_score > data.trigger).mean()) if math.isfinite(data.trigger) else math.nan
+    )
+    facts = {
+        'trigger': _number(data.trigger, '.4g'),
+        'release': _number(data.release, '.4g'),
+        'share of frames it was set for (alpha)': _number(data.alpha, '.3%'),
+        'held-out frames over the trigger': _number(over, '.3%'),
+        'frames': _number(data.raw_score.size, 'd'),
+    }
+    return _pairs(facts) + _figure(figures, 'calibration.png')
+
+
+def _precisions(data: ReportData) -> str:
+    if not data.precisions:
+        return ''
+    head = (
+        'precision', 'MB', 'error mean', 'error p99', 'error max', 'AUROC', 'change',
+        'over the point', 'change', 'verdict',
+    )  # fmt: skip
+    rows = [
+        (row.precision, _number(row.size_bytes / 1e6, '.2f'),
+         *(_number(e) for e in (row.error_mean, row.error_p99, row.error_max)),
+         _number(row.auroc), _number(row.auroc_change, '+.4f'),
+         _number(row.share_over, '.2%'), _number(row.share_change, '+.2%'),
+         _verdict(row.accepted, row.reason))
+        for row in data.precisions
+    ]  # fmt: skip
+    return _table(head, rows) + (
+        '<p class="dim">Errors of raw_score in deviations of held-out frames; each precision '
+        'after its own calibration; AUROC on pseudo-OOD.</p>'
+    )
+
+
+def _verdict(accepted: bool, reason: str) -> _Markup:
+    word = 'accepted' if accepted else '<span class="bad">refused</span>'
+    return _Markup(f'{word}: {escape(reason)}' if reason else word)
+
+
+def _timings(data: ReportData) -> str:
+    if not data.timings:
+        return ''
+    rows = [
+        (row.name, _number(row.seconds, '.2f'),
+         _number(row.frames / row.seconds if row.frames and row.seconds > 0 else math.nan, '.1f'))
+        for row in data.timings
+    ]  # fmt: skip
+    return _table(('', 's', 'frames/s'), rows)
+
+
+def _versions(data: ReportData) -> str:
+    licences = {f'licence of {key}': value for key, value in data.licences.items()}
+    return _pairs({**data.versions, **licences})

@@ -1,0 +1,200 @@
+"""The training report: self-contained, whole or not there, and silent about what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from html.parser import HTMLParser
+import json
+import math
+from pathlib import Path
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('matplotlib')
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.training.report import (
+    Look,
+    PrecisionRow,
+    ReportData,
+    SequenceRow,
+    SheetImage,
+    TapReport,
+    TimingRow,
+    write_report,
+)
+from tests.training_tools import scene
+
+RNG = np.random.default_rng(0)
+FLOW = TapReport(
+    'blocks.5', 192, 32, 'flow', step=20, steps=40,
+    looks=[Look(0, 5.0, 6.0, 0.8), Look(20, 4.0, 5.5, 0.85), Look(40, 2.0, 9.0, 0.7),
+           Look(60, -3.0, math.inf, math.nan)],
+    held_out=RNG.normal(0.0, 1.0, 50), pseudo_ood={'blur': RNG.normal(4.0, 1.0, 30)},
+)  # fmt: skip
+CLOSED = TapReport('head', 1280, 32, 'mahalanobis', looks=[Look(0, nll=1.0)])
+FULL = ReportData(
+    'moon <v3>', 'ab12' * 16, limits=['no rate per hour'],
+    sequences=[SequenceRow('bag_0', 70, 10, 20)], skipped=['a<b>.png: truncated'], duplicates=4,
+    split='block', data_sha256='cd' * 32,
+    sheet=[SheetImage(scene(k), part) for k, part in enumerate(('fit', 'calibration', ''))],
+    examples={'blur': np.stack([scene(0), scene(1)]), 'phase': scene(2)[np.newaxis]},
+    backbone={'name': 'lite0', 'input': {'height': 224}}, taps=[FLOW, CLOSED],
+    unit='z', raw_score=RNG.normal(0.0, 1.0, 99), trigger=2.5, release=2.0, alpha=0.01,
+    raw_score_pseudo_ood={'blur': RNG.normal(5.0, 1.0, 30)},
+    precisions=[PrecisionRow('fp32', 13_000_000),
+                PrecisionRow('cpu-int8', 4_000_000, auroc_change=-0.02, accepted=False,
+                             reason='AUROC drops by 0.02 & more')],
+    timings=[TimingRow('features', 2.0, 100), TimingRow('export', 1.0)],
+    settings={'flow': {'steps': 2000}, 'topics': []}, versions={'torch': '2'},
+    licences={'code': 'Apache-2.0'},
+)  # fmt: skip
+SECTIONS = ['data', 'backbone', 'training', 'features', 'calibration', 'precisions', 'timings',
+            'settings', 'versions']  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would load, the sections, and whether every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sections: list[str] = []
+        self.references: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == 'section':
+            self.sections.append(str(values['id']))
+        self.references += [v for k, v in attrs if k in ('src', 'href', 'srcset') and v]
+        if tag not in ('meta', 'img', 'link', 'br'):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def written(folder: Path, data: ReportData) -> tuple[str, dict[str, Any]]:
+    page = write_report(folder, data)
+    return page.read_text(), json.loads((folder / 'report.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a report with everything; only read."""
+    return write_report(tmp_path_factory.mktemp('full') / 'report', FULL).parent
+
+
+def test_full_report_has_every_section_and_needs_nothing_but_itself(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    page = Page(text)
+    assert page.sections == SECTIONS
+    assert page.open == []
+    assert all(link.startswith(('data:image/png;base64,', '#')) for link in page.references)
+    assert 'http' not in re.sub(r'base64,[^"]*', '', text)
+    assert '@import' not in text
+    assert 'url(' not in text
+
+
+def test_every_figure_lies_beside_the_page_as_a_picture(full: Path) -> None:
+    names = sorted(path.name for path in full.glob('*.png'))
+    assert names == [
+        'calibration.png',
+        'contact_sheet.png',
+        'curve_0_blocks_5.png',
+        'pseudo_ood.png',
+        'scores_0_blocks_5.png',
+    ]
+    for name in names:
+        picture = cv2.imread(str(full / name))
+        assert picture is not None
+        assert picture.std() > 5.0, name
+
+
+def test_equal_data_give_equal_bytes(full: Path, tmp_path: Path) -> None:
+    again = write_report(tmp_path / 'again', FULL).parent
+    assert {path.name for path in again.iterdir()} == {path.name for path in full.iterdir()}
+    for path in full.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_text_of_the_user_is_never_markup(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    assert 'moon &lt;v3&gt;' in text
+    assert 'a&lt;b&gt;.png' in text
+    assert 'AUROC drops by 0.02 &amp; more' in text
+    assert '<v3>' not in text
+
+
+def test_missing_parts_leave_their_sections_out(tmp_path: Path) -> None:
+    text, numbers = written(tmp_path / 'report', ReportData('m', 'd'))
+    page = Page(text)
+    assert page.sections == []
+    assert page.open == []
+    assert list((tmp_path / 'report').glob('*.png')) == []
+    assert numbers['trigger'] is None
+
+
+def test_closed_forms_alone_have_no_curve_but_their_facts(tmp_path: Path) -> None:
+    text, _ = written(tmp_path / 'report', ReportData('m', 'd', taps=[CLOSED]))
+    assert Page(text).sections == ['backbone']
+    assert 'mahalanobis' in text
+
+
+def test_tap_without_pseudo_ood_is_drawn_all_the_same(tmp_path: Path) -> None:
+    looks = [Look(step, nll=1.0 + step) for step in (0, 10)]
+    tap = TapReport('t/1', 8, 4, 'flow', looks=looks, held_out=np.arange(5.0))
+    text, _ = written(tmp_path / 'report', ReportData('m', 'd', taps=[tap]))
+    assert Page(text).sections == ['backbone', 'training', 'features']
+    assert (tmp_path / 'report' / 'curve_0_t_1.png').is_file()
+
+
+def test_numbers_hold_every_look_and_no_picture(full: Path) -> None:
+    numbers = json.loads((full / 'report.json').read_text())
+    tap = numbers['taps'][0]
+    assert tap['looks'][1] == {'step': 20, 'nll_fit': 4.0, 'nll': 5.5, 'auroc': 0.85}
+    assert tap['looks'][3] == {'step': 60, 'nll_fit': -3.0, 'nll': None, 'auroc': None}
+    assert tap['auroc_pseudo_ood']['blur'] == auroc(FLOW.held_out, FLOW.pseudo_ood['blur'])
+    assert numbers['settings'] == {'flow': {'steps': 2000}, 'topics': []}
+    assert not {'sheet', 'examples'} & set(numbers)
+
+
+def test_sentence_says_frames_share_over_the_trigger_and_the_hardest_kind() -> None:
+    scores = np.arange(100.0)
+    data = dataclasses.replace(
+        FULL,
+        raw_score=scores,
+        trigger=97.5,
+        raw_score_pseudo_ood={'blur': scores + 1000.0, 'patch': scores},
+    )
+    assert data.sentence() == (
+        'Trained on 100 frames; 2.00% of 100 held-out frames over the trigger; '
+        'AUROC on pseudo-OOD 0.750 (hardest kind patch, 0.500).'
+    )
+    assert dataclasses.replace(data, verdict='Fine.').sentence() == 'Fine.'
+
+
+def test_refused_precision_stands_out(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    assert text.count('<span class="bad">refused</span>') == 1
+
+
+def test_report_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
+    write_report(tmp_path / 'report', dataclasses.replace(FULL, taps=[], sheet=[], examples={}))
+    assert (tmp_path / 'report' / 'calibration.png').is_file()
+    write_report(tmp_path / 'report', ReportData('other', 'd'))
+    assert 'other' in (tmp_path / 'report' / 'index.html').read_text()
+    assert not (tmp_path / 'report' / 'calibration.png').exists()
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.txt').write_text('x')
+    with pytest.raises(TrainingError, match='holds something else'):
+        write_report(tmp_path / 'mine', FULL)
+    assert (tmp_path / 'mine' / 'thesis.txt').read_text() == 'x'
+    with pytest.raises(TrainingError, match='could not be written'):
+        write_report(tmp_path / 'mine' / 'thesis.txt' / 'report', FULL)
