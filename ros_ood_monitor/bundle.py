@@ -218,9 +218,9 @@ class Bundle:
             The worst golden, relative to its tolerance.
 
         """
-        manifest = self.manifest
+        tolerance = self.manifest.verify[self.precision(precision)]
         return self.goldens(precision).compare(
-            engine, absolute=manifest.verify_absolute, relative=manifest.verify_relative
+            engine, absolute=tolerance.absolute, relative=tolerance.relative
         )
 
 

@@ -16,7 +16,7 @@ import yaml
 from ros_ood_monitor.errors import BundleError
 from ros_ood_monitor.preprocess import RESIZE_RULE
 
-__all__ = ['FORMAT_VERSION', 'Manifest', 'Tap', 'parse_manifest']
+__all__ = ['FORMAT_VERSION', 'Manifest', 'Tap', 'Tolerance', 'parse_manifest']
 
 FORMAT_VERSION = 1
 """Highest bundle format that this version reads, and the one it writes."""
@@ -52,6 +52,22 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """
+    How far an engine may be from a golden's raw_score.
+
+    Parameters
+    ----------
+    absolute, relative : float
+        A golden passes where its error is at most ``absolute + relative * abs(raw_score)``.
+
+    """
+
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
 class Manifest:
     """
     The facts of a manifest that the online side works with; ``raw`` holds all of it.
@@ -68,8 +84,8 @@ class Manifest:
         Unit of raw_score.
     precisions : tuple of str
         Precisions the bundle holds a backbone, a calibration and goldens for.
-    verify_absolute, verify_relative : float
-        Tolerance of the goldens on raw_score.
+    verify : dict of str to Tolerance
+        Tolerance of the goldens, by precision.
     digests : dict of str to str
         SHA-256 of every other file.
     raw : dict
@@ -83,8 +99,7 @@ class Manifest:
     taps: tuple[Tap, ...]
     unit: str
     precisions: tuple[str, ...]
-    verify_absolute: float
-    verify_relative: float
+    verify: dict[str, Tolerance]
     digests: dict[str, str]
     raw: dict[str, Any]
 
@@ -178,8 +193,7 @@ def parse_manifest(text: str) -> Manifest:
         taps=taps,
         unit=_get(raw, 'outputs.raw_score.unit', str),
         precisions=precisions,
-        verify_absolute=_get(raw, 'verify.absolute', float),
-        verify_relative=_get(raw, 'verify.relative', float),
+        verify={name: _tolerance(raw, name) for name in precisions},
         digests={str(k): str(v) for k, v in _get(raw, 'digests', dict).items()},
         raw=raw,
     )
@@ -189,3 +203,13 @@ def _one_line(error: yaml.YAMLError) -> str:
     mark = getattr(error, 'problem_mark', None)
     problem = getattr(error, 'problem', None) or ' '.join(str(error).split())
     return f'{problem} in line {mark.line + 1}, column {mark.column + 1}' if mark else problem
+
+
+def _tolerance(raw: Mapping[str, Any], precision: str) -> Tolerance:
+    """Return a precision's own tolerance, or the common one where it has none."""
+    own = precision in _get(raw, 'verify', dict)
+    where = f'verify.{precision}' if own else 'verify'
+    return Tolerance(
+        absolute=_get(raw, f'{where}.absolute', float),
+        relative=_get(raw, f'{where}.relative', float),
+    )

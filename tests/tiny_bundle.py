@@ -9,7 +9,7 @@ the means and deviations of seeded frames, summed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,13 @@ TAPS = {'blocks_0': 8, 'blocks_1': 12}
 FITTED, HELD_OUT = 60, 200
 
 
-def make_tiny_bundle(path: str | Path, *, height: int = 32, width: int = 48) -> Bundle:
+def make_tiny_bundle(
+    path: str | Path,
+    *,
+    height: int = 32,
+    width: int = 48,
+    precisions: Sequence[str] = ('fp32',),
+) -> Bundle:
     """
     Write the bundle and return it loaded; equal arguments give an equal digest.
 
@@ -38,6 +44,8 @@ def make_tiny_bundle(path: str | Path, *, height: int = 32, width: int = 48) -> 
         Target folder.
     height, width : int
         Input size of its network, in px; at least 8.
+    precisions : sequence of str
+        What it holds, fp32 first.
 
     """
     backbone = make_backbone(height, width)
@@ -45,20 +53,30 @@ def make_tiny_bundle(path: str | Path, *, height: int = 32, width: int = 48) -> 
     names = list(TAPS)
     features = open_session(backbone).run(names, {'image': images})  # taps x (n, channels)
     scorer = make_scorer([tap[:FITTED] for tap in features])
-    held_out = dict(zip(names, (tap[FITTED:] for tap in features), strict=True))
-    (raw_score,) = open_session(scorer).run(['raw_score'], held_out)  # (HELD_OUT,)
-    raw_score = raw_score.astype(np.float64)
-    goldens = Goldens(images[FITTED : FITTED + 3], raw_score[:3])
-    return write_bundle(
-        path,
-        manifest=_manifest(height, width, absolute=0.01 * float(raw_score.std())),
-        files={
-            'backbone.fp32.onnx': backbone,
-            'scorer.onnx': scorer,
-            'calibration.fp32.npz': Calibration.fit(raw_score, frame_rate_hz=10.0).to_bytes(),
-            'goldens.fp32.npz': goldens.to_bytes(),
-        },
-    )
+    files, verify = {'scorer.onnx': scorer}, {}
+    for precision in precisions:
+        model = _in_precision(backbone, precision, images[:FITTED])
+        session = open_session(model, precision=precision)
+        held_out = dict(zip(names, session.run(names, {'image': images[FITTED:]}), strict=True))
+        (raw_score,) = open_session(scorer).run(['raw_score'], held_out)  # (HELD_OUT,)
+        raw_score = raw_score.astype(np.float64)
+        calibration = Calibration.fit(raw_score, frame_rate_hz=10.0)
+        goldens = Goldens(images[FITTED : FITTED + 3], raw_score[:3])
+        files[f'backbone.{precision}.onnx'] = model
+        files[f'calibration.{precision}.npz'] = calibration.to_bytes()
+        files[f'goldens.{precision}.npz'] = goldens.to_bytes()
+        tolerance = {'absolute': 0.01 * float(raw_score.std()), 'relative': 1e-5}
+        verify.update(tolerance if precision == 'fp32' else {precision: tolerance})
+    manifest = _manifest(height, width, verify=verify, precisions=list(precisions))
+    return write_bundle(path, manifest=manifest, files=files)
+
+
+def _in_precision(backbone: bytes, precision: str, images: npt.NDArray[np.uint8]) -> bytes:
+    if precision == 'fp32':
+        return backbone
+    from ros_ood_monitor.training.precisions import convert
+
+    return convert(backbone, precision, calibration_images=images)
 
 
 def _frames(count: int, height: int, width: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -138,7 +156,9 @@ def _model(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _manifest(height: int, width: int, *, absolute: float) -> dict[str, Any]:
+def _manifest(
+    height: int, width: int, *, verify: dict[str, Any], precisions: list[str]
+) -> dict[str, Any]:
     taps = [
         {
             'name': name.replace('_', '.'),
@@ -165,8 +185,8 @@ def _manifest(height: int, width: int, *, absolute: float) -> dict[str, Any]:
         'outputs': {
             'raw_score': {'unit': 'z (sum over taps)', 'direction': 'higher = more anomalous'}
         },
-        'precisions': ['fp32'],
-        'verify': {'absolute': absolute, 'relative': 1e-5},
+        'precisions': precisions,
+        'verify': verify,
         'training': {'sources': ['seeded noise'], 'frames': FITTED + HELD_OUT, 'seed': 20},
         'licences': {'code': 'Apache-2.0', 'weights': 'none', 'data': 'none'},
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ['OrtEngine', 'open_session']
 
 
-def open_session(model: bytes, *, threads: int = 1) -> Any:
+def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> Any:
     """
     Open an ONNX Runtime session on the CPU the way a bundle is deployed.
 
@@ -31,6 +31,10 @@ def open_session(model: bytes, *, threads: int = 1) -> Any:
         An ONNX file.
     threads : int, default 1
         Intra-op threads, at least 1; they sleep while they wait.
+    precision : str, default 'fp32'
+        What the model was made for. int8 products of any other file than ``cpu-int8`` are
+        computed the exact way: on CPUs without VNNI the fast way overflows, and only that file's
+        weights are narrow enough for it.
 
     Returns
     -------
@@ -56,6 +60,8 @@ def open_session(model: bytes, *, threads: int = 1) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: they come as exceptions as well
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    if precision != 'cpu-int8':
+        options.add_session_config_entry('session.x64quantprecision', '1')
     try:
         return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # its exceptions share no public base
@@ -88,7 +94,9 @@ class OrtEngine:
         self._precision = bundle.precision(precision)
         self._threads = threads
         self._shape = (manifest.input_height, manifest.input_width, 3)
-        self._backbone = open_session(bundle.backbone(precision), threads=threads)
+        self._backbone = open_session(
+            bundle.backbone(precision), threads=threads, precision=self._precision
+        )
         self._scorer = open_session(bundle.scorer(), threads=threads)
         self._taps = [tap.output for tap in manifest.taps]
         self._check(bundle)

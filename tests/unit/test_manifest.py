@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ros_ood_monitor.errors import BundleError
-from ros_ood_monitor.manifest import parse_manifest
+from ros_ood_monitor.manifest import parse_manifest, Tolerance
 
 GOOD: dict[str, Any] = {
     'format': 1,
@@ -39,8 +39,18 @@ def test_a_good_manifest_is_read_and_unknown_keys_are_kept() -> None:
     manifest = parse_manifest(yaml.safe_dump(GOOD))
     assert (manifest.input_height, manifest.input_width) == (24, 32)
     assert manifest.taps[0].channels == 8
-    assert manifest.verify_relative == 1.0
+    assert manifest.verify == {'fp32': Tolerance(absolute=0.01, relative=1.0)}
     assert manifest.raw['a key of a later version'] == 1
+
+
+def test_a_precision_may_have_a_tolerance_of_its_own() -> None:
+    node = copy.deepcopy(GOOD)
+    node['precisions'] = ['fp32', 'fp16', 'cpu-int8']
+    node['verify']['cpu-int8'] = {'absolute': 0.5, 'relative': 0.02}
+    manifest = parse_manifest(yaml.safe_dump(node))
+    common = Tolerance(absolute=0.01, relative=1.0)
+    own = Tolerance(absolute=0.5, relative=0.02)
+    assert manifest.verify == {'fp32': common, 'fp16': common, 'cpu-int8': own}
 
 
 def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -68,6 +78,8 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set('features.taps', [{'name': 'x'}]), "lacks 'output'"),
         (_set('precisions', []), 'got 1 and 0'),
         (_set('outputs', 3), "lacks 'outputs.raw_score.unit'"),
+        (_set('verify.fp32', {'absolute': 1.0}), "lacks 'verify.fp32.relative'"),
+        (_set('verify.fp32', 0.1), "lacks 'verify.fp32.absolute'"),
         (_set('digests', []), "'digests' has the wrong type: expected dict, got list"),
     ],
 )

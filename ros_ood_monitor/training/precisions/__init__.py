@@ -1,0 +1,21 @@
+"""Backbones in fp16 and int8, and whether they may be shipped."""
+
+from __future__ import annotations
+
+from ros_ood_monitor.training.precisions.convert import convert, parse_precisions, PRECISIONS
+from ros_ood_monitor.training.precisions.gate import (
+    golden_tolerance,
+    judge,
+    PrecisionScores,
+    PrecisionVerdict,
+)
+
+__all__ = [
+    'PRECISIONS',
+    'PrecisionScores',
+    'PrecisionVerdict',
+    'convert',
+    'golden_tolerance',
+    'judge',
+    'parse_precisions',
+]

@@ -1,0 +1,233 @@
+"""
+Whether a precision may be shipped: what it does to the scores, judged by those of float32.
+
+Rounding shifts scores, so each precision has a calibration of its own; that takes a constant shift
+away. What a calibration cannot repair is judged here, on frames that it has not seen: whether
+anomalies still stand out, and whether in-distribution frames still stay under the operating point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.metrics import auroc, share_over
+
+__all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge']
+
+LARGEST_AUROC_DROP = 0.01
+LARGEST_SHARE_MOVE = 0.01
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionScores:
+    """
+    Scores of the same pictures by one precision.
+
+    Parameters
+    ----------
+    precision : str
+        Its name.
+    held_out : ndarray of shape (n,), float64
+        raw_score of in-distribution frames to which nothing was fitted, better not those of the
+        calibration either: there the share over the trigger is alpha whatever the precision.
+    pseudo_ood : ndarray of shape (m,), float64
+        raw_score of pictures that stand for anomalies.
+    trigger : float
+        Threshold of the precision's own calibration.
+
+    """
+
+    precision: str
+    held_out: npt.NDArray[np.float64]
+    pseudo_ood: npt.NDArray[np.float64]
+    trigger: float
+
+
+@dataclass(frozen=True)
+class PrecisionVerdict:
+    """
+    How a precision differs from the reference, and whether it may be shipped.
+
+    Parameters
+    ----------
+    precision : str
+        Its name.
+    frames, pictures : int
+        Held-out frames and pseudo-OOD pictures it was judged on.
+    error_mean, error_p99, error_max : float
+        Absolute difference of raw_score on held-out frames, in standard deviations of the
+        reference's held-out scores.
+    shift : float
+        Mean difference with its sign, in the same unit; the precision's calibration takes it away.
+    auroc, auroc_change : float
+        Of held-out frames against pseudo-OOD; change: this precision less the reference.
+    share_over, share_change : float
+        Share of held-out frames over the precision's own trigger, and its change.
+    refused : tuple of str
+        Why it may not be shipped; empty where it may. The figures are NaN where a score is not
+        finite.
+
+    """
+
+    precision: str
+    frames: int
+    pictures: int
+    error_mean: float = math.nan
+    error_p99: float = math.nan
+    error_max: float = math.nan
+    shift: float = math.nan
+    auroc: float = math.nan
+    auroc_change: float = math.nan
+    share_over: float = math.nan
+    share_change: float = math.nan
+    refused: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the precision may be shipped."""
+        return not self.refused
+
+    def __str__(self) -> str:
+        facts = (
+            f'raw_score error {self.error_mean:.3f} sigma (p99 {self.error_p99:.3f}), '
+            f'AUROC {self.auroc:.4f} ({self.auroc_change:+.4f}), '
+            f'over the trigger {self.share_over:.4f} ({self.share_change:+.4f})'
+        )
+        verdict = 'refused: ' + '; '.join(self.refused) if self.refused else 'ok'
+        return f'{self.precision}: {verdict}; {facts}'
+
+
+def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVerdict:
+    """
+    Compare a precision with the reference on the same pictures.
+
+    Parameters
+    ----------
+    reference : PrecisionScores
+        Usually fp32.
+    candidate : PrecisionScores
+        The precision to judge, pictures in the same order.
+
+    Returns
+    -------
+    PrecisionVerdict
+        Refused where AUROC drops by more than 0.01, or the share of held-out frames over the
+        operating point moves by more than 0.01 (by more than one frame, where there are fewer
+        than a hundred: one frame is the finest step that can be seen), or a score is not finite.
+
+    Raises
+    ------
+    TrainingError
+        If the pictures are not the same ones, there are none, or the reference is not finite.
+
+    """
+    _check_pair(reference, candidate)
+    frames, pictures = candidate.held_out.size, candidate.pseudo_ood.size
+    bad = sum(
+        int(np.count_nonzero(~np.isfinite(scores)))
+        for scores in (candidate.held_out, candidate.pseudo_ood, np.array([candidate.trigger]))
+    )
+    if bad:
+        reason = f'{bad} scores are not finite'
+        return PrecisionVerdict(candidate.precision, frames, pictures, refused=(reason,))
+    shift = (candidate.held_out - reference.held_out) / _deviation(reference)  # (n,)
+    error = np.abs(shift)  # (n,)
+    area = auroc(candidate.held_out, candidate.pseudo_ood)
+    change = area - auroc(reference.held_out, reference.pseudo_ood)
+    share = share_over(candidate.held_out, candidate.trigger)
+    move = share - share_over(reference.held_out, reference.trigger)
+    allowed_move = max(LARGEST_SHARE_MOVE, 1.0 / frames)
+    refused: tuple[str, ...] = ()
+    if change < -LARGEST_AUROC_DROP - _SLACK:
+        refused += (f'AUROC drops by {-change:.4f}, at most {LARGEST_AUROC_DROP} is allowed',)
+    if abs(move) > allowed_move + _SLACK:
+        refused += (
+            f'share of in-distribution frames over the trigger moves by {move:+.4f}, '
+            f'at most {allowed_move:.4f} is allowed',
+        )
+    return PrecisionVerdict(
+        precision=candidate.precision,
+        frames=frames,
+        pictures=pictures,
+        error_mean=float(error.mean()),
+        error_p99=float(np.quantile(error, 0.99)),
+        error_max=float(error.max()),
+        shift=float(shift.mean()),
+        auroc=area,
+        auroc_change=change,
+        share_over=share,
+        share_change=move,
+        refused=refused,
+    )
+
+
+def golden_tolerance(
+    reference: PrecisionScores, candidate: PrecisionScores, *, least: tuple[float, float]
+) -> tuple[float, float]:
+    """
+    Return how far another device may be from the goldens of a precision.
+
+    Two libraries that both compute a precision faithfully round in different places, so they
+    differ by about as much as the precision scatters around the reference (its mean shift is
+    common to both); one that is farther away computes something else, int8 products that saturate
+    for instance.
+
+    Parameters
+    ----------
+    reference, candidate : PrecisionScores
+        As for `judge`; the candidate passed it.
+    least : tuple of float
+        ``absolute, relative`` of the reference's own goldens, the least that is returned.
+
+    Returns
+    -------
+    tuple of float
+        ``absolute, relative``: a golden passes where its error is at most
+        ``absolute + relative * abs(raw_score)``. absolute: 99 % of the held-out frames scatter by
+        less; relative: 99 % of the pseudo-OOD pictures lie within both together.
+
+    Raises
+    ------
+    TrainingError
+        If the pictures are not the same ones or a score is not finite.
+
+    """
+    _check_pair(reference, candidate)
+    change = candidate.held_out - reference.held_out  # (n,)
+    near = np.abs(change - change.mean())  # (n,)
+    far = np.abs(candidate.pseudo_ood - reference.pseudo_ood)  # (m,)
+    absolute = max(float(least[0]), float(np.quantile(near, 0.99)))
+    beyond = np.maximum(far - absolute, 0.0) / np.maximum(np.abs(candidate.pseudo_ood), absolute)
+    relative = max(least[1], float(np.quantile(beyond, 0.99)))
+    if not np.isfinite([absolute, relative]).all():
+        msg = f'tolerance of {candidate.precision!r} is not finite; leave this precision out'
+        raise TrainingError(msg)
+    return absolute, relative
+
+
+def _deviation(reference: PrecisionScores) -> float:
+    return max(float(reference.held_out.std()), 1e-12)
+
+
+def _check_pair(reference: PrecisionScores, candidate: PrecisionScores) -> None:
+    pairs = (
+        ('held-out frames', reference.held_out, candidate.held_out),
+        ('pseudo-OOD pictures', reference.pseudo_ood, candidate.pseudo_ood),
+    )
+    for what, ours, theirs in pairs:
+        if ours.ndim != 1 or ours.size == 0 or ours.shape != theirs.shape:
+            msg = (
+                f'precisions are judged on the same {what}: expected scores (n,) of both, '
+                f'got {ours.shape} of {reference.precision!r} '
+                f'and {theirs.shape} of {candidate.precision!r}'
+            )
+            raise TrainingError(msg)
+        if not np.isfinite(ours).all():
+            msg = f'scores of {what} in {reference.precision!r} are not finite'
+            raise TrainingError(msg)

@@ -1,0 +1,121 @@
+"""The gate: what a precision may do to the scores, and what it may not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.precisions import golden_tolerance, judge, PrecisionScores
+
+FRAMES, PICTURES = 400, 300
+
+
+def fp32(frames: int = FRAMES) -> PrecisionScores:
+    rng = np.random.default_rng(6)
+    trigger = Calibration.fit(rng.normal(size=500)).operating_point.trigger
+    return PrecisionScores('fp32', rng.normal(size=frames), rng.normal(3, 1.5, PICTURES), trigger)
+
+
+def changed(reference: PrecisionScores, **values: object) -> PrecisionScores:
+    return dataclasses.replace(reference, precision='cpu-int8', **values)  # type: ignore[arg-type]
+
+
+def test_the_reference_itself_passes_without_any_change() -> None:
+    verdict = judge(fp32(), fp32())
+    assert verdict.ok
+    assert verdict.error_max == verdict.auroc_change == verdict.share_change == 0.0
+
+
+def test_a_shift_that_the_own_calibration_takes_along_passes() -> None:
+    reference = fp32()
+    shifted = changed(
+        reference,
+        held_out=reference.held_out + 5.0,
+        pseudo_ood=reference.pseudo_ood + 5.0,
+        trigger=reference.trigger + 5.0,
+    )
+    verdict = judge(reference, shifted)
+    assert verdict.ok
+    assert verdict.shift == pytest.approx(5.0 / reference.held_out.std())
+    assert verdict.auroc_change == verdict.share_change == 0.0
+
+
+def test_the_same_shift_without_an_own_calibration_is_refused() -> None:
+    reference = fp32()
+    shifted = changed(
+        reference, held_out=reference.held_out + 5.0, pseudo_ood=reference.pseudo_ood + 5.0
+    )
+    verdict = judge(reference, shifted)
+    assert not verdict.ok
+    assert len(verdict.refused) == 1
+    assert 'over the trigger moves by +0.9' in verdict.refused[0]
+
+
+def test_anomalies_that_stand_out_less_are_refused() -> None:
+    reference = fp32()
+    verdict = judge(reference, changed(reference, pseudo_ood=reference.pseudo_ood - 0.5))
+    assert 'AUROC drops by 0.0' in verdict.refused[0]
+    assert verdict.auroc_change < -0.01
+    assert judge(reference, changed(reference, pseudo_ood=reference.pseudo_ood + 0.5)).ok
+
+
+def test_a_share_that_falls_is_refused_like_one_that_rises() -> None:
+    reference = dataclasses.replace(fp32(), trigger=1.0)  # about 16 % over it
+    assert not judge(reference, changed(reference, trigger=1.5)).ok
+    assert not judge(reference, changed(reference, trigger=0.5)).ok
+
+
+def test_one_frame_of_few_is_no_reason_to_refuse_and_two_are() -> None:
+    reference = fp32(frames=40)
+    one, two = reference.held_out.copy(), reference.held_out.copy()
+    calm = np.argsort(reference.held_out)[:2]
+    one[calm[:1]] = two[calm] = reference.trigger + 0.01
+    far = {'pseudo_ood': reference.pseudo_ood + 9.0}  # so that AUROC does not decide
+    assert judge(reference, changed(reference, held_out=one, **far)).ok
+    assert not judge(reference, changed(reference, held_out=two, **far)).ok
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
+    reference = fp32()
+    broken = reference.pseudo_ood.copy()
+    broken[:2] = bad
+    verdict = judge(reference, changed(reference, pseudo_ood=broken))
+    assert verdict.refused == ('2 scores are not finite',)
+
+
+def test_other_pictures_and_a_broken_reference_are_errors() -> None:
+    reference = fp32()
+    with pytest.raises(TrainingError, match=r'expected scores \(n,\) of both, got \(400,\)'):
+        judge(reference, changed(reference, held_out=reference.held_out[1:]))
+    broken = dataclasses.replace(reference, held_out=np.full(FRAMES, np.nan))
+    with pytest.raises(TrainingError, match="held-out frames in 'fp32' are not finite"):
+        judge(broken, reference)
+
+
+def test_a_verdict_reads_as_one_line() -> None:
+    assert str(judge(fp32(), fp32())).startswith('fp32: ok; raw_score error 0.000 sigma')
+
+
+def test_the_tolerance_of_goldens_covers_nearly_all_of_the_rounding_and_little_more() -> None:
+    reference, rng = fp32(), np.random.default_rng(8)
+    rounded = changed(
+        reference,
+        held_out=reference.held_out + rng.normal(0, 0.1, FRAMES) + 2.0,  # a shift is no scatter
+        pseudo_ood=reference.pseudo_ood * (1 + rng.normal(0, 0.2, PICTURES)),
+    )
+    absolute, relative = golden_tolerance(reference, rounded, least=(0.01, 1e-4))
+    error = np.abs(rounded.held_out - reference.held_out - 2.0)
+    assert absolute < 0.4
+    assert 0.97 < np.mean(error <= absolute) < 1.0
+    allowed = absolute + relative * np.abs(rounded.pseudo_ood)
+    within = np.abs(rounded.pseudo_ood - reference.pseudo_ood) <= allowed
+    assert 0.97 < np.mean(within) < 1.0
+
+
+def test_the_tolerance_of_goldens_is_never_under_that_of_the_reference() -> None:
+    assert golden_tolerance(fp32(), fp32(), least=(0.01, 1e-4)) == (0.01, 1e-4)
