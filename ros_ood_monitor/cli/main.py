@@ -20,6 +20,7 @@ VERBS = (
     'replay',
     'evaluate',
     'bench',
+    'benchmark',
     'doctor',
     'params',
     'demo',
@@ -49,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog='ood_monitor',
         description='Tells, per camera frame, how unlike its training data a picture is.',
     )
-    parser.add_argument('--version', action='version', version=f'ood_monitor {__version__}')
+    parser.add_argument('-V', '--version', action='version', version=f'ood_monitor {__version__}')
     subparsers = parser.add_subparsers(title='verbs', metavar='VERB', required=True)
     for verb in VERBS:
         importlib.import_module(f'ros_ood_monitor.cli.{verb}').add_parser(subparsers)
