@@ -248,8 +248,9 @@ def test_int8_with_few_or_odd_images_is_refused(
 ) -> None:
     with pytest.raises(TrainingError, match='expected at least 16, got 3'):
         convert(backbone, 'trt-int8', calibration_images=images[:3])
+    fractions: Any = images / 255.0
     with pytest.raises(TrainingError, match=r'got \(24, 32, 32, 3\) float64'):
-        convert(backbone, 'trt-int8', calibration_images=images.astype(float))  # type: ignore[arg-type]
+        convert(backbone, 'trt-int8', calibration_images=fractions)
     with pytest.raises(TrainingError, match='could not be converted'):
         convert(backbone, 'trt-int8', calibration_images=images[:, :8])
 
