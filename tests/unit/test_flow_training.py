@@ -16,11 +16,17 @@ pytest.importorskip('nflows')
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.training.fit import fit_density
 from ros_ood_monitor.training.flow_training import train_flow
 from ros_ood_monitor.training.normalization import Normalization
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.rows import TapRows
 from tests.flow_tools import features
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def parts(width: int = 8) -> tuple[Any, Any, Any]:
@@ -36,7 +42,7 @@ def small(name: str = 'default', **changes: Any) -> FlowSettings:
 
 def test_probes_and_the_steps_beyond_the_stop_change_nothing_that_is_taken() -> None:
     fit, held_out, probes = parts()
-    settings = small(learning_rate=3e-3, steps=300, evidence_steps=60)
+    settings = small(learning_rate=3e-3, steps=100, evidence_steps=60)
     plain, record = train_flow(fit, held_out, settings=settings, seed=0)
     probed, seen = train_flow(fit, held_out, settings=settings, seed=0, probes=probes)
     assert (seen.step, seen.steps, seen.curve) == (record.step, record.steps, record.curve)
@@ -174,3 +180,18 @@ def test_seed_of_the_settings_goes_before_that_of_the_training() -> None:
     ]
     assert curves[0] == curves[1] == curves[2]
     assert curves[3] != curves[2]
+
+
+@pytest.mark.parametrize('kind', ['flow', 'mahalanobis'])
+def test_density_is_fitted_with_its_first_look_at_step_0(kind: str) -> None:
+    fit, held_out, probes = parts()
+    settings = small(steps=20, evidence_steps=0)
+    density, record = fit_density(kind, fit, held_out, settings=settings, seed=0, probes=probes)
+    with torch.no_grad():
+        nll = density.nll(torch.from_numpy(held_out).double()).numpy()
+    assert record.density == kind
+    assert record.looks[0].step == 0
+    assert record.looks[0].probe_auroc is not None
+    assert record.nll == pytest.approx(nll.mean(), rel=1e-4)
+    assert record.fit_nll < record.nll
+    assert record.gaussian is not None

@@ -24,6 +24,11 @@ from tests.flow_tools import features
 EVERY = (Normalization(), Normalization('none'), Normalization('radial', 0.4))
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 def raw(count: int, width: int, seed: int = 0) -> Any:
     """Return features whose lengths vary."""
     lengths = np.random.default_rng(seed).lognormal(2.0, 0.4, (count, 1))
