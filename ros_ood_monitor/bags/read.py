@@ -26,7 +26,7 @@ from ros_ood_monitor.decode import decode_compressed, decode_image
 from ros_ood_monitor.errors import BagError, DecodeError, ParameterError
 from ros_ood_monitor.records import Frame
 
-__all__ = ['BagReader', 'SkippedFrame', 'TopicInfo', 'camera_name']
+__all__ = ['BagReader', 'PendingFrame', 'SkippedFrame', 'TopicInfo', 'camera_name']
 
 _IMAGE: Final = 'sensor_msgs/msg/Image'
 _COMPRESSED: Final = 'sensor_msgs/msg/CompressedImage'
@@ -51,6 +51,45 @@ class SkippedFrame(NamedTuple):
     topic: str
     log_time: float
     reason: str
+
+
+class PendingFrame:
+    """
+    A frame as it is stored; ``str`` gives its topic and log time.
+
+    Parameters
+    ----------
+    message : RawMessage
+        Its message.
+    kind : str
+        Type of the message.
+    camera : str
+        Name of its camera.
+    typestore : rosbags.typesys.Typestore
+        Knows the type.
+
+    """
+
+    def __init__(self, message: RawMessage, kind: str, camera: str, typestore: Any) -> None:
+        self.topic = message.topic
+        self.log_time = message.log_time / 1e9
+        self._message, self._kind = message, kind
+        self._camera, self._typestore = camera, typestore
+
+    def __str__(self) -> str:
+        return f'{self.topic} at {self.log_time:.6f} s'
+
+    def decode(self) -> Frame:
+        """
+        Return the frame; may run in any thread.
+
+        Raises
+        ------
+        DecodeError, BagError
+            If its message holds no picture.
+
+        """
+        return _to_frame(self._message, self._kind, self._camera, self._typestore)
 
 
 class BagReader:
@@ -176,34 +215,81 @@ class BagReader:
             If a topic is not an image topic of this bag, or ``every`` is less than 1.
 
         """
+        pending = self.pending(topics, every=every)  # refuses what is wrong now, not when iterated
+        return self._frames(pending)
+
+    def pending(
+        self,
+        topics: Sequence[str] | None = None,
+        *,
+        every: int = 1,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Iterator[PendingFrame]:
+        """
+        Give the frames of some cameras in order of log time, not decoded yet.
+
+        Parameters
+        ----------
+        topics : sequence of str, optional
+            Image topics to read; all of them by default.
+        every : int
+            Take each topic's first frame and then every n-th.
+        start, end : float, optional
+            Window of log time, in s from the bag's first message; ``end`` is outside.
+
+        Yields
+        ------
+        PendingFrame
+            The next frame, whether it decodes or not.
+
+        Raises
+        ------
+        BagError
+            If the bag has no image topic.
+        ParameterError
+            If a topic is not an image topic of this bag, or ``every`` is less than 1.
+
+        """
         chosen = self._choose(topics)
         if every < 1:
             msg = f'every out of range: expected at least 1, got {every}'
             raise ParameterError(msg)
-        return self._frames(chosen, every)
+        return self._pending(chosen, every, start, end)
 
-    def _frames(self, chosen: dict[str, str], every: int) -> Iterator[Frame]:
+    def _pending(
+        self, chosen: dict[str, str], every: int, start: float | None, end: float | None
+    ) -> Iterator[PendingFrame]:
         from rosbags.typesys import get_typestore, Stores
 
         # the two image messages are the same in every ROS 2 distribution
         typestore = get_typestore(Stores.ROS2_JAZZY)
         cameras = _camera_names(list(chosen))
         seen: Counter[str] = Counter()
-        decoded = 0
-        first_skipped = len(self.skipped)
         for message in self.messages(chosen):
+            time = message.log_time / 1e9 - self.start
+            if start is not None and time < start:
+                continue
+            if end is not None and time >= end:
+                break  # in order of log time
             seen[message.topic] += 1
             if (seen[message.topic] - 1) % every:
                 continue
-            kind, camera = chosen[message.topic], cameras[message.topic]
+            yield PendingFrame(message, chosen[message.topic], cameras[message.topic], typestore)
+
+    def _frames(self, pending: Iterator[PendingFrame]) -> Iterator[Frame]:
+        decoded = 0
+        first_skipped = len(self.skipped)
+        topics: dict[str, None] = {}
+        for message in pending:
+            topics[message.topic] = None
             try:
-                frame = _to_frame(message, kind, camera, typestore)
+                frame = message.decode()
             except (DecodeError, BagError) as error:
-                time = message.log_time / 1e9
-                self.skipped.append(SkippedFrame(message.topic, time, str(error)))
+                self.skipped.append(SkippedFrame(message.topic, message.log_time, str(error)))
                 # a camera that fails always must not flood the log; `skipped` has them all
                 level = logging.WARNING if len(self.skipped) <= _MAX_LOGGED else logging.DEBUG
-                _log.log(level, 'frame skipped: %s at %.6f s: %s', message.topic, time, error)
+                _log.log(level, 'frame skipped: %s: %s', message, error)
                 continue
             decoded += 1
             yield frame
@@ -212,7 +298,8 @@ class BagReader:
             why = (
                 f'all {len(failed)} are damaged, first: {failed[0].reason}' if failed else 'empty'
             )
-            msg = f'bag has no frame to read on {", ".join(chosen)} ({why}): {self.path}'
+            names = ', '.join(topics) or 'its image topics'
+            msg = f'bag has no frame to read on {names} ({why}): {self.path}'
             raise BagError(msg)
 
     def _scan(self, paths: list[Path]) -> list[StorageFile]:
