@@ -3,12 +3,13 @@ The portable artefact between trainer and robot: a folder, or a .zip of it.
 
 It holds ``manifest.yaml``, ``scorer.onnx`` and for every precision ``backbone.<p>.onnx``,
 ``calibration.<p>.npz`` and ``goldens.<p>.npz``. Nothing in it is executable, nothing is pickled.
-Every file's SHA-256 stands in the manifest and is checked on loading.
+Every file's SHA-256 stands in the manifest, as does a digest of the manifest itself; all are
+checked on loading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import hashlib
 import json
 from pathlib import Path
@@ -26,6 +27,7 @@ from ros_ood_monitor.manifest import FORMAT_VERSION, Manifest, parse_manifest
 __all__ = ['Bundle', 'bundle_digest', 'write_bundle']
 
 MANIFEST = 'manifest.yaml'
+_OUTSIDE = frozenset({'name', 'created', 'digest'})
 
 
 def bundle_digest(raw: Mapping[str, Any]) -> str:
@@ -40,10 +42,10 @@ def bundle_digest(raw: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        SHA-256 in hex over everything but the name and the time of creation.
+        SHA-256 in hex over everything but the name, the time of creation and the digest itself.
 
     """
-    content = {key: value for key, value in raw.items() if key not in {'name', 'created'}}
+    content = {key: value for key, value in raw.items() if key not in _OUTSIDE}
     canonical = json.dumps(content, sort_keys=True, separators=(',', ':'), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -102,6 +104,12 @@ class Bundle:
             msg = f'{error}: {path / MANIFEST}'
             raise BundleError(msg) from error
         bundle = cls(path, manifest)
+        if bundle.digest != manifest.digest:
+            msg = (
+                f'bundle file {MANIFEST!r} is damaged: expected digest {manifest.digest[:12]}, '
+                f'got {bundle.digest[:12]}; copy the bundle again: {path}'
+            )
+            raise BundleError(msg)
         for name in ('scorer.onnx', *(n for p in manifest.precisions for n in _files_of(p))):
             if name not in manifest.digests:
                 msg = f'bundle is incomplete: no digest for {name!r}; re-export the bundle: {path}'
@@ -266,6 +274,7 @@ def write_bundle(
     manifest: Mapping[str, Any],
     files: Mapping[str, bytes],
     overwrite: bool = False,
+    beside: Callable[[Bundle, Path], None] | None = None,
 ) -> Bundle:
     """
     Write a bundle's folder: aside first, then renamed, so that none is ever half there.
@@ -275,11 +284,13 @@ def write_bundle(
     path : str or Path
         Target folder.
     manifest : mapping
-        The manifest without ``format`` and ``digests``, which are filled in.
+        The manifest without ``format``, ``digests`` and ``digest``, which are filled in.
     files : mapping of str to bytes
         Content of every other file by its name.
     overwrite : bool, default False
         Whether an existing bundle there is replaced.
+    beside : callable, optional
+        Takes the bundle and its folder, and may write there what is no part of the bundle.
 
     Returns
     -------
@@ -302,13 +313,16 @@ def write_bundle(
         raise BundleError(msg)
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     full = {'format': FORMAT_VERSION, **manifest, 'digests': digests}
+    full['digest'] = bundle_digest(full)
     text = yaml.safe_dump(full, sort_keys=False, allow_unicode=True, width=99)
     try:
         with new_folder(path) as folder:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
             (folder / MANIFEST).write_text(text, encoding='utf-8')
-            Bundle.load(folder)
+            written = Bundle.load(folder)
+            if beside is not None:
+                beside(written, folder)
     except OSError as error:
         msg = f'bundle could not be written ({error.strerror or error}); nothing was left: {path}'
         raise BundleError(msg) from error

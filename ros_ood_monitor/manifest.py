@@ -88,6 +88,8 @@ class Manifest:
         Tolerance of the goldens, by precision.
     digests : dict of str to str
         SHA-256 of every other file.
+    digest : str
+        What the content of the bundle is said to have.
     raw : dict
         The manifest as read.
 
@@ -101,6 +103,7 @@ class Manifest:
     precisions: tuple[str, ...]
     verify: dict[str, Tolerance]
     digests: dict[str, str]
+    digest: str
     raw: dict[str, Any]
 
 
@@ -195,6 +198,7 @@ def parse_manifest(text: str) -> Manifest:
         precisions=precisions,
         verify={name: _tolerance(raw, name) for name in precisions},
         digests={str(k): str(v) for k, v in _get(raw, 'digests', dict).items()},
+        digest=_get(raw, 'digest', str),
         raw=raw,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 import shutil
 import zipfile
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle import Bundle, bundle_digest, write_bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, EngineError
 from ros_ood_monitor.goldens import Goldens
@@ -71,7 +72,24 @@ def test_a_missing_file_is_refused_by_name(bundle_path: Path, name: str) -> None
 
 def edit_manifest(path: Path, **changes: object) -> None:
     manifest = path / 'manifest.yaml'
-    manifest.write_text(yaml.safe_dump({**yaml.safe_load(manifest.read_text()), **changes}))
+    raw = {**yaml.safe_load(manifest.read_text()), **changes}
+    manifest.write_text(yaml.safe_dump({**raw, 'digest': bundle_digest(raw)}))
+
+
+def test_no_flipped_bit_of_the_manifest_goes_unnoticed(bundle_path: Path) -> None:
+    manifest = bundle_path / 'manifest.yaml'
+    good = manifest.read_bytes()
+    content = Bundle.load(bundle_path).manifest.raw
+    rng = np.random.default_rng(0)
+    unnoticed = []
+    for bit in rng.choice(8 * len(good), 200, replace=False):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        manifest.write_bytes(flipped)
+        with contextlib.suppress(BundleError):
+            raw = Bundle.load(bundle_path).manifest.raw
+            unnoticed += [key for key in {*raw, *content} if raw.get(key) != content.get(key)]
+    assert set(unnoticed) <= {'name', 'created'}  # neither decides anything
 
 
 def test_a_newer_format_is_refused_with_the_remedy(bundle_path: Path) -> None:

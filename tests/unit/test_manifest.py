@@ -31,6 +31,7 @@ GOOD: dict[str, Any] = {
     'precisions': ['fp32'],
     'verify': {'absolute': 0.01, 'relative': 1},
     'digests': {},
+    'digest': '0' * 64,
     'a key of a later version': 1,
 }
 

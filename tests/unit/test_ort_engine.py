@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle import Bundle, bundle_digest
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError
@@ -53,7 +53,7 @@ def test_a_width_that_does_not_fit_names_both_sides(bundle: Bundle, tmp_path: Pa
     copy = make_tiny_bundle(tmp_path / 'tiny')
     raw = copy.manifest.raw
     raw['features']['taps'][0]['channels'] += 1
-    (copy.path / 'manifest.yaml').write_text(yaml.safe_dump(raw))
+    (copy.path / 'manifest.yaml').write_text(yaml.safe_dump({**raw, 'digest': bundle_digest(raw)}))
     with pytest.raises(EngineError, match=r'feature width mismatch at .* backbone gives \d+'):
         open_engine(Bundle.load(copy.path))
 
