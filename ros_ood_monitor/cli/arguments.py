@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 import math
 
-__all__ = ['at_least', 'input_size', 'positive', 'share']
+__all__ = ['at_least', 'positive', 'share']
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -46,15 +46,6 @@ def share(text: str) -> float:
 def positive(text: str) -> float:
     """Return a finite number over 0."""
     return _number(text, 0.0, math.inf, 'a number over 0')
-
-
-def input_size(text: str) -> int:
-    """Return a network's input size in px."""
-    value = at_least(32)(text)
-    if value % 32:
-        msg = f'expected a multiple of 32, got {text!r}'
-        raise argparse.ArgumentTypeError(msg)
-    return value
 
 
 def _number(text: str, low: float, high: float, expected: str) -> float:

@@ -54,7 +54,6 @@ PARTS = {
             'weights of the backbone',
         ),
         Part('nflows', 'nflows', 'flows'),
-        Part('sklearn', 'scikit-learn', 'shrunk covariance'),
         Part('onnx', 'onnx', 'export'),
         Part('onnxscript', 'onnxscript', 'export'),
     ),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import contextlib
+from functools import partial
 import logging
+import os
+from pathlib import Path
 import sys
 from typing import Any
 
-from ros_ood_monitor.cli.arguments import at_least, input_size, share
-from ros_ood_monitor.cli.wording import count, density_text, trigger_warning
+from ros_ood_monitor.cli.arguments import at_least, share
+from ros_ood_monitor.cli.train_summary import summary, warnings
 
 __all__ = ['add_parser', 'run']
+
+_SETTING = 'setting:'
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,71 +39,19 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
     parser.add_argument('--name', default='', help="the bundle's name (default: the folder's)")
     parser.add_argument(
-        '--taps',
-        default='all',
-        metavar='all|NAME,...',
-        help='stages of the backbone to score: blocks.0 to blocks.6, head (default: all); the '
-        'backbone is cut after the last one',
+        '--config',
+        metavar='FILE',
+        help='settings as YAML, such as config/training/default.yaml or the training.yaml of a '
+        'bundle; flags win over it',
     )
+    _add_model(parser)
+    _add_frames(parser)
+    _add_resources(parser)
     parser.add_argument(
-        '--density',
-        default='auto',
-        choices=('auto', 'flow', 'mahalanobis'),
-        help='density of each stage; auto: flow up to 320 channels, else mahalanobis',
-    )
-    parser.add_argument(
-        '--alpha',
-        type=share,
-        metavar='SHARE',
-        default=0.01,
-        help='share of held-out frames allowed over the trigger threshold (default: 0.01)',
-    )
-    parser.add_argument(
-        '--split',
-        default='auto',
-        choices=('auto', 'sequence', 'block'),
-        help='hold out whole sequences (a bag, or a folder that holds images) or contiguous '
-        'blocks; auto: sequences for bags where there are enough, else blocks',
-    )
-    parser.add_argument(
-        '--topic',
-        action='append',
-        default=[],
-        metavar='TOPIC',
-        help='image topic of the bags; may be given again (default: every image topic)',
-    )
-    parser.add_argument(
-        '--every',
-        '--stride',
-        type=at_least(1),
-        default=1,
-        metavar='N',
-        help="take each sequence's every n-th frame only (default: 1)",
-    )
-    parser.add_argument(
-        '--input-size',
-        type=input_size,
-        default=224,
-        metavar='PX',
-        help="height and width of the network's input, a multiple of 32 (default: 224)",
-    )
-    parser.add_argument(
-        '--steps',
-        type=at_least(0),
-        metavar='N',
-        help='most optimiser steps of a flow (default: 2000)',
-    )
-    parser.add_argument(
-        '--seed', type=at_least(0), default=0, metavar='N', help='of all chance (default: 0)'
-    )
-    parser.add_argument(
-        '--threads', type=at_least(1), default=1, metavar='N', help='CPU threads (default: 1)'
-    )
-    parser.add_argument(
-        '--data-licence',
-        default='not stated',
-        metavar='TEXT',
-        help="licence line of the data in the bundle's manifest",
+        '--build-engine',
+        metavar='LIBRARY',
+        choices=('tensorrt', 'tensorrt_rtx'),
+        help='build an engine for this device afterwards (not part of this version yet)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
     parser.add_argument(
@@ -107,16 +60,171 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('what is trained')
+    add = partial(_add, group)
+    add(
+        'backbone',
+        '--backbone',
+        metavar='NAME',
+        help='efficientnet_lite0 (default), _lite1, _lite2, mobilenet_v2, '
+        'torchvision:MODEL[:WEIGHTS], or a FILE.onnx',
+    )
+    add('weights', '--weights', metavar='FILE', help='state dict instead of its own weights')
+    add(
+        'taps',
+        '--taps',
+        type=_names,
+        metavar='all|NAME,...',
+        help='stages of the backbone to score (default: all); the backbone is cut after the last '
+        'one',
+    )
+    add(
+        'input_size',
+        '--input-size',
+        type=at_least(32),
+        metavar='PX',
+        help="height and width of the network's input (default: what its weights were made for)",
+    )
+    add(
+        'normalization',
+        '--normalization',
+        choices=('l2', 'radial', 'none'),
+        help='of features: to unit length (default), by a power of the length chosen on held-out '
+        'frames, or none',
+    )
+    add(
+        'density',
+        '--density',
+        choices=('auto', 'flow', 'mahalanobis'),
+        help='density of each stage; auto (default): flow up to 320 channels, else mahalanobis',
+    )
+    add(
+        'flow.preset',
+        '--flow',
+        choices=('default', 'realnvp', 'fde_paper'),
+        help='how flows are built and trained; see docs/concepts.md',
+    )
+    add(
+        'flow.steps',
+        '--steps',
+        type=at_least(0),
+        metavar='N',
+        help='most optimiser steps of a flow (default: 2000)',
+    )
+    add(
+        'precisions',
+        '--precisions',
+        type=_names,
+        metavar='NAME,...',
+        help='precisions of the backbone in the bundle: fp32 (default), fp16, cpu-int8, trt-int8; '
+        'the first one is what a node uses unless told otherwise',
+    )
+    add(
+        'alpha',
+        '--alpha',
+        type=share,
+        metavar='SHARE',
+        help='share of held-out frames allowed over the trigger threshold (default: 0.01)',
+    )
+    add('seed', '--seed', type=at_least(0), metavar='N', help='of all chance (default: 0)')
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('which frames')
+    add = partial(_add, group)
+    add(
+        'split',
+        '--split',
+        choices=('auto', 'sequence', 'block'),
+        help='hold out whole sequences (a bag, or a folder that holds images) or contiguous '
+        'blocks; auto (default): sequences for bags where there are enough, else blocks',
+    )
+    add(
+        'selection.topics',
+        '--topic',
+        action='append',
+        metavar='TOPIC',
+        help='image topic of the bags; may be given again (default: every image topic)',
+    )
+    add(
+        'selection.every',
+        '--every',
+        '--stride',
+        type=at_least(1),
+        metavar='N',
+        help="take each sequence's every n-th frame only (default: 1)",
+    )
+    add('selection.start', '--start', type=float, metavar='S', help='from S s into each bag on')
+    add('selection.end', '--end', type=float, metavar='S', help='up to S s into each bag')
+    add(
+        'near_duplicates',
+        '--near-duplicates',
+        type=float,
+        metavar='GREY',
+        help='leave out frames whose 16x16 grey thumbnail differs by less (root mean square, grey '
+        'levels) from the last one taken; 2 is a good start (default: 0, keep all)',
+    )
+    add(
+        'data_licence',
+        '--data-licence',
+        metavar='TEXT',
+        help="licence line of the data in the bundle's manifest",
+    )
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('with what')
+    _add(
+        group,
+        'threads',
+        '--threads',
+        type=at_least(1),
+        metavar='N',
+        help='CPU threads (default: 1)',
+    )
+    group.add_argument(
+        '--workers',
+        type=at_least(0),
+        default=None,
+        metavar='N',
+        help='threads that decode ahead (default: 1, or 0 on one core)',
+    )
+    group.add_argument(
+        '--device',
+        default='auto',
+        choices=('auto', 'cpu', 'cuda'),
+        help='where features are computed; auto (default): a GPU if torch sees one',
+    )
+    group.add_argument(
+        '--cache',
+        metavar='DIR',
+        help='folder that keeps features, so that nothing is computed twice and an interrupted '
+        'training goes on (default: ood_monitor/features in the cache folder of the user)',
+    )
+    group.add_argument('--no-cache', action='store_true', help='keep no features')
+
+
+def _add(group: Any, key: str, *flags: str, **options: Any) -> None:
+    """Add an option that sets a key of the settings where it is given."""
+    group.add_argument(*flags, dest=f'{_SETTING}{key}', default=argparse.SUPPRESS, **options)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
 def run(args: argparse.Namespace) -> int:
     """Train, then print what came out."""
-    from ros_ood_monitor.errors import TrainingError
+    from ros_ood_monitor.errors import EngineError, TrainingError
 
     if not args.quiet:
         print('loading PyTorch', file=sys.stderr, flush=True)
     try:
-        from ros_ood_monitor.training.fit import FlowSettings
+        from ros_ood_monitor.training.cache import default_cache
+        from ros_ood_monitor.training.config_file import read_config, settings_from
         from ros_ood_monitor.training.progress import Progress
-        from ros_ood_monitor.training.settings import TrainSettings
+        from ros_ood_monitor.training.settings import Resources
         from ros_ood_monitor.training.trainer import train
     except ImportError as error:
         if (error.name or '').startswith('ros_ood_monitor'):
@@ -130,19 +238,23 @@ def run(args: argparse.Namespace) -> int:
         msg = f'training needs {what}; {cure}'
         raise TrainingError(msg) from error
 
-    settings = TrainSettings(
-        data=args.data,
-        taps=[name.strip() for name in args.taps.split(',') if name.strip()],
-        density=args.density,
-        alpha=args.alpha,
-        split=args.split,
-        seed=args.seed,
-        flow=FlowSettings() if args.steps is None else FlowSettings(steps=args.steps),
-        topics=args.topic,
-        every=args.every,
-        input_size=(args.input_size, args.input_size),
-        threads=args.threads,
-        data_licence=args.data_licence,
+    given = {
+        key.removeprefix(_SETTING): value
+        for key, value in vars(args).items()
+        if key.startswith(_SETTING)
+    }
+    if args.build_engine:
+        msg = (
+            f'engines for {args.build_engine} cannot be built by this version yet; train without '
+            '--build-engine, the bundle runs in ONNX Runtime'
+        )
+        raise EngineError(msg)
+    config = read_config(args.config) if args.config else {}
+    settings = settings_from(config, {**given, 'data': args.data})
+    resources = Resources(
+        cache=None if args.no_cache else Path(args.cache) if args.cache else default_cache(),
+        workers=min(1, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
+        device=args.device,
     )
     with _warnings_at_once():
         result = train(
@@ -150,12 +262,13 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             name=args.name,
             overwrite=args.overwrite,
+            resources=resources,
             progress=Progress(quiet=args.quiet),
         )
-    for line in _warnings(result):
+    for line in warnings(result):
         print(f'ood_monitor: warning: {line}', file=sys.stderr)
-    print('\n'.join(_summary(result)))
-    return 0
+    print('\n'.join(summary(result)))
+    return 1 if any(not verdict.ok for verdict in result.verdicts) else 0
 
 
 class _ToStderr(logging.Handler):
@@ -185,46 +298,3 @@ def _warnings_at_once() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-
-
-def _warnings(result: Any) -> list[str]:
-    lines = []
-    if result.skipped:
-        used = result.bundle.manifest.raw['training']['frames']['used']
-        total = count(used + len(result.skipped), 'frame')
-        lines.append(f'skipped {len(result.skipped)} of {total}:')
-        lines += [f'  {skipped.name}: {skipped.reason}' for skipped in result.skipped[:20]]
-    lines += [f'missing or damaged: {name}' for name in result.missing]
-    hanging = trigger_warning(result.bundle.calibration())
-    if hanging:
-        lines.append(f'{hanging}; give more frames or a larger --alpha')
-    return lines
-
-
-def _summary(result: Any) -> list[str]:
-    """Return the table of taps and the facts of the bundle."""
-    lines = [
-        f'{"tap":<9} {"D":>5}  {"density":<24} {"of":>5} {"shrinkage":>9} '
-        f'{"nll at start":>12} {"nll":>9} {"nll of fit":>10} {"s":>6}'
-    ]
-    for row in result.taps:
-        record = row.record
-        lines.append(
-            f'{row.tap.name:<9} {row.tap.channels:>5}  '
-            f'{density_text(record.density, record.step):<24} {record.steps:>5} '
-            f'{record.gaussian.shrinkage:>9.3f} {record.nll_at_start:>12.2f} '
-            f'{record.nll:>9.2f} {record.fit_nll:>10.2f} {row.seconds:>6.1f}'
-        )
-    bundle, split = result.bundle, result.split
-    point = bundle.calibration().operating_point
-    sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
-    return [
-        *lines,
-        'nll: mean over validation frames (of fit: over fitted ones), in nats; step: the earliest '
-        'within one standard error of the lowest, at 0 the flow is the Gaussian that it starts as',
-        f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
-        f'{len(split.calibration)} calibration (split by {split.rule})',
-        f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g} for alpha = '
-        f'{point.alpha:g} of frames; a false-alarm rate per hour is not established',
-        f'bundle     {bundle.path} ({sum(sizes) / 1e6:.1f} MB), digest {bundle.digest[:12]}',
-    ]

@@ -135,7 +135,8 @@ def _contenders(bundle: Bundle, monitor: Monitor) -> dict[str, Call]:
     large = [Frame(_enlarged(image)) for image in images]
     count = len(images)
 
-    backbone = open_session(bundle.backbone(precision))
+    name = bundle.precision(precision)
+    backbone = open_session(bundle.backbone(name), precision=name)
     scorer = open_session(bundle.scorer())
     taps = [tap.output for tap in manifest.taps]
     preprocess = Preprocessor(manifest.input_height, manifest.input_width)

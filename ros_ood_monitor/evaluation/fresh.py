@@ -27,7 +27,6 @@ _HEAVY = (
     *UNWANTED,
     'nflows',
     'timm',
-    'sklearn',
     'scipy',
     'pyvista',
     'onnxruntime',

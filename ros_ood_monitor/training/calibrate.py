@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.goldens import Goldens
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.features import FeatureTable
 from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['deployed_scores', 'golden_images', 'make_goldens', 'standardisation']
+__all__ = ['deployed_scores', 'golden_images', 'score_images', 'standardisation']
 
 _NARROWEST = 0.01
 """Smallest std of a tap's nll, as a share of that of a Gaussian of the same width."""
@@ -88,14 +87,16 @@ def deployed_scores(
     return scores
 
 
-def golden_images(table: FeatureTable, split: Split, *, seed: int) -> npt.NDArray[np.uint8]:
+def golden_images(
+    images: Mapping[int, npt.NDArray[np.uint8]], split: Split, *, seed: int
+) -> npt.NDArray[np.uint8]:
     """
     Choose the pictures that every engine must reproduce.
 
     Parameters
     ----------
-    table : FeatureTable
-        Holds some network inputs.
+    images : mapping of int to ndarray of shape (h, w, 3), uint8
+        Some network inputs, by row.
     split : Split
         Says which of them were held out.
     seed : int
@@ -109,21 +110,20 @@ def golden_images(table: FeatureTable, split: Split, *, seed: int) -> npt.NDArra
 
     """
     held_out = set(split.calibration.tolist()) | set(split.validation.tolist())
-    kept = sorted(table.images, key=lambda row: (row not in held_out, row))
-    chosen = [kept[0], kept[min(1, len(kept) - 1)]]
-    frames = [table.images[row] for row in chosen]
+    kept = sorted(images, key=lambda row: (row not in held_out, row))
+    frames = [images[row] for row in (kept[0], kept[min(1, len(kept) - 1)])]
     noise = np.random.default_rng(seed).integers(0, 256, frames[0].shape, dtype=np.uint8)
     return np.stack([*frames, noise])  # (3, h, w, 3)
 
 
-def make_goldens(
+def score_images(
     backbone: Any,
     scorer: Any,
     taps: Sequence[BackboneTap],
     images: npt.NDArray[np.uint8],
-) -> Goldens:
+) -> npt.NDArray[np.float64]:
     """
-    Score the golden images one by one with the deployed sessions.
+    Score pictures one by one with the deployed sessions.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ def make_goldens(
 
     Returns
     -------
-    Goldens
-        Images and scores.
+    ndarray of shape (k,), float64
+        Their raw_score.
 
     """
     names = [tap.output for tap in taps]
@@ -146,4 +146,4 @@ def make_goldens(
         features = backbone.run(names, {'image': image[np.newaxis]})
         (raw_score,) = scorer.run(['raw_score'], dict(zip(names, features, strict=True)))
         scores.append(float(raw_score[0]))
-    return Goldens(images, np.array(scores, dtype=np.float64))
+    return np.array(scores, dtype=np.float64)

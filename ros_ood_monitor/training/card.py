@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 import datetime as dt
 import importlib.metadata
 from typing import Any
 
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
-from ros_ood_monitor.training.backbones import Backbone, BackboneTap
+from ros_ood_monitor.training.backbones import Backbone
 from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.fit import FitRecord
+from ros_ood_monitor.training.fitting import FittedTap
+from ros_ood_monitor.training.leaks import Repetition
+from ros_ood_monitor.training.precisions import PrecisionVerdict
 from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = ['make_manifest', 'training_card']
 
 _NAMED = 20
-_LIBRARIES = ('torch', 'nflows', 'timm', 'scikit-learn', 'onnx', 'onnxscript', 'onnxruntime')
+_LIBRARIES = ('torch', 'nflows', 'timm', 'torchvision', 'onnx', 'onnxscript', 'onnxruntime')
 
 
 def make_manifest(
     *,
     name: str,
     backbone: Backbone,
-    taps: Sequence[BackboneTap],
-    records: Sequence[FitRecord],
+    fitted: Sequence[FittedTap],
     preprocess: Preprocessor,
-    tolerance: tuple[float, float],
+    tolerances: Mapping[str, tuple[float, float]],
     training: Mapping[str, Any],
     data_licence: str,
 ) -> dict[str, Any]:
@@ -37,10 +40,10 @@ def make_manifest(
     ----------
     name : str
         Of the bundle.
-    backbone, taps, records, preprocess
+    backbone, fitted, preprocess
         What was trained.
-    tolerance : tuple of float
-        Absolute and relative, of goldens on raw_score.
+    tolerances : mapping of str to tuple of float
+        Absolute and relative, of goldens on raw_score, by precision; the first one is the default.
     training : mapping
         From `training_card`.
     data_licence : str
@@ -71,37 +74,46 @@ def make_manifest(
         },
         'features': {
             'pooling': 'mean',
-            'normalization': 'l2',
             'taps': [
                 {
-                    'name': tap.name,
-                    'output': tap.output,
-                    'channels': tap.channels,
-                    'reduction': tap.reduction,
-                    'density': record.density,
+                    'name': row.tap.name,
+                    'output': row.tap.output,
+                    'channels': row.tap.channels,
+                    'reduction': row.tap.reduction,
+                    'normalization': row.normalization.card(),
+                    'density': row.record.density,
                 }
-                for tap, record in zip(taps, records, strict=True)
+                for row in fitted
             ],
         },
         'outputs': {
             'raw_score': {'unit': 'z (sum over taps)', 'direction': 'higher = more anomalous'}
         },
-        'precisions': ['fp32'],
-        'verify': {'absolute': tolerance[0], 'relative': tolerance[1]},
+        'precisions': list(tolerances),
+        'verify': _verify(tolerances),
         'training': dict(training),
         'licences': {'code': 'Apache-2.0', 'weights': backbone.licence, 'data': data_licence},
     }
 
 
+def _verify(tolerances: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    default, *others = tolerances
+    pairs = {
+        precision: {'absolute': absolute, 'relative': relative}
+        for precision, (absolute, relative) in tolerances.items()
+    }
+    return pairs[default] | {precision: pairs[precision] for precision in others}
+
+
 def training_card(
     *,
     dataset: Dataset,
+    table: FeatureTable,
     split: Split,
-    data_sha256: str,
+    repetition: Repetition,
     settings: Mapping[str, Any],
-    taps: Sequence[BackboneTap],
-    records: Sequence[FitRecord],
-    standards: Sequence[tuple[float, float]],
+    fitted: Sequence[FittedTap],
+    verdicts: Sequence[PrecisionVerdict],
 ) -> dict[str, Any]:
     """
     Return what a reader must know about the training: data, split, settings, fits, limits.
@@ -109,15 +121,19 @@ def training_card(
     Parameters
     ----------
     dataset : Dataset
-        After its frames were read.
+        Names of the sequences.
+    table : FeatureTable
+        All frames.
     split : Split
         The three parts.
-    data_sha256 : str
-        Digest of all network inputs.
+    repetition : Repetition
+        How much of the data repeats itself.
     settings : mapping
         Every setting that changes the result.
-    taps, records, standards
-        What was fitted, with mean and deviation of the held-out nll.
+    fitted : sequence of FittedTap
+        What was fitted.
+    verdicts : sequence of PrecisionVerdict
+        What was said of the precisions, refused ones too.
 
     Returns
     -------
@@ -126,6 +142,8 @@ def training_card(
 
     """
     parts = (split.fit, split.validation, split.calibration)
+    states = [shard.state for shard in table.shards]
+    skipped = [f'{name}: {reason}' for state in states for name, reason in state.skipped]
     return {
         'sequences': _shortened(dataset.sequences),
         'frames': {
@@ -133,32 +151,46 @@ def training_card(
             'fit': len(parts[0]),
             'validation': len(parts[1]),
             'calibration': len(parts[2]),
-            'skipped': len(dataset.skipped),
+            'skipped': len(skipped),
+            'near_duplicates': sum(state.near_duplicates for state in states),
+            'distinct': repetition.distinct,
+            'held_out_twins': round(repetition.twins, 4),
+            'backward_steps': table.backward_steps(),
         },
-        'skipped_frames': _shortened([f'{s.name}: {s.reason}' for s in dataset.skipped]),
-        'missing_files': _shortened(dataset.missing),
+        'skipped_frames': _shortened(skipped),
+        'missing_files': _shortened([line for state in states for line in state.missing]),
         'split': split.rule,
-        'data_sha256': data_sha256,
+        'data_sha256': table.data_sha256,
         'settings': dict(settings),
-        'taps': {
-            tap.name: {
-                'shrinkage': None if record.gaussian is None else record.gaussian.shrinkage,
-                'step': record.step,
-                'steps_made': record.steps,
-                'nll_at_start': round(record.nll_at_start, 4),
-                'nll': round(record.nll, 4),
-                'nll_mean': standard[0],
-                'nll_std': standard[1],
-                'curve': [[step, round(nll, 3)] for step, nll in record.curve],
-                'fit_curve': [[step, round(nll, 3)] for step, nll in record.fit_curve],
-            }
-            for tap, record, standard in zip(taps, records, standards, strict=True)
-        },
+        'taps': {row.tap.name: _tap_card(row) for row in fitted},
+        'precisions': [_verdict_card(verdict) for verdict in verdicts],
         'false_alarm_rate': (
             'not established: thresholds are quantiles of held-out frames, and frames of a video '
             'are not independent'
         ),
         'versions': {name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def _tap_card(row: FittedTap) -> dict[str, Any]:
+    record = row.record
+    return {
+        'shrinkage': None if record.gaussian is None else record.gaussian.shrinkage,
+        'step': record.step,
+        'steps_made': record.steps,
+        'nll_at_start': round(record.nll_at_start, 4),
+        'nll': round(record.nll, 4),
+        'nll_mean': row.standard[0],
+        'nll_std': row.standard[1],
+        'curve': [[step, round(nll, 3)] for step, nll in record.curve],
+        'fit_curve': [[step, round(nll, 3)] for step, nll in record.fit_curve],
+    }
+
+
+def _verdict_card(verdict: PrecisionVerdict) -> dict[str, Any]:
+    return {
+        key: round(value, 6) if isinstance(value, float) else value
+        for key, value in {**asdict(verdict), 'refused': list(verdict.refused)}.items()
     }
 
 

@@ -1,5 +1,5 @@
 """
-Frames to train on: folders of image files and rosbag2 recordings, one frame at a time.
+Frames to train on, not decoded yet: folders of image files and rosbag2 recordings.
 
 A *sequence* is what was recorded in one go: a bag, or a folder that holds image files itself.
 Frames come in a fixed order (arguments as given, names in natural order, bags by time), because
@@ -8,47 +8,59 @@ held-out parts are cut along it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from ros_ood_monitor.errors import DecodeError, TrainingError
 from ros_ood_monitor.images import read_image
-from ros_ood_monitor.training.sources import find_sources
+from ros_ood_monitor.training.reading import Item, Picture
+from ros_ood_monitor.training.sources import find_sources, storage_files
 
-__all__ = ['Dataset', 'SequenceFrame', 'Skipped']
-
-
-@dataclass(frozen=True, eq=False)
-class SequenceFrame:
-    """
-    A frame, and the sequence it belongs to.
-
-    Parameters
-    ----------
-    rgb : ndarray of shape (height, width, 3), uint8
-        The picture.
-    sequence : int
-        Index of its sequence in ``Dataset.sequences``.
-    stamp : float or None
-        Time of the image in s, where it has one.
-
-    """
-
-    rgb: npt.NDArray[np.uint8]
-    sequence: int
-    stamp: float | None
+__all__ = ['Dataset', 'Selection']
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A frame that could not be decoded: its name, and why."""
+class Selection:
+    """
+    Which frames of a sequence are taken.
 
-    name: str
-    reason: str
+    Parameters
+    ----------
+    topics : sequence of str
+        Image topics of bags; empty for all of them.
+    every : int
+        Take the first frame of each sequence (of each topic of a bag) and then every n-th.
+    start, end : float or None
+        Window of bags, in s from a bag's first message.
+
+    """
+
+    topics: Sequence[str] = ()
+    every: int = 1
+    start: float | None = None
+    end: float | None = None
+
+    def check(self) -> None:
+        """
+        Refuse what selects nothing.
+
+        Raises
+        ------
+        TrainingError
+            If a value is outside its range.
+
+        """
+        if self.every < 1:
+            msg = f'every out of range: expected at least 1, got {self.every}'
+            raise TrainingError(msg)
+        start, end = self.start or 0.0, self.end
+        if start < 0.0 or (end is not None and end <= start):
+            msg = f'window is empty: expected 0 <= start < end, got {start:g} and {end} s'
+            raise TrainingError(msg)
 
 
 class Dataset:
@@ -58,21 +70,18 @@ class Dataset:
     Parameters
     ----------
     paths : sequence of Path or str
-        Folders, searched recursively for images and bags, and bags; see
+        Folders, searched recursively for images and bags, bags, and lists of image files; see
         `ros_ood_monitor.training.sources.find_sources`.
-    topics : sequence of str, optional
-        Image topics of the bags; all of them by default.
-    every : int, default 1
-        Take each sequence's first frame and then every n-th.
+    selection : Selection, optional
+        Which frames are taken; all of them by default.
 
     Attributes
     ----------
     sequences : list of str
         Names of the sequences, relative to the argument that they came with.
-    skipped : list of Skipped
-        Frames that did not decode, filled while `frames` runs.
-    missing : list of str
-        Files that a bag's metadata names and its folder lacks, and damaged ones.
+    missing : dict of int to list of str
+        Files that a bag's metadata names and its folder lacks, and damaged ones, by sequence;
+        filled when `items` comes to its end.
 
     Raises
     ------
@@ -82,23 +91,13 @@ class Dataset:
 
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path | str],
-        *,
-        topics: Sequence[str] | None = None,
-        every: int = 1,
-    ) -> None:
-        if every < 1:
-            msg = f'every out of range: expected at least 1, got {every}'
-            raise TrainingError(msg)
+    def __init__(self, paths: Sequence[Path | str], selection: Selection | None = None) -> None:
         if not paths:
             msg = 'no data: expected at least one folder or bag, got none'
             raise TrainingError(msg)
-        self.skipped: list[Skipped] = []
-        self.missing: list[str] = []
-        self._topics = list(topics) if topics else None
-        self._every = every
+        self._selection = selection or Selection()
+        self._selection.check()
+        self.missing: dict[int, list[str]] = {}
         self._sources = find_sources(paths)
         self.sequences = [source.name for source in self._sources]
 
@@ -109,23 +108,26 @@ class Dataset:
 
     def count(self) -> int:
         """
-        Return how many frames `frames` would try to read, without decoding one.
+        Return how many frames `items` would give, without reading one.
 
         Returns
         -------
         int
-            An upper bound: frames that do not decode are counted.
+            An upper bound: frames that do not decode, and a bag's outside of the window, count.
 
         Raises
         ------
         BagError
             If a bag cannot be read.
+        ParameterError
+            If a topic is not one of a bag's.
 
         """
         total = 0
+        every = self._selection.every
         for source in self._sources:
             if source.bag is None:
-                total += -(-len(source.files) // self._every)
+                total += -(-len(source.files) // every)
                 continue
             from ros_ood_monitor.bags import BagReader
 
@@ -136,17 +138,28 @@ class Dataset:
                     for topic in reader.image_topics
                     if self._topics is None or topic.name in self._topics
                 ]
-            total += sum(-(-count // self._every) for count in counts)
+            total += sum(-(-count // every) for count in counts)
         return total
 
-    def frames(self) -> Iterator[SequenceFrame]:
+    def items(
+        self, index: int, position: int = 0, *, only: Collection[int] | None = None
+    ) -> Iterator[Item]:
         """
-        Decode the frames, one at a time.
+        Give the frames of a sequence, not decoded yet.
+
+        Parameters
+        ----------
+        index : int
+            Of the sequence.
+        position : int, default 0
+            First position that is wanted.
+        only : collection of int, optional
+            Positions that are wanted; all of them by default.
 
         Yields
         ------
-        SequenceFrame
-            The next frame that decodes.
+        Item
+            The next frame.
 
         Raises
         ------
@@ -156,36 +169,80 @@ class Dataset:
             If a topic is not one of the bag's.
 
         """
-        self.skipped.clear()
-        self.missing.clear()
-        for index, source in enumerate(self._sources):
-            if source.bag is not None:
-                yield from self._bag_frames(index, source.bag)
-            else:
-                yield from self._file_frames(index, source.files)
+        source = self._sources[index]
+        if source.bag is not None:
+            found = self._bag_items(index, source.bag)
+        else:
+            files = source.files[:: self._selection.every]
+            found = (
+                Item(k, f'{source.name}/{file.name}', partial(_read, file))
+                for k, file in enumerate(files)
+            )
+        for item in found:
+            if item.position >= position and (only is None or item.position in only):
+                yield item
 
-    def _file_frames(self, index: int, files: list[Path]) -> Iterator[SequenceFrame]:
-        for file in files[:: self._every]:
-            try:
-                rgb = read_image(file)
-            except DecodeError as error:
-                name = f'{self.sequences[index]}/{file.name}'
-                self.skipped.append(Skipped(name, str(error).removesuffix(f': {file}')))
-                continue
-            yield SequenceFrame(rgb, index, None)
+    def fingerprint(self, index: int) -> dict[str, Any]:
+        """
+        Return what a sequence's frames depend on: files, their sizes and times, and the selection.
 
-    def _bag_frames(self, index: int, bag: Path) -> Iterator[SequenceFrame]:
+        Parameters
+        ----------
+        index : int
+            Of the sequence.
+
+        Returns
+        -------
+        dict
+            Plain values.
+
+        """
+        source = self._sources[index]
+        files = (
+            source.files if source.bag is None else sorted(map(Path, storage_files(source.bag)))
+        )
+        selection = asdict(self._selection)
+        selection['topics'] = sorted(self._selection.topics)
+        return {
+            'files': [[file.name, *_size_and_time(file)] for file in files],
+            'selection': selection,
+        }
+
+    @property
+    def _topics(self) -> list[str] | None:
+        return list(self._selection.topics) or None
+
+    def _bag_items(self, index: int, bag: Path) -> Iterator[Item]:
         from ros_ood_monitor.bags import BagReader
 
+        name = self.sequences[index]
+        selection = self._selection
         with BagReader(bag) as reader:
-            for frame in reader.frames(self._topics, every=self._every):
-                yield SequenceFrame(frame.rgb, index, frame.stamp)
-            name = self.sequences[index]
-            self.missing += [f'{name}/{file}' for file in reader.missing_files]
-            self.missing += [
+            pending = reader.pending(
+                self._topics, every=selection.every, start=selection.start, end=selection.end
+            )
+            for position, frame in zip(count(), pending, strict=False):
+                yield Item(position, f'{name} {frame}', partial(_decode, frame))
+            self.missing[index] = [f'{name}/{file}' for file in reader.missing_files] + [
                 f'{name}/{file} ({why})' for file, why in reader.damaged_files.items()
             ]
-            self.skipped += [
-                Skipped(f'{name} {skipped.topic} at {skipped.log_time:.6f} s', skipped.reason)
-                for skipped in reader.skipped
-            ]
+
+
+def _read(file: Path) -> Picture:
+    try:
+        return Picture(read_image(file), None)
+    except DecodeError as error:
+        raise DecodeError(str(error).removesuffix(f': {file}')) from error
+
+
+def _decode(pending: Any) -> Picture:
+    frame = pending.decode()
+    return Picture(frame.rgb, frame.stamp)
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        facts = file.stat()
+    except OSError:
+        return -1, -1  # told when it is read
+    return facts.st_size, facts.st_mtime_ns

@@ -33,6 +33,28 @@ class Progress:
         interval = 0.1 if sys.stderr.isatty() else 10.0
         return tqdm(disable=self._quiet, mininterval=interval, dynamic_ncols=True, **options)
 
+    @contextlib.contextmanager
+    def counted(self, total: int, name: str, unit: str) -> Iterator[Callable[[int], object]]:
+        """
+        Show how many of something are done.
+
+        Parameters
+        ----------
+        total : int
+            Expected number.
+        name, unit : str
+            Of the bar.
+
+        Yields
+        ------
+        callable
+            Takes how many more are done.
+
+        """
+        with self._bar(total=total, desc=name, unit=unit) as bar:
+            yield bar.update
+            bar.total = bar.n  # frames outside of a window were expected, too
+
     def over(self, items: Iterable[_T], *, total: int, name: str, unit: str) -> Iterator[_T]:
         """
         Show how far an iteration is.
@@ -52,11 +74,10 @@ class Progress:
             The items.
 
         """
-        with self._bar(total=total, desc=name, unit=unit) as bar:
+        with self.counted(total, name, unit) as done:
             for item in items:
                 yield item
-                bar.update()
-            bar.total = bar.n  # frames that do not decode were expected, too
+                done(1)
 
     def note(self, line: str) -> None:
         """Show a line that says what takes the time now."""

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ['Rows', 'TapRows', 'chunks', 'spread']
+__all__ = ['Rows', 'Table', 'TapRows', 'chunks', 'spread']
 
 _CHUNK = 4096
 
@@ -29,14 +29,21 @@ class Rows(Protocol):
         """Return some rows (k, D)."""
 
 
+class Table(Protocol):
+    """Features of all frames, of which some rows and neighbouring columns are read at once."""
+
+    def __getitem__(self, key: tuple[npt.NDArray[np.int64], slice], /) -> _Features:
+        """Return some columns of some rows."""
+
+
 class TapRows:
     """
     The normalised features of one tap in one part of the data, read when they are asked for.
 
     Parameters
     ----------
-    table : ndarray of shape (all frames, all channels), float32
-        Features as the backbone gives them; may be a memory map.
+    table : FeatureTable, or ndarray of shape (all frames, all channels), float32
+        Features as the backbone gives them.
     index : ndarray of shape (n,), int64
         Frames of the part.
     columns : slice
@@ -48,7 +55,7 @@ class TapRows:
 
     def __init__(
         self,
-        table: _Features,
+        table: Table,
         index: npt.NDArray[np.int64],
         columns: slice,
         normalization: Callable[[_Features], _Features],

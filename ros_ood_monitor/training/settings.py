@@ -1,4 +1,4 @@
-"""Everything that decides what bundle a training gives."""
+"""Everything that decides what bundle a training gives, and what it may use on the way."""
 
 from __future__ import annotations
 
@@ -9,41 +9,55 @@ from typing import Any
 
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.fit import choose_density, FlowSettings
+from ros_ood_monitor.training.datasets import Selection
+from ros_ood_monitor.training.fit import choose_density
+from ros_ood_monitor.training.normalization import Normalization
+from ros_ood_monitor.training.precisions import PRECISIONS
+from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.split import SPLITS
 
-__all__ = ['TrainSettings']
+__all__ = ['DEVICES', 'Resources', 'TrainSettings']
 
-_INPUT_STEP = 32  # the backbone halves the picture five times
+DEVICES = ('auto', 'cpu', 'cuda')
+"""Where features are extracted; ``auto`` takes a GPU if torch sees one."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """
-    Everything that decides what bundle comes out.
+    Everything that decides what bundle comes out of given frames.
 
     Parameters
     ----------
     data : sequence of Path or str
-        Folders of images and bags.
+        Folders of images, bags, lists of image files.
+    selection : Selection
+        Which of their frames are taken.
+    near_duplicates : float
+        Frames whose 16x16 grey thumbnail differs by less from the last one taken (root mean
+        square, grey levels) are left out; 0 keeps all.
+    backbone : str
+        See `ros_ood_monitor.training.backbones.load_backbone`.
+    weights : str or None
+        A local file of weights instead of the backbone's own.
     taps : sequence of str, or 'all'
         Stages of the backbone to score.
+    input_size : int, or None
+        Height and width of the network's input, in px; the backbone's own where it is not given.
+    normalization : str
+        How features are scaled before a density sees them; see `normalization`.
     density : {'auto', 'flow', 'mahalanobis'}
         Kind of density; ``auto`` chooses by a tap's width.
+    flow : FlowSettings
+        How flows are built and trained.
     alpha : float
         Share of held-out frames allowed over the trigger threshold.
     split : {'auto', 'sequence', 'block'}
         How frames are held out.
+    precisions : sequence of str
+        Precisions of the backbone that the bundle holds; the first one is the default.
     seed : int
         Of everything random.
-    flow : FlowSettings
-        How flows are built and trained.
-    topics : sequence of str
-        Image topics of bags; empty for all of them.
-    every : int
-        Take each sequence's first frame and then every n-th.
-    input_size : tuple of int
-        Height and width of the network's input, in px.
     threads : int
         CPU threads of feature extraction and fitting.
     data_licence : str
@@ -51,16 +65,20 @@ class TrainSettings:
 
     """
 
-    data: Sequence[Path | str]
+    data: Sequence[Path | str] = ()
+    selection: Selection = field(default_factory=Selection)
+    near_duplicates: float = 0.0
+    backbone: str = 'efficientnet_lite0'
+    weights: str | None = None
     taps: Sequence[str] | str = 'all'
+    input_size: int | None = None
+    normalization: str = 'l2'
     density: str = 'auto'
+    flow: FlowSettings = field(default_factory=FlowSettings)
     alpha: float = 0.01
     split: str = 'auto'
+    precisions: Sequence[str] = ('fp32',)
     seed: int = 0
-    flow: FlowSettings = field(default_factory=FlowSettings)
-    topics: Sequence[str] = ()
-    every: int = 1
-    input_size: tuple[int, int] = (224, 224)
     threads: int = 1
     data_licence: str = 'not stated'
 
@@ -78,16 +96,28 @@ class TrainSettings:
         """
         choose_density(self.density, 1)
         frames_needed(self.alpha)
-        height, width = self.input_size
-        if min(height, width) < _INPUT_STEP or height % _INPUT_STEP or width % _INPUT_STEP:
-            msg = f'input size must be a multiple of {_INPUT_STEP} px, got {width}x{height}'
-            raise TrainingError(msg)
+        Normalization(self.normalization)
+        self.flow.check()
+        self.selection.check()
+        self._check_precisions()
         if self.split not in SPLITS:
             msg = f'split is unknown: expected one of {list(SPLITS)}, got {self.split!r}'
             raise TrainingError(msg)
-        if self.threads < 1 or self.flow.steps < 0 or self.seed < 0:
-            got = f'{self.threads}, {self.flow.steps} and {self.seed}'
-            msg = f'threads must be at least 1, steps and seed at least 0, got {got}'
+        for name, value, least in (
+            ('threads', self.threads, 1),
+            ('flow.steps', self.flow.steps, 0),
+            ('seed', self.seed, 0),
+            ('near_duplicates', self.near_duplicates, 0),
+        ):
+            if not value >= least:
+                msg = f'{name} out of range: expected at least {least}, got {value}'
+                raise TrainingError(msg)
+
+    def _check_precisions(self) -> None:
+        unknown = [name for name in self.precisions if name not in PRECISIONS]
+        if unknown or not self.precisions:
+            got = repr(unknown[0]) if unknown else 'none'
+            msg = f'precision is unknown: expected some of {list(PRECISIONS)}, got {got}'
             raise TrainingError(msg)
 
     def card(self) -> dict[str, Any]:
@@ -97,16 +127,40 @@ class TrainSettings:
         Returns
         -------
         dict
-            Plain values only.
+            Plain values only; `ros_ood_monitor.training.config_file` reads them back.
 
         """
-        return {
-            'density': self.density,
-            'alpha': self.alpha,
-            'split': self.split,
-            'seed': self.seed,
-            'topics': list(self.topics),
-            'every': self.every,
-            'threads': self.threads,
-            'flow': asdict(self.flow),
-        }
+        facts = asdict(self)
+        del facts['data']
+        facts['flow'] = {'preset': facts['flow'].pop('name'), **facts['flow']}
+        facts['weights'] = None if self.weights is None else Path(self.weights).name
+        return {key: _plain(value) for key, value in facts.items()}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """
+    What a training may use; none of it changes what comes out on one machine.
+
+    Parameters
+    ----------
+    cache : Path or None
+        Folder that keeps features for the next training; None keeps none.
+    workers : int
+        Threads that decode ahead.
+    device : {'auto', 'cpu', 'cuda'}
+        Where features are extracted.
+
+    """
+
+    cache: Path | None = None
+    workers: int = 0
+    device: str = 'auto'
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -17,9 +17,16 @@ from pathlib import Path
 from ros_ood_monitor.errors import BagError, ParameterError, TrainingError
 from ros_ood_monitor.images import image_files, natural_key
 
-__all__ = ['Source', 'find_sources']
+__all__ = ['Source', 'find_sources', 'storage_files']
 
 _BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+_LIST_SUFFIX = '.txt'
+# fmt: off
+_ANOMALOUS = frozenset((
+    'abnormal', 'abnormals', 'anomalies', 'anomalous', 'anomaly', 'bad', 'broken', 'defect',
+    'defective', 'defects', 'fail', 'faulty', 'novel', 'ood', 'outlier', 'outliers',
+))
+# fmt: on
 _BAG_MARK = b'rosbag2_bagfile_information'
 
 _log = logging.getLogger(__name__)
@@ -58,8 +65,9 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
     Parameters
     ----------
     paths : iterable of Path or str
-        Bags (a folder with a ``metadata.yaml`` or storage files, or one storage file), or folders
-        that are searched recursively for bags and images.
+        Bags (a folder with a ``metadata.yaml`` or storage files, or one storage file), folders
+        that are searched recursively for bags and images, or lists: a ``.txt`` file with one
+        image, bag or folder a line, relative to the list; ``#`` starts a comment.
 
     Returns
     -------
@@ -73,11 +81,25 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
         share some of their files.
 
     """
-    return _each_once([source for path in paths for source in _find(Path(path))])
+    found = _each_once([source for path in paths for source in _find(Path(path))])
+    labels = sorted({part for s in found for part in Path(s.name).parts if _is_label(part)})
+    if labels:
+        _log.warning(
+            'training takes every frame as normal, also those in folders named %s; '
+            'leave out what shows anomalies',
+            ', '.join(map(repr, labels)),
+        )
+    return found
+
+
+def _is_label(name: str) -> bool:
+    return name.casefold().split('.')[0] in _ANOMALOUS
 
 
 def _find(root: Path) -> list[Source]:
-    """Return the sequences of one argument: itself a bag, else the bags and images below it."""
+    """Return the sequences of one argument: a list's, itself a bag, or what is below it."""
+    if root.is_file() and root.suffix.lower() == _LIST_SUFFIX:
+        return _listed(root)
     try:
         bags = _bags(root)
         files = image_files(root)
@@ -109,6 +131,37 @@ def _find(root: Path) -> list[Source]:
             root,
         )
     return [*sources, *by_folder.values()]
+
+
+def _listed(list_file: Path) -> list[Source]:
+    """Return the sequences that a list names, in its order; images by the folder they are in."""
+    try:
+        lines = list_file.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f'list of images cannot be read ({error}): {list_file}'
+        raise TrainingError(msg) from error
+    sources: list[Source] = []
+    by_folder: dict[Path, Source] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.partition('#')[0].strip()
+        if not text:
+            continue
+        path = list_file.parent / text
+        if path.is_dir() or _is_bag(path):
+            sources += _find(path)
+        elif not path.is_file():
+            msg = f'line {number} of the list names nothing that is there: {path}'
+            raise TrainingError(msg)
+        else:
+            folder = path.parent
+            if folder not in by_folder:
+                by_folder[folder] = Source(f'{list_file.stem}/{folder.name}', list_file)
+                sources.append(by_folder[folder])
+            by_folder[folder].files.append(path)
+    if not sources:
+        msg = f'list of images is empty: {list_file}'
+        raise TrainingError(msg)
+    return sources
 
 
 def _bags(root: Path) -> list[Path]:
@@ -145,7 +198,7 @@ def _refuse(error: OSError) -> None:
 
 def _each_once(sources: Sequence[Source]) -> list[Source]:
     """Drop what another source has, and warn once."""
-    parts = {k: _storage(s.bag) for k, s in enumerate(sources) if s.bag is not None}
+    parts = {k: storage_files(s.bag) for k, s in enumerate(sources) if s.bag is not None}
     first: dict[str, Path] = {}  # real path of an image -> the argument that gave it
     again: Counter[tuple[str, Path, Path]] = Counter()
     kept = []
@@ -177,8 +230,21 @@ def _each_once(sources: Sequence[Source]) -> list[Source]:
     return kept
 
 
-def _storage(bag: Path) -> frozenset[str]:
-    """Return what is read of a bag, by real path."""
+def storage_files(bag: Path) -> frozenset[str]:
+    """
+    Return what is read of a bag.
+
+    Parameters
+    ----------
+    bag : Path
+        Its folder or file.
+
+    Returns
+    -------
+    frozenset of str
+        Real paths of its storage files.
+
+    """
     from ros_ood_monitor.bags.files import find_files
 
     try:

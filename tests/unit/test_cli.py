@@ -187,7 +187,10 @@ TRAIN = ['train', '--data', 'x', '--out', 'y']
         ([*TRAIN, '--alpha', 'nan'], "argument --alpha: .* got 'nan'"),
         ([*TRAIN, '--threads', '0'], 'argument --threads: '),
         ([*TRAIN, '--seed', '1.5'], "argument --seed: expected a whole number .* got '1.5'"),
-        ([*TRAIN, '--input-size', '100'], 'argument --input-size: expected a multiple of 32'),
+        (
+            [*TRAIN, '--input-size', '16'],
+            'argument --input-size: expected a whole number of at least 32',
+        ),
         (['replay', 'b', 'bag', '--every', '0'], 'argument --every: '),
         (['bench', 'b', '--repeats', '0'], 'argument --repeats: '),
         (['evaluate', 'b', '--images', 'x', '--ood', 'y', '--seed', '-1'], 'argument --seed: '),

@@ -9,7 +9,12 @@ import pytest
 
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.precisions import golden_tolerance, judge, PrecisionScores
+from ros_ood_monitor.training.precisions import (
+    golden_tolerance,
+    judge,
+    judge_worst,
+    PrecisionScores,
+)
 
 FRAMES, PICTURES = 400, 300
 
@@ -61,6 +66,15 @@ def test_anomalies_that_stand_out_less_are_refused() -> None:
     assert 'AUROC drops by 0.0' in verdict.refused[0]
     assert verdict.auroc_change < -0.01
     assert judge(reference, changed(reference, pseudo_ood=reference.pseudo_ood + 0.5)).ok
+
+
+def test_the_kind_that_suffers_most_decides() -> None:
+    reference = fp32()
+    near = changed(reference, pseudo_ood=reference.pseudo_ood - 0.5)
+    verdict = judge_worst({'far': (reference, reference), 'near': (reference, near)})
+    assert verdict.kind == 'near'
+    assert not verdict.ok
+    assert 'AUROC on near' in str(verdict)
 
 
 def test_a_share_that_falls_is_refused_like_one_that_rises() -> None:

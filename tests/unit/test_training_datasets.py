@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.errors import ParameterError, TrainingError
-from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.training.datasets import Dataset, Selection
+from ros_ood_monitor.training.reading import read_ahead
 from tests.training_tools import scene, write_scenes
 
 
@@ -20,10 +23,27 @@ def write_bag(path: Path, count: int, *, topic: str = '/front/image/compressed')
     return path
 
 
+class Read(NamedTuple):
+    """A frame that was read, with its sequence."""
+
+    rgb: object
+    stamp: float | None
+    sequence: int
+
+
+def read_all(dataset: Dataset) -> list[Read]:
+    found = []
+    for index in range(len(dataset.sequences)):
+        for decoded in read_ahead(dataset.items(index), lambda rgb: rgb[np.newaxis]):  # type: ignore[arg-type]
+            if decoded.image is not None:
+                found.append(Read(decoded.image, decoded.stamp, index))
+    return found
+
+
 def test_folder_is_one_stream_in_natural_order(tmp_path: Path) -> None:
     write_scenes(tmp_path / 'data', 12)
     dataset = Dataset([tmp_path / 'data'])
-    frames = list(dataset.frames())
+    frames = read_all(dataset)
     assert dataset.count() == len(frames) == 12
     assert dataset.sequences == ['data']
     assert all(np.array_equal(frames[k].rgb[0, 0], scene_corner(k)) for k in range(12))
@@ -41,13 +61,13 @@ def test_each_folder_with_images_is_a_sequence(tmp_path: Path) -> None:
         write_scenes(tmp_path / 'data' / name, 3)
     dataset = Dataset([tmp_path / 'data'])
     assert dataset.sequences == ['data/deep/run1', 'data/run2', 'data/run10']
-    assert [frame.sequence for frame in dataset.frames()] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [frame.sequence for frame in read_all(dataset)] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_each_bag_is_a_sequence_with_stamps(tmp_path: Path) -> None:
     bags = [write_bag(tmp_path / name, 4) for name in ('a', 'b')]
     dataset = Dataset(bags)
-    frames = list(dataset.frames())
+    frames = read_all(dataset)
     assert dataset.has_only_bags
     assert dataset.sequences == ['a', 'b']
     assert dataset.count() == len(frames) == 8
@@ -89,8 +109,8 @@ def test_a_file_that_two_arguments_reach_is_used_once_and_told(
     write_scenes(tmp_path / 'data' / 'sub', 2, first=4)
     roots = overlapping(tmp_path, how)
     dataset = Dataset(roots)
-    pictures = {frame.rgb.tobytes() for frame in dataset.frames()}
-    assert dataset.count() == len(list(dataset.frames())) == len(pictures) == 6
+    pictures = {frame.rgb.tobytes() for frame in read_all(dataset)}
+    assert dataset.count() == len(read_all(dataset)) == len(pictures) == 6
     assert len(dataset.sequences) == 2
     (warning,) = warnings_of(caplog)
     assert f'{repeated} image files below' in warning
@@ -123,7 +143,7 @@ def test_a_bag_that_two_arguments_reach_is_used_once_and_whole(
     (file,) = bag.glob('*.mcap')
     arguments = [tmp_path / 'bags', bag, file]
     dataset = Dataset(arguments[::-1] if file_first else arguments)
-    assert dataset.count() == len(list(dataset.frames())) == 4
+    assert dataset.count() == len(read_all(dataset)) == 4
     assert len(dataset.sequences) == 1
     (warning,) = warnings_of(caplog)
     assert warning.count('1 bag below') == 2
@@ -148,7 +168,7 @@ def test_bags_and_images_of_one_folder_are_both_used_and_told(
     write_bag(tmp_path / 'data' / 'deep' / 'run', 4)
     dataset = Dataset([tmp_path / 'data'])
     assert dataset.sequences == ['data/deep/run', 'data/pictures']
-    assert [frame.sequence for frame in dataset.frames()] == [0] * 4 + [1] * 3
+    assert [frame.sequence for frame in read_all(dataset)] == [0] * 4 + [1] * 3
     assert not dataset.has_only_bags
     (warning,) = warnings_of(caplog)
     assert '1 bag and 3 image files, all of them are used' in warning
@@ -173,8 +193,8 @@ def test_images_with_a_metadata_file_of_another_kind_are_no_bag(tmp_path: Path) 
 def test_every_nth_frame_is_counted_and_taken_per_sequence(tmp_path: Path) -> None:
     write_scenes(tmp_path / 'data' / 'a', 5)
     write_scenes(tmp_path / 'data' / 'b', 4)
-    dataset = Dataset([tmp_path / 'data', write_bag(tmp_path / 'bag', 7)], every=3)
-    frames = [frame.sequence for frame in dataset.frames()]
+    dataset = Dataset([tmp_path / 'data', write_bag(tmp_path / 'bag', 7)], Selection(every=3))
+    frames = [frame.sequence for frame in read_all(dataset)]
     assert frames == [0, 0, 1, 1, 2, 2, 2]
     assert dataset.count() == 7
 
@@ -184,26 +204,73 @@ def test_corrupt_image_is_skipped_and_named(tmp_path: Path) -> None:
     broken = data / 'frame_3.png'
     broken.write_bytes(broken.read_bytes()[:200])
     (data / 'frame_4.png').write_bytes(b'')
-    dataset = Dataset([data])
-    assert len(list(dataset.frames())) == 4
-    assert [skipped.name for skipped in dataset.skipped] == [
+    found = list(read_ahead(Dataset([data]).items(0), Preprocessor(8, 8)))
+    broken_ones = [decoded for decoded in found if decoded.image is None]
+    assert len(found) == 6
+    assert [decoded.item.name for decoded in broken_ones] == [
         'data/frame_3.png',
         'data/frame_4.png',
     ]
-    assert 'truncated' in dataset.skipped[0].reason
-    assert str(tmp_path) not in dataset.skipped[0].reason
+    assert 'truncated' in broken_ones[0].problem
+    assert str(tmp_path) not in broken_ones[0].problem
 
 
-def test_reading_again_does_not_count_damage_twice(tmp_path: Path) -> None:
-    data = write_scenes(tmp_path / 'data', 3)
-    (data / 'frame_1.png').write_bytes(b'x')
-    dataset = Dataset([data])
-    assert [len(list(dataset.frames())) for _ in range(2)] == [2, 2]
-    assert len(dataset.skipped) == 1
+def test_items_start_at_a_position_and_can_be_chosen(tmp_path: Path) -> None:
+    dataset = Dataset([write_scenes(tmp_path / 'data', 6), write_bag(tmp_path / 'bag', 5)])
+    assert [item.position for item in dataset.items(0, 4)] == [4, 5]
+    assert [item.position for item in dataset.items(1, only={1, 3})] == [1, 3]
+    one, other = (next(iter(dataset.items(1, position))).decode() for position in (0, 3))
+    assert (one.stamp, other.stamp) == (pytest.approx(100.0), pytest.approx(100.3))
+
+
+def test_a_window_of_a_bag_is_in_seconds_from_its_start(tmp_path: Path) -> None:
+    dataset = Dataset([write_bag(tmp_path / 'bag', 20)], Selection(start=0.45, end=1.05, every=2))
+    stamps = [item.decode().stamp for item in dataset.items(0)]
+    assert stamps == pytest.approx([100.5, 100.7, 100.9])
+
+
+@pytest.mark.parametrize('window', [(2.0, 1.0), (-1.0, None), (1.0, 1.0)])
+def test_an_empty_window_is_refused(tmp_path: Path, window: tuple[float, float | None]) -> None:
+    with pytest.raises(TrainingError, match='window is empty'):
+        Dataset([tmp_path], Selection(start=window[0], end=window[1]))
+
+
+def test_a_list_names_images_bags_and_folders(tmp_path: Path) -> None:
+    write_scenes(tmp_path / 'a', 5)
+    write_scenes(tmp_path / 'b', 3)
+    write_bag(tmp_path / 'bag', 4)
+    lines = ['# chosen by hand', 'a/frame_3.png', 'a/frame_1.png  # sharp', '', 'bag', 'b']
+    (tmp_path / 'chosen.txt').write_text('\n'.join(lines))
+    dataset = Dataset([tmp_path / 'chosen.txt'])
+    assert dataset.sequences == ['chosen/a', 'bag', 'b']
+    assert [item.name for item in dataset.items(0)] == [
+        'chosen/a/frame_3.png',
+        'chosen/a/frame_1.png',
+    ]
+    assert len(read_all(dataset)) == 2 + 4 + 3
+
+
+def test_a_list_that_names_what_is_not_there_is_refused_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / 'chosen.txt').write_text('# none\nabsent.png\n')
+    with pytest.raises(TrainingError, match=r'line 2 .*absent\.png'):
+        Dataset([tmp_path / 'chosen.txt'])
+    (tmp_path / 'chosen.txt').write_text('\n')
+    with pytest.raises(TrainingError, match='is empty'):
+        Dataset([tmp_path / 'chosen.txt'])
+
+
+def test_folders_named_like_labels_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_scenes(tmp_path / 'data' / 'good', 2)
+    write_scenes(tmp_path / 'data' / 'defect', 2)
+    assert Dataset([tmp_path / 'data']).count() == 4
+    (record,) = caplog.records
+    assert "'defect'" in record.getMessage()
 
 
 def test_unknown_topic_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
-    dataset = Dataset([write_bag(tmp_path / 'bag', 2)], topics=['/rear/image'])
+    dataset = Dataset([write_bag(tmp_path / 'bag', 2)], Selection(topics=['/rear/image']))
     with pytest.raises(ParameterError, match='/front/image/compressed'):
         dataset.count()
 
@@ -244,4 +311,4 @@ def test_folder_that_refuses_listing_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize('every', [0, -1])
 def test_every_must_be_positive(tmp_path: Path, every: int) -> None:
     with pytest.raises(TrainingError, match='at least 1'):
-        Dataset([tmp_path], every=every)
+        Dataset([tmp_path], Selection(every=every))

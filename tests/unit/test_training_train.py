@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 from pathlib import Path
 import re
@@ -14,18 +16,22 @@ import subprocess
 import sys
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip('torch')
 
+from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import train as verb
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, TrainingError
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.training.config_file import settings_from
 from ros_ood_monitor.training.fit import fit_density, FlowSettings
-from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
 from tests.flow_tools import features
 from tests.training_tools import scene, write_scenes
@@ -43,8 +49,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(data: Path, **changes: Any) -> TrainSettings:
-    options = {'taps': TAPS, 'alpha': 0.05, 'input_size': (64, 64), 'flow': FlowSettings(steps=60)}
-    return TrainSettings([data], **{**options, **changes})
+    options = {'taps': TAPS, 'alpha': 0.05, 'input_size': 64, 'flow': FlowSettings(steps=60)}
+    return TrainSettings((data,), **{**options, **changes})
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +59,7 @@ def result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 
 def test_corrupt_image_is_skipped_counted_and_named(result: TrainResult) -> None:
-    assert [skipped.name for skipped in result.skipped] == ['normal/frame_7b.png']
+    assert [name for name, _ in result.skipped] == ['normal/frame_7b.png']
     card = result.bundle.manifest.raw['training']
     assert card['frames'] == {
         'used': 120,
@@ -61,6 +67,10 @@ def test_corrupt_image_is_skipped_counted_and_named(result: TrainResult) -> None
         'validation': 12,
         'calibration': 24,
         'skipped': 1,
+        'near_duplicates': 0,
+        'distinct': 120,
+        'held_out_twins': card['frames']['held_out_twins'],
+        'backward_steps': 0,
     }
     assert card['skipped_frames'][0].startswith('normal/frame_7b.png: ')
 
@@ -85,8 +95,9 @@ def test_calibration_holds_the_scores_of_the_monitor(result: TrainResult, data: 
     from ros_ood_monitor.training.datasets import Dataset
 
     monitor = Monitor.from_bundle(result.bundle)
-    frames = list(Dataset([data]).frames())
-    scores = [monitor.observe_image(frames[k].rgb).raw_score for k in result.split.calibration]
+    items = [item for item in Dataset([data]).items(0) if '7b' not in item.name]
+    rgb = [items[k].decode().rgb for k in result.split.calibration]
+    scores = [monitor.observe_image(picture).raw_score for picture in rgb]
     assert scores == pytest.approx(result.raw_score.tolist(), abs=1e-6)
     assert result.bundle.calibration().raw_score == pytest.approx(np.sort(result.raw_score))
     monitor.close()
@@ -114,6 +125,94 @@ def test_equal_inputs_give_an_equal_digest(
     moved.symlink_to(data, target_is_directory=True)
     again = train(settings(moved), tmp_path / 'again')
     assert again.bundle.digest == result.bundle.digest
+
+
+def test_a_training_with_a_cache_gives_the_same_and_keeps_features_and_fits(
+    result: TrainResult, data: Path, tmp_path: Path
+) -> None:
+    resources = Resources(cache=tmp_path / 'cache', workers=1)
+    for name in ('first', 'again'):
+        done = train(settings(data), tmp_path / name, resources=resources)
+        assert done.bundle.digest == result.bundle.digest
+        kept = {file: file.stat().st_mtime_ns for file in (tmp_path / 'cache').rglob('*.*')}
+        if name == 'first':
+            first = kept
+    assert {file.name for file in first} >= {'rows.bin', 'state.json'}
+    assert sum(file.suffix == '.pt' for file in first) == len(TAPS)
+    assert kept == first
+
+
+def test_report_lies_beside_the_bundle_and_outside_of_its_digests(result: TrainResult) -> None:
+    folder = result.bundle.path / 'report'
+    assert result.report == ''
+    facts = json.loads((folder / 'report.json').read_text())
+    assert facts['digest'] == result.bundle.digest
+    page = (folder / 'index.html').read_text()
+    assert 'blocks.1' in page
+    assert 'http' not in page.replace('http://www.w3.org', '')  # shown without a network
+    assert not any('report' in name for name in result.bundle.manifest.digests)
+
+
+def test_the_bundle_holds_the_settings_of_its_training(result: TrainResult, data: Path) -> None:
+    again = settings_from(yaml.safe_load(result.bundle.read('training.yaml')))
+    assert dataclasses.replace(again, data=(data,)) == settings(data)
+
+
+def test_each_precision_has_its_own_calibration_and_is_reproduced(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'bundle'
+    done = train(settings(data, precisions=('fp16', 'fp32')), out)
+    assert done.bundle.manifest.precisions == ('fp16', 'fp32')
+    (verdict,) = done.verdicts
+    assert verdict.ok
+    assert 0.0 < verdict.error_mean < 0.5
+    for precision in ('fp16', 'fp32'):
+        monitor = Monitor.from_bundle(done.bundle, precision=precision)
+        assert monitor.verify().ok
+        monitor.close()
+    half, single = (done.bundle.calibration(name).raw_score for name in ('fp16', 'fp32'))
+    assert not np.array_equal(half, single)
+    assert np.abs(half - single).max() < single.std()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(data: Path) -> None:
+    with pytest.raises(BundleError, match='output cannot be written'):
+        train(settings(data, taps=['no such tap']), '/proc/bundle')
+
+
+def test_one_picture_over_and_over_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / 'still'
+    folder.mkdir()
+    for k in range(100):
+        assert cv2.imwrite(str(folder / f'{k}.png'), scene(3))
+    with pytest.raises(TrainingError, match='all 100 frames show the same picture'):
+        train(settings(folder), tmp_path / 'bundle')
+
+
+@pytest.mark.parametrize('count', [1, 49])
+def test_a_handful_of_frames_is_refused_with_what_is_needed(tmp_path: Path, count: int) -> None:
+    folder = write_scenes(tmp_path / 'few', count)
+    with pytest.raises(TrainingError, match=f'expected at least 95 .* got {count}'):
+        train(settings(folder), tmp_path / 'bundle')
+
+
+def test_time_that_runs_backwards_is_counted(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for k in range(100):
+            stamp = 50.0 + 0.1 * (k if k < 60 else k - 40)  # the camera's clock is set back
+            packed = cv2.imencode('.png', scene(k))[1].ravel()
+            message = bag.make(
+                'sensor_msgs/msg/CompressedImage',
+                header=bag.make_header(stamp),
+                format='png',
+                data=packed,
+            )
+            bag.write('/image', 'sensor_msgs/msg/CompressedImage', message, 50.0 + 0.1 * k)
+    done = train(settings(tmp_path / 'bag', density='mahalanobis'), tmp_path / 'bundle')
+    assert done.backward_steps == 1
+    assert done.bundle.manifest.raw['training']['frames']['backward_steps'] == 1
+    assert done.bundle.calibration().operating_point.frame_rate_hz == pytest.approx(10.0)
 
 
 def test_trained_twice_over_the_same_place_needs_overwrite(
@@ -151,8 +250,11 @@ def test_too_few_readable_frames_are_refused_too(tmp_path: Path) -> None:
         ({'taps': ['blocks.7']}, r"blocks\.6, head, got 'blocks\.7'"),
         ({'density': 'kde'}, "'auto', 'flow', 'mahalanobis'"),
         ({'split': 'random'}, "'auto', 'sequence', 'block'"),
-        ({'input_size': (100, 100)}, 'multiple of 32'),
-        ({'threads': 0}, 'threads must be at least 1'),
+        ({'input_size': 16}, 'at least 32'),
+        ({'threads': 0}, 'threads out of range: expected at least 1'),
+        ({'precisions': ['bf16']}, r"'fp32', 'fp16', .* got 'bf16'"),
+        ({'normalization': 'zca'}, 'normalisation is unknown'),
+        ({'backbone': 'resnet'}, 'backbone is unknown'),
     ],
 )
 def test_wrong_settings_are_refused(
@@ -196,7 +298,7 @@ def test_training_improves_a_flow_on_curved_data() -> None:
 def call(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     verb.add_parser(parser.add_subparsers())
-    args = parser.parse_args(['train', *arguments])
+    args = parser.parse_args(['train', *arguments, '--no-cache'])
     return int(args.run(args))
 
 
@@ -263,7 +365,7 @@ def test_command_tells_a_broken_package_from_an_absent_one(
 
 
 def command(data: Path, out: Path) -> list[str]:
-    options = ['--taps', ','.join(TAPS), '--alpha', '0.05', '--input-size', '64']
+    options = ['--taps', ','.join(TAPS), '--alpha', '0.05', '--input-size', '64', '--no-cache']
     base = [sys.executable, '-c', RUN, 'train', '--data', str(data), '--out', str(out)]
     return [*base, *options]
 

@@ -6,6 +6,7 @@ from ros_ood_monitor.training.precisions.convert import convert, parse_precision
 from ros_ood_monitor.training.precisions.gate import (
     golden_tolerance,
     judge,
+    judge_worst,
     PrecisionScores,
     PrecisionVerdict,
 )
@@ -17,5 +18,6 @@ __all__ = [
     'convert',
     'golden_tolerance',
     'judge',
+    'judge_worst',
     'parse_precisions',
 ]

@@ -8,7 +8,8 @@ anomalies still stand out, and whether in-distribution frames still stay under t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc, share_over
 
-__all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge']
+__all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge', 'judge_worst']
 
 LARGEST_AUROC_DROP = 0.01
 LARGEST_SHARE_MOVE = 0.01
@@ -72,6 +73,8 @@ class PrecisionVerdict:
     refused : tuple of str
         Why it may not be shipped; empty where it may. The figures are NaN where a score is not
         finite.
+    kind : str
+        Kind of pseudo-OOD that it was judged on, where it was judged on several.
 
     """
 
@@ -87,6 +90,7 @@ class PrecisionVerdict:
     share_over: float = math.nan
     share_change: float = math.nan
     refused: tuple[str, ...] = ()
+    kind: str = ''
 
     @property
     def ok(self) -> bool:
@@ -96,7 +100,8 @@ class PrecisionVerdict:
     def __str__(self) -> str:
         facts = (
             f'raw_score error {self.error_mean:.3f} sigma (p99 {self.error_p99:.3f}), '
-            f'AUROC {self.auroc:.4f} ({self.auroc_change:+.4f}), '
+            f'AUROC {f"on {self.kind} " if self.kind else ""}{self.auroc:.4f} '
+            f'({self.auroc_change:+.4f}), '
             f'over the trigger {self.share_over:.4f} ({self.share_change:+.4f})'
         )
         verdict = 'refused: ' + '; '.join(self.refused) if self.refused else 'ok'
@@ -164,6 +169,38 @@ def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVe
         share_over=share,
         share_change=move,
         refused=refused,
+    )
+
+
+def judge_worst(
+    pairs: Mapping[str, tuple[PrecisionScores, PrecisionScores]],
+) -> PrecisionVerdict:
+    """
+    Judge a precision on each kind of pseudo-OOD alone; the worst one counts.
+
+    What rounding takes away first is the small distance of near anomalies, which a mean over far
+    ones would hide.
+
+    Parameters
+    ----------
+    pairs : mapping of str to tuple of PrecisionScores
+        Reference and candidate, by kind of the pseudo-OOD pictures; at least one.
+
+    Returns
+    -------
+    PrecisionVerdict
+        That of the kind whose AUROC drops most, or whose scores are not finite.
+
+    """
+    verdicts = [
+        replace(judge(reference, candidate), kind=kind)
+        for kind, (reference, candidate) in pairs.items()
+    ]
+    return min(
+        verdicts,
+        key=lambda verdict: (
+            -math.inf if math.isnan(verdict.auroc_change) else verdict.auroc_change
+        ),
     )
 
 

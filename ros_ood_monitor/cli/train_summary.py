@@ -1,0 +1,98 @@
+"""What ``ood_monitor train`` says at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ros_ood_monitor.cli.wording import count, density_text, trigger_warning
+
+__all__ = ['summary', 'warnings']
+
+_MANY_TWINS = 0.5
+
+
+def warnings(result: Any) -> list[str]:
+    """
+    Return what a reader must not overlook.
+
+    Parameters
+    ----------
+    result : TrainResult
+        What came out.
+
+    Returns
+    -------
+    list of str
+        A line each.
+
+    """
+    lines = []
+    if result.skipped:
+        used = result.bundle.manifest.raw['training']['frames']['used']
+        total = count(used + len(result.skipped), 'frame')
+        lines.append(f'skipped {len(result.skipped)} of {total}:')
+        lines += [f'  {name}: {reason}' for name, reason in result.skipped[:20]]
+    lines += [f'missing or damaged: {name}' for name in result.missing]
+    hanging = trigger_warning(result.bundle.calibration())
+    if hanging:
+        lines.append(f'{hanging}; give more frames or a larger --alpha')
+    if result.backward_steps:
+        lines.append(
+            f'time runs backwards {count(result.backward_steps, "time")} inside the sequences; '
+            'the frame rate is taken from the other steps'
+        )
+    twins = result.repetition.twins
+    if twins > _MANY_TWINS:
+        lines.append(
+            f'{twins:.0%} of the held-out frames look like one that was fitted: their scores are '
+            'those of known pictures; hold out other recordings, or thin with --near-duplicates'
+        )
+    lines += [str(verdict) for verdict in result.verdicts if not verdict.ok]
+    if result.report:
+        lines.append(f'there is no report: {result.report}')
+    return lines
+
+
+def summary(result: Any) -> list[str]:
+    """
+    Return the table of taps and the facts of the bundle.
+
+    Parameters
+    ----------
+    result : TrainResult
+        What came out.
+
+    Returns
+    -------
+    list of str
+        A line each.
+
+    """
+    lines = [
+        f'{"tap":<9} {"D":>5}  {"density":<24} {"of":>5} {"shrinkage":>9} '
+        f'{"nll at start":>12} {"nll":>9} {"nll of fit":>10} {"s":>6}'
+    ]
+    for row in result.taps:
+        record = row.record
+        lines.append(
+            f'{row.tap.name:<9} {row.tap.channels:>5}  '
+            f'{density_text(record.density, record.step):<24} {record.steps:>5} '
+            f'{record.gaussian.shrinkage:>9.3f} {record.nll_at_start:>12.2f} '
+            f'{record.nll:>9.2f} {record.fit_nll:>10.2f} {row.seconds:>6.1f}'
+        )
+    bundle, split = result.bundle, result.split
+    lines += [str(verdict) for verdict in result.verdicts if verdict.ok]
+    timings = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
+    point = bundle.calibration().operating_point
+    sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
+    return [
+        *lines,
+        'nll: mean over validation frames (of fit: over fitted ones), in nats; step: the earliest '
+        'within one standard error of the lowest, at 0 the flow is the Gaussian that it starts as',
+        f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
+        f'{len(split.calibration)} calibration (split by {split.rule})',
+        f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g} for alpha = '
+        f'{point.alpha:g} of frames; a false-alarm rate per hour is not established',
+        f'time       {timings} s',
+        f'bundle     {bundle.path} ({sum(sizes) / 1e6:.1f} MB), digest {bundle.digest[:12]}',
+    ]

@@ -1,0 +1,240 @@
+"""What the training report shows, gathered from what the training found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.training.deployed import Deployed
+from ros_ood_monitor.training.fitting import FittedTap
+from ros_ood_monitor.training.precisions import PrecisionVerdict
+from ros_ood_monitor.training.report import (
+    Look,
+    PrecisionRow,
+    ReportData,
+    SequenceRow,
+    SheetImage,
+    TapReport,
+    TimingRow,
+)
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['Evidence', 'report_data']
+
+_SHEET = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """
+    What the training found.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        All frames.
+    sequences : sequence of str
+        Names of the sequences.
+    split : Split
+        The three parts.
+    images : mapping of int to ndarray of shape (h, w, 3), uint8
+        Kept network inputs, by row.
+    pseudo : mapping of str to ndarray of shape (k, h, w, 3), uint8
+        Pseudo-OOD pictures by kind.
+    probes : ndarray of shape (m, width), float32
+        Their features, kind after kind.
+    fitted : sequence of FittedTap
+        The densities.
+    deployed : mapping of str to Deployed
+        Every precision, the reference first; refused ones too.
+    verdicts : sequence of PrecisionVerdict
+        Of all but the reference.
+    seconds : mapping of str to float
+        Wall time by part, in s.
+
+    """
+
+    table: FeatureTable
+    sequences: Sequence[str]
+    split: Split
+    images: Mapping[int, npt.NDArray[np.uint8]]
+    pseudo: Mapping[str, npt.NDArray[np.uint8]]
+    probes: npt.NDArray[np.float32]
+    fitted: Sequence[FittedTap]
+    deployed: Mapping[str, Deployed]
+    verdicts: Sequence[PrecisionVerdict]
+    seconds: Mapping[str, float]
+
+
+def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
+    """
+    Return what the report of a bundle shows.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        As it was written.
+    evidence : Evidence
+        What the training found.
+
+    Returns
+    -------
+    ReportData
+        For `ros_ood_monitor.training.report.write_report`.
+
+    """
+    raw = bundle.manifest.raw
+    training = raw['training']
+    reference = evidence.deployed['fp32']
+    point = reference.calibration.operating_point
+    states = [shard.state for shard in evidence.table.shards]
+    return ReportData(
+        name=bundle.manifest.name,
+        digest=bundle.digest,
+        limits=_limits(training),
+        sequences=_sequences(evidence),
+        skipped=[f'{name}: {reason}' for state in states for name, reason in state.skipped],
+        missing=[line for state in states for line in state.missing],
+        duplicates=training['frames']['near_duplicates'],
+        data_sha256=training['data_sha256'],
+        split=training['split'],
+        sheet=_sheet(evidence),
+        examples={kind: images[:1] for kind, images in evidence.pseudo.items()},
+        backbone={**raw['backbone'], 'input': raw['input']},
+        taps=[_tap(evidence, row) for row in evidence.fitted],
+        unit=bundle.manifest.unit,
+        raw_score=reference.raw_score,
+        raw_score_pseudo_ood=reference.pseudo_score,
+        trigger=point.trigger,
+        release=point.release,
+        alpha=point.alpha,
+        precisions=_precisions(evidence),
+        timings=_timings(evidence),
+        settings=training['settings'],
+        versions=training['versions'],
+        licences=raw['licences'],
+    )
+
+
+def _limits(training: Mapping[str, Any]) -> list[str]:
+    frames = training['frames']
+    limits = [f'False-alarm rate: {training["false_alarm_rate"]}.']
+    limits.append(
+        'Pseudo-OOD pictures are made from the training frames and stand in for anomalies that '
+        'nobody has seen; real ones need not look like any of them. They set no threshold.'
+    )
+    if frames['held_out_twins'] > 0.0:
+        limits.append(
+            f'{frames["held_out_twins"]:.1%} of the held-out frames look like one that was '
+            'fitted; their scores are those of known pictures.'
+        )
+    if frames['backward_steps']:
+        limits.append(f'Time runs backwards {frames["backward_steps"]} times in the sequences.')
+    return limits
+
+
+def _sequences(evidence: Evidence) -> list[SequenceRow]:
+    sequence, count = evidence.table.sequence, len(evidence.sequences)
+    split = evidence.split
+    fit, validation, calibration = (
+        np.bincount(sequence[part], minlength=count)
+        for part in (split.fit, split.validation, split.calibration)
+    )
+    return [
+        SequenceRow(name, int(fit[k]), int(validation[k]), int(calibration[k]))
+        for k, name in enumerate(evidence.sequences)
+    ]
+
+
+def _sheet(evidence: Evidence) -> list[SheetImage]:
+    split = evidence.split
+    part_of = {
+        int(row): name
+        for name, part in (
+            ('fit', split.fit),
+            ('validation', split.validation),
+            ('calibration', split.calibration),
+        )
+        for row in part
+    }
+    rows = sorted(evidence.images)
+    chosen = sorted({rows[k * len(rows) // _SHEET] for k in range(_SHEET)})
+    return [SheetImage(evidence.images[row], part_of.get(row, '')) for row in chosen]
+
+
+def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
+    columns = evidence.table.columns(row.tap)
+    record = row.record
+    held_out = row.normalization(evidence.table.of(row.tap, evidence.split.validation))
+    probes = row.normalization(np.ascontiguousarray(evidence.probes[:, columns]))
+    counts = [len(images) for images in evidence.pseudo.values()]
+    parts = np.split(_nll(row, probes), np.cumsum(counts)[:-1])
+    card = row.normalization.card()
+    nan = float('nan')
+    return TapReport(
+        name=row.tap.name,
+        channels=row.tap.channels,
+        reduction=row.tap.reduction,
+        density=record.density,
+        normalization=card if isinstance(card, str) else f'radial, beta {card["beta"]:g}',
+        step=record.step,
+        steps=record.steps,
+        standard_error=record.standard_error,
+        looks=[
+            Look(
+                look.step,
+                look.fit_nll,
+                look.nll,
+                nan if look.probe_auroc is None else look.probe_auroc,
+            )
+            for look in record.looks
+        ],
+        held_out=_nll(row, held_out),
+        pseudo_ood=dict(zip(evidence.pseudo, parts, strict=True)),
+    )
+
+
+def _nll(row: FittedTap, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    with torch.no_grad():
+        nll: npt.NDArray[np.float64] = row.density.nll(torch.from_numpy(features).double()).numpy()
+    return nll
+
+
+def _precisions(evidence: Evidence) -> list[PrecisionRow]:
+    if not evidence.verdicts:
+        return []
+    reference = evidence.deployed['fp32']
+    rows = [PrecisionRow('fp32', len(reference.backbone))]
+    for verdict in evidence.verdicts:
+        rows.append(
+            PrecisionRow(
+                precision=verdict.precision,
+                size_bytes=len(evidence.deployed[verdict.precision].backbone),
+                error_mean=verdict.error_mean,
+                error_p99=verdict.error_p99,
+                error_max=verdict.error_max,
+                auroc=verdict.auroc,
+                auroc_change=verdict.auroc_change,
+                share_over=verdict.share_over,
+                share_change=verdict.share_change,
+                accepted=verdict.ok,
+                reason='; '.join(verdict.refused),
+            )
+        )
+    return rows
+
+
+def _timings(evidence: Evidence) -> list[TimingRow]:
+    frames = {'extraction': len(evidence.table), 'fit': len(evidence.split.fit)}
+    held_out = len(evidence.split.calibration) + len(evidence.split.validation)
+    frames |= dict.fromkeys(evidence.deployed, held_out)
+    return [
+        TimingRow(name, seconds, frames.get(name, 0)) for name, seconds in evidence.seconds.items()
+    ]

@@ -1,0 +1,312 @@
+"""
+Features of every frame, computed by the exported backbone in the runtime that the robot uses.
+
+Features go to disk as they come, so memory does not grow with the number of frames, and frames
+that were read before are not read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import contextlib
+from functools import partial
+import hashlib
+from pathlib import Path
+import tempfile
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
+from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.cache import explained, Shard, shard_key, THUMB
+from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.reading import Decoded, Item, read_ahead
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['OnnxRunner', 'Runner', 'TorchRunner', 'extract', 'fill', 'thumbnail']
+
+
+class Runner(Protocol):
+    """Network inputs to features."""
+
+    name: str
+    """What computes: features of another runner are not taken from the cache."""
+
+    batch_size: int
+    """Pictures it wants at once."""
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
+        ...
+
+
+class OnnxRunner:
+    """
+    The exported backbone in the deployed runtime, one picture at a time as on the robot.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        The exported backbone.
+    taps : sequence of BackboneTap
+        Its outputs.
+
+    """
+
+    batch_size = 1
+
+    def __init__(self, session: Any, taps: Sequence[BackboneTap]) -> None:
+        import onnxruntime
+
+        self.name = f'onnxruntime {onnxruntime.__version__}'
+        self._session = session
+        self._outputs = [tap.output for tap in taps]
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
+        return np.concatenate(self._session.run(self._outputs, {'image': images}), axis=1)
+
+
+class TorchRunner:
+    """
+    The backbone in torch on a device, for extraction on a GPU.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Pictures (n, h, w, 3) uint8 to one (n, channels) tensor per tap.
+    device : str
+        As torch names it.
+    batch_size : int, default 64
+        Pictures at once.
+
+    """
+
+    def __init__(self, network: torch.nn.Module, device: str, *, batch_size: int = 64) -> None:
+        self.name = f'torch {torch.__version__} {torch.device(device).type}'
+        self.batch_size = batch_size
+        self._network = network.to(device)
+        self._device = device
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
+        with torch.no_grad():
+            features = self._network(torch.from_numpy(images).to(self._device))
+            return torch.cat(list(features), dim=1).float().cpu().numpy()
+
+
+def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """
+    Return a small grey picture by which frames are compared.
+
+    Parameters
+    ----------
+    image : ndarray of shape (h, w, 3), uint8
+        Network input.
+
+    Returns
+    -------
+    ndarray of shape (16, 16), uint8
+        Grey levels.
+
+    """
+    small = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def extract(
+    dataset: Dataset,
+    run: Runner,
+    preprocess: Preprocessor,
+    taps: Sequence[BackboneTap],
+    *,
+    backbone_sha256: str,
+    cache: Path | None = None,
+    workers: int = 0,
+    near_duplicates: float = 0.0,
+    only: Mapping[int, Collection[int]] | None = None,
+    on_frame: Callable[[int], object] = lambda _: None,
+) -> Iterator[FeatureTable]:
+    """
+    Give the features of all frames; those that the cache has are not computed again.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The frames.
+    run : Runner
+        The backbone.
+    preprocess : Preprocessor
+        Resize to its input size.
+    taps : sequence of BackboneTap
+        What it gives.
+    backbone_sha256 : str
+        Of the exported backbone: what the features depend on.
+    cache : Path, optional
+        Folder that keeps them; a temporary one, deleted at the end, where it is not given.
+    workers : int, default 0
+        Threads that decode ahead.
+    near_duplicates : float, default 0
+        See `fill`.
+    only : mapping of int to collection of int, optional
+        Positions that are wanted, by sequence; all of them by default.
+    on_frame : callable
+        Told how many frames were dealt with.
+
+    Yields
+    ------
+    FeatureTable
+        One row a frame; usable inside of the block.
+
+    Raises
+    ------
+    TrainingError
+        If there is no frame, a feature is not finite, or the cache cannot be written.
+    BagError
+        If a bag cannot be read.
+
+    """
+    width = sum(tap.channels for tap in taps)
+    with contextlib.ExitStack() as stack:
+        if cache is None:
+            with explained(Path(tempfile.gettempdir())):
+                folder = tempfile.TemporaryDirectory(prefix='ood_monitor_features.')
+            cache = Path(stack.enter_context(folder))
+        shards = []
+        for index, name in enumerate(dataset.sequences):
+            wanted = None if only is None else frozenset(only.get(index, ()))
+            facts = {
+                'backbone': backbone_sha256,
+                'runner': run.name,
+                'input': [preprocess.height, preprocess.width, RESIZE_RULE],
+                'near_duplicates': near_duplicates,
+                'source': dataset.fingerprint(index),
+                'only': None if wanted is None else sorted(wanted),
+            }
+            shard = Shard(cache / shard_key(**facts), width, about=name)
+            stack.callback(shard.close)
+            on_frame(shard.state.position)
+            if not shard.state.complete:
+                fill(
+                    shard,
+                    partial(dataset.items, index, only=wanted),
+                    run,
+                    preprocess,
+                    workers=workers,
+                    near_duplicates=near_duplicates,
+                    on_frame=on_frame,
+                )
+                shard.finish(dataset.missing.get(index, []))
+            shards.append(shard)
+        table = FeatureTable(taps, shards)
+        if not len(table):
+            failed = [problem for shard in shards for problem in shard.state.skipped]
+            why = f'; first: {failed[0][0]}: {failed[0][1]}' if failed else ''
+            msg = f'no frame could be decoded: expected at least one, got none{why}'
+            raise TrainingError(msg)
+        yield table
+
+
+def fill(
+    shard: Shard,
+    items: Callable[[int], Iterator[Item]],
+    run: Runner,
+    preprocess: Preprocessor,
+    *,
+    workers: int = 0,
+    near_duplicates: float = 0.0,
+    on_frame: Callable[[int], object] = lambda _: None,
+) -> None:
+    """
+    Read a sequence from where its shard ends, to its end.
+
+    The shard is checkpointed however this ends, and left incomplete where it ends by an exception.
+
+    Parameters
+    ----------
+    shard : Shard
+        Where features go.
+    items : callable
+        From a position to the sequence's items from there on.
+    run : Runner
+        The backbone.
+    preprocess : Preprocessor
+        Resize to its input size.
+    workers : int, default 0
+        Threads that decode ahead.
+    near_duplicates : float, default 0
+        Frames whose thumbnail differs by less (root mean square, grey levels) from the last frame
+        taken are left out; 0 keeps all.
+    on_frame : callable
+        Told how many frames were dealt with.
+
+    Raises
+    ------
+    TrainingError
+        If a feature is not finite or the cache cannot be written.
+
+    """
+    last = shard.last_thumb
+    batch: list[tuple[Decoded, npt.NDArray[np.uint8]]] = []
+
+    def flush() -> None:
+        images = np.stack([decoded.image for decoded, _ in batch if decoded.image is not None])
+        for (decoded, thumb), row in zip(batch, run(images), strict=True):
+            _append(shard, decoded, thumb, row)
+        batch.clear()
+
+    try:
+        for decoded in read_ahead(items(shard.state.position), preprocess, workers=workers):
+            on_frame(1)
+            if decoded.image is None:
+                if batch:
+                    flush()  # positions count in order
+                shard.state.skipped.append((decoded.item.name, decoded.problem))
+                shard.state.position = decoded.item.position + 1
+                continue
+            thumb = thumbnail(decoded.image)
+            if near_duplicates and last is not None and _rms(thumb, last) < near_duplicates:
+                if batch:
+                    flush()
+                shard.state.near_duplicates += 1
+                shard.state.position = decoded.item.position + 1
+                continue
+            last = thumb
+            batch.append((decoded, thumb))
+            if len(batch) >= run.batch_size:
+                flush()
+        if batch:
+            flush()
+    finally:
+        shard.checkpoint()
+
+
+def _append(
+    shard: Shard,
+    decoded: Decoded,
+    thumb: npt.NDArray[np.uint8],
+    features: npt.NDArray[np.float32],
+) -> None:
+    assert decoded.image is not None
+    if not np.all(np.isfinite(features)):
+        msg = f'features of {decoded.item.name!r} are not finite: check its picture'
+        raise TrainingError(msg)
+    row = shard.append(
+        position=decoded.item.position,
+        stamp=decoded.stamp,
+        digest=hashlib.sha256(np.ascontiguousarray(decoded.image).data).digest(),
+        thumb=thumb,
+        features=features,
+    )
+    if shard.wants_image(row):
+        shard.keep_image(row, decoded.image)
+
+
+def _rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+    return float(np.sqrt(np.square(a.astype(np.float32) - b).mean()))

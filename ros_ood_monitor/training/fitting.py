@@ -1,0 +1,197 @@
+"""One density per tap: normalised, fitted, standardised, and the scorer made of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.calibrate import standardisation
+from ros_ood_monitor.training.fit import choose_density, fit_density
+from ros_ood_monitor.training.fit_record import FitRecord
+from ros_ood_monitor.training.fit_store import FitStore
+from ros_ood_monitor.training.flow_training import train_flow
+from ros_ood_monitor.training.flows import flow_from_settings
+from ros_ood_monitor.training.folded import Density
+from ros_ood_monitor.training.folding import fold
+from ros_ood_monitor.training.normalization import choose_beta, Normalization
+from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.rows import spread, TapRows
+from ros_ood_monitor.training.scorer import Scorer
+from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['FittedTap', 'fit_taps', 'make_scorer']
+
+_BETA_ROWS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTap:
+    """
+    A tap, and what was fitted to it.
+
+    Parameters
+    ----------
+    tap : BackboneTap
+        The stage.
+    normalization : Normalization
+        What its density sees.
+    density : Density
+        In float64, folded.
+    record : FitRecord
+        How it was fitted.
+    standard : tuple of float
+        Mean and deviation of the held-out nll, in nats.
+    seconds : float
+        How long that took.
+
+    """
+
+    tap: BackboneTap
+    normalization: Normalization
+    density: Density
+    record: FitRecord
+    standard: tuple[float, float]
+    seconds: float
+
+
+def fit_taps(
+    table: FeatureTable,
+    split: Split,
+    settings: TrainSettings,
+    *,
+    probes: npt.NDArray[np.float32],
+    store: FitStore | None,
+    facts: dict[str, Any],
+    progress: Progress,
+) -> list[FittedTap]:
+    """
+    Fit every tap's density.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        All frames.
+    split : Split
+        Which are fitted and which choose.
+    settings : TrainSettings
+        How.
+    probes : ndarray of shape (m, width), float32
+        Features of pseudo-OOD pictures, all taps side by side; they decide nothing.
+    store : FitStore or None
+        Where fitted flows are kept.
+    facts : dict
+        What the features depend on.
+    progress : Progress
+        What shows progress.
+
+    Returns
+    -------
+    list of FittedTap
+        In the order of the taps.
+
+    Raises
+    ------
+    TrainingError
+        If a density cannot be fitted.
+
+    """
+    known = {
+        **facts,
+        'rows': [_digest(part) for part in (split.fit, split.validation)],
+        'probes': _digest(probes),
+        'threads': settings.threads,
+    }
+    fitted = []
+    for k, tap in enumerate(table.taps):
+        title = f'{tap.name} ({k + 1}/{len(table.taps)})'
+        mine = probes[:, table.columns(tap)]
+        fitted.append(_fit_tap(table, tap, split, settings, mine, store, known, title, progress))
+    return fitted
+
+
+def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
+    """
+    Return the sum over taps of the standardised nlls.
+
+    Parameters
+    ----------
+    fitted : sequence of FittedTap
+        All taps.
+
+    Returns
+    -------
+    Scorer
+        In float64.
+
+    """
+    means, stds = zip(*(row.standard for row in fitted), strict=True)
+    return Scorer(
+        [row.density for row in fitted], means, stds, [row.normalization for row in fitted]
+    )
+
+
+def _fit_tap(
+    table: FeatureTable,
+    tap: BackboneTap,
+    split: Split,
+    settings: TrainSettings,
+    probes: npt.NDArray[np.float32],
+    store: FitStore | None,
+    facts: dict[str, Any],
+    title: str,
+    progress: Progress,
+) -> FittedTap:
+    started = time.perf_counter()
+    normalization = Normalization(settings.normalization)
+    if settings.normalization == 'radial':
+        some = split.fit[spread(len(split.fit), _BETA_ROWS)]
+        judged = table.of(tap, split.validation)
+        normalization = choose_beta(table.of(tap, some), judged).normalization
+    columns = table.columns(tap)
+    fit, held_out = (
+        TapRows(table, part, columns, normalization) for part in (split.fit, split.validation)
+    )
+    kind = choose_density(settings.density, tap.channels)
+    flow, seed = settings.flow, settings.seed
+    options: dict[str, Any] = {
+        'settings': flow,
+        'seed': seed,
+        'probes': normalization(np.ascontiguousarray(probes)),
+        'name': tap.name,
+    }
+    total, unit = (flow.total_steps(len(fit)), 'step') if kind == 'flow' else (1, 'fit')
+    with progress.steps(total=total, name=f'{kind} {title}', unit=unit) as show:
+        if kind == 'flow':
+            again = partial(train_flow, fit, held_out, on_progress=show, **options)
+            about = {
+                **facts,
+                'tap': tap.name,
+                'normalization': normalization.card(),
+                'flow': asdict(flow),
+                'seed': seed,
+            }
+            empty = partial(flow_from_settings, flow, tap.channels, seed=seed)
+            trained, record = again() if store is None else store.get_or_fit(about, empty, again)
+            density: Density = fold(trained)
+        else:
+            density, record = fit_density(kind, fit, held_out, on_progress=show, **options)
+    with torch.no_grad():
+        features = torch.from_numpy(held_out[np.arange(len(held_out))]).double()
+        standard = standardisation(density.nll(features).numpy(), tap.channels)
+    seconds = time.perf_counter() - started
+    return FittedTap(tap, normalization, density, record, standard, seconds)
+
+
+def _digest(values: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -1,0 +1,146 @@
+"""
+Frames that would make held-out parts dishonest: the same picture fitted and held out.
+
+Equal pictures of *one* sequence are a scene at rest, which a robot sees, too. Equal pictures of
+two sequences are a recording that was given twice, whole or in part, under other names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['Repetition', 'check_distinct', 'check_leaks']
+
+_TWIN_RMS: Final = 2.0  # grey levels of the thumbnails: below it, people see one picture
+_SHARED: Final = 0.1  # of a sequence's held-out frames; less may be black frames
+_ROWS_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """
+    How much of the data repeats itself.
+
+    Parameters
+    ----------
+    distinct : int
+        Different pictures.
+    frames : int
+        All frames.
+    twins : float
+        Share of held-out frames that look like some frame that was fitted (thumbnails differ by
+        less than 2 grey levels): where it is high, held-out scores are those of seen pictures.
+
+    """
+
+    distinct: int
+    frames: int
+    twins: float
+
+
+def check_distinct(table: FeatureTable) -> int:
+    """
+    Refuse data that shows one picture only.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        All frames.
+
+    Returns
+    -------
+    int
+        Different pictures.
+
+    Raises
+    ------
+    TrainingError
+        If all pictures are equal.
+
+    """
+    distinct = len(np.unique(_keys(table)))
+    if distinct == 1 and len(table) > 1:
+        msg = (
+            f'all {len(table)} frames show the same picture: expected different ones, got 1; '
+            'check that the camera was running'
+        )
+        raise TrainingError(msg)
+    return distinct
+
+
+def check_leaks(table: FeatureTable, split: Split, sequences: Sequence[str]) -> Repetition:
+    """
+    Refuse a split in which a sequence's held-out frames are another sequence's fitted ones.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        All frames.
+    split : Split
+        The three parts.
+    sequences : sequence of str
+        Their names.
+
+    Returns
+    -------
+    Repetition
+        How much repeats itself inside of what is allowed.
+
+    Raises
+    ------
+    TrainingError
+        If more than a tenth of a sequence's held-out frames are fitted in another one.
+
+    """
+    distinct = check_distinct(table)
+    keys, sequence = _keys(table), table.sequence
+    held_out = np.concatenate([split.validation, split.calibration])
+    first_fit: dict[bytes, int] = {}
+    for row in split.fit:
+        first_fit.setdefault(keys[row].tobytes(), int(sequence[row]))
+    shared: Counter[tuple[int, int]] = Counter()
+    for row in held_out:
+        other = first_fit.get(keys[row].tobytes())
+        if other is not None and other != sequence[row]:
+            shared[int(sequence[row]), other] += 1
+    sizes = np.bincount(sequence[held_out], minlength=len(sequences))
+    for (mine, other), count in shared.most_common():
+        if count > _SHARED * sizes[mine]:
+            msg = (
+                f'the same pictures would be fitted and held out: {count} of {sizes[mine]} '
+                f'held-out frames of {sequences[mine]!r} are also in {sequences[other]!r}; '
+                'give that recording once'
+            )
+            raise TrainingError(msg)
+    return Repetition(distinct, len(table), _twins(table.thumb, split.fit, held_out))
+
+
+def _keys(table: FeatureTable) -> npt.NDArray[np.void]:
+    digest = np.ascontiguousarray(table.digest)  # (n, 32)
+    return digest.view(np.dtype((np.void, digest.shape[1])))[:, 0]  # (n,)
+
+
+def _twins(
+    thumb: npt.NDArray[np.uint8], fit: npt.NDArray[np.int64], held_out: npt.NDArray[np.int64]
+) -> float:
+    """Return the share of held-out thumbnails with a fitted one close by."""
+    known = thumb[fit].reshape(len(fit), -1).astype(np.float32)  # (n, p)
+    squares = np.square(known).sum(axis=1)  # (n,)
+    limit = _TWIN_RMS**2 * known.shape[1]
+    twins = 0
+    for start in range(0, len(held_out), _ROWS_AT_ONCE):
+        rows = held_out[start : start + _ROWS_AT_ONCE]
+        asked = thumb[rows].reshape(len(rows), -1).astype(np.float32)  # (k, p)
+        distance = np.square(asked).sum(axis=1)[:, np.newaxis] - 2.0 * asked @ known.T + squares
+        twins += int(np.count_nonzero(distance.min(axis=1) < limit))
+    return twins / max(1, len(held_out))

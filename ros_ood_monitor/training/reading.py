@@ -1,0 +1,121 @@
+"""
+Frames as network inputs, decoded ahead of whoever takes them.
+
+Decoding and resizing run in threads: OpenCV gives up Python's lock for both, so threads are as
+parallel as processes and need neither copies between them nor a guarded main module.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import BagError, DecodeError
+from ros_ood_monitor.preprocess import Preprocessor
+
+__all__ = ['Decoded', 'Item', 'Picture', 'read_ahead']
+
+_AHEAD = 4  # items under way per worker: a slow picture holds up nobody
+
+
+class Picture(NamedTuple):
+    """A decoded picture (height, width, 3) uint8, and its time in s where it has one."""
+
+    rgb: npt.NDArray[np.uint8]
+    stamp: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """
+    A frame that is not decoded yet.
+
+    Parameters
+    ----------
+    position : int
+        Its place in the sequence, whether it decodes or not.
+    name : str
+        What messages call it.
+    decode : callable
+        Returns its picture; raises DecodeError or BagError.
+
+    """
+
+    position: int
+    name: str
+    decode: Callable[[], Picture]
+
+
+class Decoded(NamedTuple):
+    """
+    What came of an item: its network input, or why there is none.
+
+    Parameters
+    ----------
+    item : Item
+        The frame.
+    image : ndarray of shape (h, w, 3), uint8, or None
+        Network input.
+    stamp : float or None
+        Time of the image in s.
+    problem : str
+        Why it did not decode; empty where it did.
+
+    """
+
+    item: Item
+    image: npt.NDArray[np.uint8] | None
+    stamp: float | None
+    problem: str
+
+
+def read_ahead(
+    items: Iterable[Item], preprocess: Preprocessor, *, workers: int = 0
+) -> Iterator[Decoded]:
+    """
+    Decode and resize items in their order, with a bounded number of them under way.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        Frames; taken from the calling thread.
+    preprocess : Preprocessor
+        Resize to the network's input.
+    workers : int, default 0
+        Threads that decode; 0 decodes in the calling thread.
+
+    Yields
+    ------
+    Decoded
+        One per item, in the same order.
+
+    """
+
+    def work(item: Item) -> Decoded:
+        try:
+            picture = item.decode()
+        except (DecodeError, BagError) as error:
+            return Decoded(item, None, None, str(error))
+        return Decoded(item, preprocess(picture.rgb)[0], picture.stamp, '')  # (h, w, 3)
+
+    if workers < 1:
+        yield from map(work, items)
+        return
+    pending: deque[Future[Decoded]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix='decode') as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) >= _AHEAD * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,70 @@
+"""Pictures that are fitted and held out at the same time are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch')
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.cache import Shard
+from ros_ood_monitor.training.leaks import check_distinct, check_leaks
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+
+def _table(folder: Path, sequences: Sequence[Sequence[int]]) -> FeatureTable:
+    """Return a table whose pictures are told apart by a number."""
+    shards = []
+    for k, pictures in enumerate(sequences):
+        shard = Shard(folder / str(k), 1)
+        for position, picture in enumerate(pictures):
+            thumb = np.random.default_rng(picture).integers(0, 256, (16, 16), dtype=np.uint8)
+            shard.append(
+                position=position,
+                stamp=None,
+                digest=hashlib.sha256(str(picture).encode()).digest(),
+                thumb=thumb,
+                features=np.zeros(1, np.float32),
+            )
+        shard.finish([])
+        shards.append(shard)
+    return FeatureTable((BackboneTap('a', 1, 8),), shards)
+
+
+def _split(fit: range, validation: range, calibration: range) -> Split:
+    return Split('sequence', *(np.array(part) for part in (fit, validation, calibration)))
+
+
+def test_a_recording_given_twice_under_two_names_is_refused(tmp_path: Path) -> None:
+    table = _table(tmp_path, [range(20), range(100, 110), range(20)])
+    split = _split(range(20), range(20, 30), range(30, 50))
+    with pytest.raises(TrainingError, match=r"20 of 20 held-out frames of 'c' are also in 'a'"):
+        check_leaks(table, split, ['a', 'b', 'c'])
+
+
+def test_a_few_equal_frames_are_no_second_recording(tmp_path: Path) -> None:
+    table = _table(tmp_path, [range(20), range(100, 110), [0, *range(200, 219)]])
+    split = _split(range(20), range(20, 30), range(30, 50))
+    repetition = check_leaks(table, split, ['a', 'b', 'c'])
+    assert (repetition.distinct, repetition.frames) == (49, 50)
+    assert repetition.twins == pytest.approx(1 / 30)
+
+
+def test_a_scene_at_rest_inside_one_sequence_is_allowed(tmp_path: Path) -> None:
+    table = _table(tmp_path, [[0] * 40 + [1] * 10])
+    repetition = check_leaks(table, _split(range(35), range(35, 40), range(40, 50)), ['a'])
+    assert repetition.distinct == 2
+    assert repetition.twins == pytest.approx(5 / 15)
+
+
+def test_one_picture_over_and_over_is_refused(tmp_path: Path) -> None:
+    table = _table(tmp_path, [[3] * 60])
+    with pytest.raises(TrainingError, match='all 60 frames show the same picture'):
+        check_distinct(table)
