@@ -54,7 +54,7 @@ COMPRESSIONS: Final = ('jpeg', 'png')
 
 _BAYER_MIN_PX: Final = 3  # OpenCV's demosaicing answers black below this
 _PNG_MAGIC: Final = b'\x89PNG\r\n\x1a\n'
-_JPEG_MAGIC: Final = b'\xff\xd8\xff'
+_JPEG_SOI: Final = b'\xff\xd8'
 _JPEG_EOI: Final = b'\xff\xd9'
 _JPEG_SOS: Final = 0xDA
 # markers that stand alone, without a length: TEM and RST0 to RST7
@@ -166,7 +166,7 @@ def decode_compressed(data: Any, *, format: str = '') -> Pixels:  # noqa: A002, 
     Raises
     ------
     DecodeError
-        If the bytes are empty, truncated, or neither JPEG nor PNG.
+        If the bytes are empty, truncated, damaged, or neither JPEG nor PNG.
 
     """
     if 'compresseddepth' in format.lower():
@@ -177,7 +177,10 @@ def decode_compressed(data: Any, *, format: str = '') -> Pixels:  # noqa: A002, 
     if not file:
         msg = f'compressed image is empty: expected a jpeg or png, got 0 bytes (format {format!r})'
         raise DecodeError(msg)
-    if file.startswith(_JPEG_MAGIC):
+    if file.startswith(_JPEG_SOI):
+        if file[2:3] not in (b'', b'\xff'):
+            msg = f'jpeg damaged: expected ff after ff d8, got bytes {file[:8].hex(" ")}'
+            raise DecodeError(msg)
         name, complete = 'jpeg', _is_jpeg_complete(file)
     elif file.startswith(_PNG_MAGIC):
         name, complete = 'png', _is_png_complete(file)

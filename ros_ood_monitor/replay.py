@@ -91,7 +91,7 @@ def replay(
 @dataclass(frozen=True)
 class Episode:
     """
-    One alert of one camera, from the frame that raised it to the last one under it.
+    One alert of one camera, from its first frame in ALERT to the first one back in NORMAL.
 
     Parameters
     ----------
@@ -100,11 +100,12 @@ class Episode:
     start : float
         Image stamp of the frame that raised the alert, in s.
     end : float
-        Image stamp of the last frame in state ALERT, in s.
+        Image stamp of the first frame back in NORMAL; of the next alert's first frame where an
+        interruption lies between the two; of the last frame where the stream ends before. In s.
     peak : float
         Highest raw_score, frames that led to the alert included.
     is_over : bool
-        False where the stream ends in alert.
+        False where the stream ends before.
 
     """
 
@@ -137,15 +138,20 @@ class EpisodeLog:
             In the order of each camera.
 
         """
-        camera, alert = observation.camera, observation.alert
+        camera, stamp, alert = observation.camera, observation.stamp, observation.alert
         episode = self._open.pop(camera, None)
-        # a new alert right after an interruption is another episode
-        if episode and (alert.state is not State.ALERT or alert.changed):
-            self._done.append(Episode(camera, episode.start, episode.end, episode.peak, True))
-            episode = None
-        if alert.state is State.ALERT:
-            start = episode.start if episode else observation.stamp
-            self._open[camera] = Episode(camera, start, observation.stamp, alert.peak)
+        is_new = alert.state is State.ALERT and alert.changed
+        if episode:
+            # frames of SUSPECT after an interruption belong to no alert yet
+            peak = alert.peak if alert.state is State.ALERT and not is_new else episode.peak
+            is_over = is_new or alert.state is State.NORMAL
+            episode = Episode(camera, episode.start, stamp, peak, is_over)
+            if is_over:
+                self._done.append(episode)
+            else:
+                self._open[camera] = episode
+        if is_new or (alert.state is State.ALERT and not episode):
+            self._open[camera] = Episode(camera, stamp, stamp, alert.peak)
 
     @property
     def episodes(self) -> list[Episode]:

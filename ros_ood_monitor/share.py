@@ -6,6 +6,8 @@ import contextlib
 from pathlib import Path
 import sys
 
+from ros_ood_monitor.errors import BundleError
+
 __all__ = ['bundle_path', 'share_path']
 
 PACKAGE = 'ros_ood_monitor'
@@ -89,9 +91,25 @@ def bundle_path(text: str) -> Path:
     Path
         The path; whether it holds a bundle is for `Bundle.load` to say.
 
+    Raises
+    ------
+    BundleError
+        If a single word is neither a path nor the name of a shipped bundle.
+
     """
     path = Path(text).expanduser()
     if text and not path.exists() and len(path.parts) == 1:
         with contextlib.suppress(FileNotFoundError):
             return share_path('models', text)
+        shipped = ', '.join(_shipped_bundles()) or 'none is installed'
+        msg = (
+            'bundle not found: expected a folder, a .zip or the name of a shipped bundle '
+            f'({shipped}), got nothing there: {path}'
+        )
+        raise BundleError(msg)
     return path
+
+
+def _shipped_bundles() -> list[str]:
+    found = (root.glob('models/*/manifest.yaml') for root in share_roots())
+    return sorted({manifest.parent.name for paths in found for manifest in paths})

@@ -89,6 +89,7 @@ class ConsecutiveLogic:
     def reset(self) -> None:
         """Forget the stream: NORMAL, nothing counted."""
         self._last_stamp = math.nan
+        self._has_scored = False
         self._began = math.nan  # stamp of the episode's first frame over the trigger
         self._count = 0
         self._interruption = ''
@@ -131,10 +132,11 @@ class ConsecutiveLogic:
             raise ParameterError(msg)
         before = self._now.state
         self._note_interruption(stamp)
+        is_first, self._has_scored = not self._has_scored, True
         if self._now.state is State.ALERT:
             now = self._while_alert(raw_score, stamp)
         else:
-            now = self._before_alert(raw_score, stamp)
+            now = self._before_alert(raw_score, stamp, is_first=is_first)
         if self._interruption:
             # an interruption that nobody declared is no change where it ends where it began
             is_calm = before is State.NORMAL and now.state is State.NORMAL
@@ -199,12 +201,13 @@ class ConsecutiveLogic:
         if self._interruption and was.state not in (State.STALE, State.FAULT):
             self._enter(State.STALE, stamp, reason=self._interruption)
 
-    def _before_alert(self, raw_score: float, stamp: float) -> AlertState:
+    def _before_alert(self, raw_score: float, stamp: float, *, is_first: bool) -> AlertState:
         was = self._now
         if raw_score <= self.trigger:
             if was.state is State.NORMAL:
                 return self._stay(math.nan, 'like the training data')
-            return self._enter(State.NORMAL, stamp, reason='like the training data again')
+            again = '' if is_first else ' again'
+            return self._enter(State.NORMAL, stamp, reason=f'like the training data{again}')
         peak = raw_score
         if was.state is State.SUSPECT:
             self._count += 1

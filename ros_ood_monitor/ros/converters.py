@@ -189,7 +189,8 @@ def alert_message(
     peak : float
         Highest raw_score of the episode; NaN without one.
     duration : float
-        Image time since the stream last was NORMAL; where it is NORMAL, how long it was not. In s.
+        Image time since the alert was raised, up to the first frame back in NORMAL; without an
+        alert, since the stream left NORMAL. In s.
 
     Returns
     -------

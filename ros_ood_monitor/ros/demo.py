@@ -93,7 +93,7 @@ class Demo:
         self.points: list[Point] = []
         self.bundle = ''
         self.problem = ''
-        self.is_active = False
+        self.is_heard = False
         self.lost = 0
         self.patience = _PATIENCE_S
         self.reports = 0
@@ -114,14 +114,16 @@ class Demo:
         self.bundle = values['bundle']
         self._tell(point, is_new)
 
+    def on_alert(self, message: DiagnosticArray) -> None:
+        """Take a message of ``~/alert``, which keeps its last one for whoever joins."""
+        self.is_heard = True
+
     def on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Take a message of ``/diagnostics``: has the node started, and what became of frames."""
+        """Take a message of ``/diagnostics``: can the node start, and what became of frames."""
         for status in message.status:
             if status.name.endswith(': input'):
                 self.input = {pair.key: pair.value for pair in status.values}
                 self.reports += 1
-            states = [pair.value for pair in status.values if pair.key == 'lifecycle_state']
-            self.is_active |= states == ['active']
             if status.name.endswith(': model') and status.message.startswith('not configured: '):
                 self.problem = status.message
 
@@ -167,6 +169,8 @@ def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> S
     node.create_subscription(
         DiagnosticArray, '/diagnostics', listener.on_diagnostics, qos.DIAGNOSTICS
     )
+    # the last one: who hears it hears the others, for endpoints meet in the order they are made
+    node.create_subscription(DiagnosticArray, '/ood_monitor/alert', listener.on_alert, qos.ALERT)
     spinner = Spinner(node)
     player = None
     try:
@@ -233,8 +237,9 @@ def _wait_until_it_listens(
 ) -> None:
     stop = threading.Event()
     end = time.monotonic() + _START_S
-    # its report shows that what it publishes is heard here, too
-    while not (player.wait_for_subscriber(_LOOK_S, stop) and listener.is_active):
+    # it subscribes when it is active; its alert shows that what it publishes is heard here, too.
+    # The reports of diagnostics would show both later, in the silence that makes it STALE.
+    while not (player.wait_for_subscriber(_LOOK_S, stop) and listener.is_heard):
         time.sleep(_LOOK_S)
         if listener.problem:
             raise OodMonitorError(listener.problem)

@@ -97,7 +97,7 @@ def read_labels(bag: Path) -> list[Interval]:
 
 def alerts_of(points: Sequence[Point]) -> list[Interval]:
     """
-    Return the stretches in state ALERT.
+    Return the alerts, as `ros_ood_monitor.replay.Episode` counts them.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def alerts_of(points: Sequence[Point]) -> list[Interval]:
     Returns
     -------
     list of Interval
-        Each from the frame that raised the alert to the frame that cleared it, or to the last
-        one.
+        Each from its first frame in ALERT to the first one back in NORMAL; to the next alert
+        where an interruption lies between the two, and to the last point where none follows.
 
     """
     return list(_alerts(points))
@@ -116,12 +116,14 @@ def alerts_of(points: Sequence[Point]) -> list[Interval]:
 
 def _alerts(points: Sequence[Point]) -> Iterator[Interval]:
     start: float | None = None
+    before = State.NORMAL
     for point in points:
-        if point.state is State.ALERT:
-            start = point.stamp if start is None else start
-        elif start is not None:
+        is_new = point.state is State.ALERT and before is not State.ALERT
+        if start is not None and (is_new or point.state is State.NORMAL):
             yield Interval(start, point.stamp)
             start = None
+        start = point.stamp if is_new else start
+        before = point.state
     if start is not None:
         yield Interval(start, points[-1].stamp)
 

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from ros_ood_monitor.records import State
 from ros_ood_monitor.ros.converters import key_values
+from ros_ood_monitor.ros.load import Load, REPORTS
 from ros_ood_monitor.ros.stream_counts import Snapshot
 
 __all__ = ['ModelFacts', 'input_status', 'memory_mib', 'model_status']
@@ -55,6 +56,7 @@ def input_status(
     stale_after: float,
     now: Snapshot,
     before: Snapshot | None,
+    load: Load,
 ) -> DiagnosticStatus:
     """
     Return the status about what comes in.
@@ -77,6 +79,8 @@ def input_status(
         Time without a score, and how much of it is STALE, in s.
     now, before : Snapshot
         Counters now and at the previous report, if any: what went wrong since is a WARN.
+    load : Load
+        What became of the frames of the last reports.
 
     Returns
     -------
@@ -84,7 +88,9 @@ def input_status(
         OK, WARN, ERROR or STALE, with a sentence and all counters.
 
     """
-    level, message = _judge_input(topic, active, publishers, silent_for, stale_after, now, before)
+    level, message = _judge_input(
+        topic, active, publishers, silent_for, stale_after, now, before, load
+    )
     values: dict[str, object] = {
         'topic': topic,
         'state': state.value if state is not None else '',
@@ -122,12 +128,14 @@ def _judge_input(
     stale_after: float,
     now: Snapshot,
     before: Snapshot | None,
+    load: Load,
 ) -> tuple[bytes, str]:
     error, warn = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
-    bad, lost, dropped, missed, scored = (
+    received, bad, lost = (
         getattr(now, name) - (getattr(before, name) if before is not None else 0)
-        for name in ('bad', 'lost', 'dropped', 'missed', 'scored')
+        for name in ('received', 'bad', 'lost')
     )
+    nobody = f'no publisher on {topic}; remap image to your camera'
     if not active:
         return DiagnosticStatus.STALE, 'not active'
     if silent_for >= stale_after:
@@ -137,21 +145,28 @@ def _judge_input(
                 'fit; set input.reliability'
             )
         if not publishers:
-            return DiagnosticStatus.STALE, f'no publisher on {topic}; remap image to your camera'
+            return DiagnosticStatus.STALE, nobody
         if bad:
             return error, f'no usable frame for {silent_for:.1f} s: {now.last_bad}'
         return DiagnosticStatus.STALE, f'no score for {silent_for:.1f} s'
+    if not publishers:
+        return warn, nobody
     if bad:
-        return warn, f'{bad} undecodable frames: {now.last_bad}'
+        return warn, f'{_frames(bad, "undecodable")}: {now.last_bad}'
     if lost:
         return warn, (
-            f'{lost} frames lost by the middleware; the camera needs a larger '
+            f'{_frames(lost)} lost by the middleware; the camera needs a larger '
             'shared-memory segment or input.reliability: reliable'
         )
-    if dropped + missed > scored:
+    if not received:
+        return warn, 'no frame yet' if not now.received else 'no frame since the last report'
+    if load.is_over:
+        # dropped in the node is slow scoring; only what never reached it can be the transport
+        cure = ', or give the camera config/fastdds.xml' if load.missed else ''
         return warn, (
-            f'overloaded: {dropped} frames dropped and {missed} missed for {scored} scored; limit '
-            'input.max_rate_hz, use a faster engine, or give the camera config/fastdds.xml'
+            f'overloaded: {_frames(load.dropped)} dropped and {load.missed} missed for '
+            f'{load.scored} scored in the last {REPORTS} reports; limit input.max_rate_hz or use '
+            f'a faster engine{cure}'
         )
     return DiagnosticStatus.OK, f'{now.rate_hz:.1f} frames/s scored'
 
@@ -213,6 +228,10 @@ def memory_mib() -> float:
         return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
     except (OSError, ValueError, IndexError):
         return math.nan
+
+
+def _frames(number: int, kind: str = '') -> str:
+    return f'{number} {kind} frame'.replace('  ', ' ') + ('' if number == 1 else 's')
 
 
 def _rounded(value: float) -> float:

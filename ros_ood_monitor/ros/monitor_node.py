@@ -28,10 +28,12 @@ from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.camera_stream import CameraStream
+from ros_ood_monitor.ros.command_line import asks_for_help, HELP
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
 from ros_ood_monitor.ros.diagnostics import input_status, model_status, ModelFacts
 from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
+from ros_ood_monitor.ros.load import LoadMeter
 from ros_ood_monitor.ros.open_monitor import open_monitor, retune
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.parameter_server import ParameterServer
@@ -82,6 +84,7 @@ class OodMonitorNode(LifecycleNode):
         self._subscription: Subscription | None = None
         self._counts = StreamCounts(time.monotonic())
         self._reported: Snapshot | None = None
+        self._load = LoadMeter()
         self._limit = RateLimit()
         self._facts = ModelFacts()
         self._faulted = False
@@ -91,6 +94,9 @@ class OodMonitorNode(LifecycleNode):
             self, is_unconfigured=self._is_unconfigured, on_live=self._apply_live
         )
         self._parameters_server.warn_unknown()
+        self._unused_files = self._parameters_server.warn_unused_files(
+            kwargs.get('cli_args') or ()
+        )
         self._settings = self._parameters_server.settings()
         self._outputs = Outputs(self)
         self._outputs.publish_alert(_stopped('not active yet'))
@@ -133,6 +139,8 @@ class OodMonitorNode(LifecycleNode):
             if monitor is not None:
                 monitor.close()
             self._facts.problem = f'not configured: {error}'
+            if not self._settings.model_bundle:
+                self._facts.problem = '; '.join([self._facts.problem, *self._unused_files])
             self.get_logger().error(self._facts.problem)
             return TransitionCallbackReturn.FAILURE
         self._monitor = monitor
@@ -163,6 +171,7 @@ class OodMonitorNode(LifecycleNode):
         self._outputs.forget_stream()
         self._outputs.camera = settings.input_camera
         self._counts, self._reported = StreamCounts(time.monotonic()), None
+        self._load = LoadMeter()
         self._limit = RateLimit(settings.input_max_rate_hz)
         self._stream = CameraStream(
             monitor,
@@ -302,6 +311,7 @@ class OodMonitorNode(LifecycleNode):
                 stale_after=stale_after,
                 now=now,
                 before=self._reported,
+                load=self._load.update(now),
             ),
             model_status(name, self._facts, self._state_machine.current_state[1]),
         ]
@@ -374,9 +384,12 @@ def main(args: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 after SIGINT or SIGTERM, 1 where the node could not start or run.
+        0 after SIGINT or SIGTERM or for ``--help``, 1 where the node could not start or run.
 
     """
+    if asks_for_help(sys.argv if args is None else args):
+        print(HELP, end='')  # noqa: T201
+        return 0
     return run_node(OodMonitorNode, args)
 
 

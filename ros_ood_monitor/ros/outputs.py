@@ -54,7 +54,7 @@ class Outputs:
         self._published: State | None = None
         self._header = Header()
         self._last_stamp = math.nan
-        self._left_normal = math.nan
+        self._began = math.nan
         self._peak = math.nan
         self.bundle = ''
         self.camera = ''
@@ -99,7 +99,7 @@ class Outputs:
             self._header = header
             if observation.stamp < self._last_stamp:
                 # the clock of the stamps was set back: an episode keeps the time it has lasted
-                self._left_normal += observation.stamp - self._last_stamp
+                self._began += observation.stamp - self._last_stamp
             self._last_stamp = observation.stamp
         self.camera = observation.camera or self.camera
         self.publish_alert(observation.alert, header=header)
@@ -146,7 +146,7 @@ class Outputs:
             if alert.changed or alert.state is State.NORMAL:
                 self._log(alert, duration)
             if alert.state is State.NORMAL:
-                self._peak = self._left_normal = math.nan
+                self._peak = self._began = math.nan
             return True
 
     def header_now(self) -> Header:
@@ -157,7 +157,7 @@ class Outputs:
         """Start anew: the next frame belongs to another stretch of time."""
         with self._lock:
             self._header = Header(frame_id=self._header.frame_id)
-            self._last_stamp = self._left_normal = self._peak = math.nan
+            self._last_stamp = self._began = self._peak = math.nan
 
     def _log(self, alert: AlertState, duration: float) -> None:
         log = self._node.get_logger()
@@ -170,15 +170,17 @@ class Outputs:
             log.debug(f'{alert.state.value}: {alert.reason}')
 
     def _track_episode(self, alert: AlertState) -> None:
-        if alert.state is not State.NORMAL and math.isnan(self._left_normal):
-            self._left_normal = self._last_stamp
+        # an alert lasts from its first frame in ALERT, whatever led to it
+        is_raised = alert.state is State.ALERT and alert.changed
+        if is_raised or (alert.state is not State.NORMAL and math.isnan(self._began)):
+            self._began = self._last_stamp
         if not math.isnan(alert.peak):
             self._peak = alert.peak if math.isnan(self._peak) else max(self._peak, alert.peak)
 
     def _duration(self, silent_for: float) -> float:
-        if math.isnan(self._left_normal):
+        if math.isnan(self._began):
             return 0.0
-        return max(0.0, self._last_stamp + silent_for - self._left_normal)
+        return max(0.0, self._last_stamp + silent_for - self._began)
 
     def _later_header(self, silent_for: float) -> Header:
         if math.isnan(self._last_stamp):

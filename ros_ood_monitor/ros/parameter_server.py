@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+import sys
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -16,6 +17,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.command_line import parameter_files
+from ros_ood_monitor.ros.parameter_files import complaint
 from ros_ood_monitor.ros.parameters import (
     check_value,
     PARAMETERS,
@@ -91,6 +94,28 @@ class ParameterServer:
             hint = f'; did you mean {near!r}?' if near else ''
             self._node.get_logger().warning(f'unknown parameter {name!r} is ignored{hint}')
         return unknown
+
+    def warn_unused_files(self, cli_args: Sequence[str] = ()) -> list[str]:
+        """
+        Warn about every given parameter file that holds nothing for this node.
+
+        Parameters
+        ----------
+        cli_args : sequence of str
+            Arguments of the node beside those of the process.
+
+        Returns
+        -------
+        list of str
+            The warnings.
+
+        """
+        node = self._node.get_fully_qualified_name()
+        files = dict.fromkeys([*parameter_files(sys.argv), *parameter_files(cli_args)])
+        found = [text for text in (complaint(path, node) for path in files) if text]
+        for text in found:
+            self._node.get_logger().warning(text)
+        return found
 
     def _declare(self, spec: ParameterSpec) -> None:
         try:

@@ -108,6 +108,7 @@ def test_every_value_of_the_messages_is_documented() -> None:
 def test_every_counter_of_the_diagnostics_is_documented() -> None:
     pytest.importorskip('rclpy')
     from ros_ood_monitor.ros.diagnostics import input_status
+    from ros_ood_monitor.ros.load import Load
     from ros_ood_monitor.ros.stream_counts import StreamCounts
 
     status = input_status(
@@ -121,6 +122,7 @@ def test_every_counter_of_the_diagnostics_is_documented() -> None:
         stale_after=2.0,
         now=StreamCounts(0.0).snapshot(1.0),
         before=None,
+        load=Load(),
     )
     start = README.index("The input's counters")
     section = README[start : README.index('#### Parameters')]

@@ -65,7 +65,10 @@ def test_demo_shows_scores_alert_and_picture_and_ends_by_itself(
     assert picture.shape[0] > 600
     assert picture.shape[1] > 1000
     assert np.ptp(picture) == 255
-    assert 'Traceback' not in (out / 'node.log').read_text()
+    log = (out / 'node.log').read_text()
+    assert 'Traceback' not in log
+    assert [line for line in log.splitlines() if '[WARN]' in line and 'ALERT: ' not in line] == []
+    assert 'NORMAL: like the training data\n' in log
 
 
 def test_demo_asked_for_more_than_the_node_can_do_ends_and_says_what_was_scored(
@@ -141,6 +144,8 @@ def test_demo_refuses_a_bag_that_is_none(tiny_bundle: Path, tmp_path: Path) -> N
         ('NSAAN', [(2.0, 4.0)]),
         ('NAANNAA', [(1.0, 3.0), (5.0, 6.0)]),
         ('A', [(0.0, 0.0)]),
+        ('ASN', [(0.0, 2.0)]),
+        ('ASAN', [(0.0, 2.0), (2.0, 3.0)]),
     ],
 )
 def test_alerts_last_from_the_raising_to_the_clearing_frame(

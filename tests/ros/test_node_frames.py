@@ -32,6 +32,7 @@ from tests.ros.harness import (
 )
 
 ERROR = DiagnosticStatus.ERROR
+WARN = DiagnosticStatus.WARN
 
 pytestmark = pytest.mark.usefixtures('ros')
 
@@ -350,3 +351,16 @@ def test_a_raw_node_ignores_compressed_frames(tiny_bundle: Path) -> None:
         publisher = me.node.create_publisher(CompressedImage, 'image/compressed', BEST_EFFORT)
         me.publish_and_wait(image(normal_frame()))
         assert publisher.get_subscription_count() == 0
+
+
+def test_camera_that_leaves_is_a_warning_at_once(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle), alert__stale_after=60.0), peer() as me:
+        me.activate()
+        me.publish_and_wait(image(normal_frame()))
+        status, _ = me.wait_for_status(
+            'input', lambda s, p: s.level == WARN and p['scored'] == '1'
+        )
+        assert status.message == 'no frame since the last report'
+        me.node.destroy_publisher(me.publisher(Image))
+        status, _ = me.wait_for_status('input', lambda s, p: p['publishers'] == '0')
+        assert (status.level, status.message.split(';')[0]) == (WARN, 'no publisher on /image')

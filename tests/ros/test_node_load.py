@@ -20,6 +20,7 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, Reading
 from ros_ood_monitor.ros.diagnostics import input_status
+from ros_ood_monitor.ros.load import Load, LoadMeter
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 from tests.ros.camera_process import SLOW
 from tests.ros.harness import normal_frame, peer, running_node, wait_until
@@ -134,30 +135,92 @@ def test_node_scores_what_the_engine_can_while_the_camera_is_faster(tiny_bundle:
     assert max(ratios) >= 0.8, f'{ratios}, {pairs}, {warnings}'
 
 
-def test_more_frames_lost_than_scored_is_a_warning_with_numbers_and_cure() -> None:
-    def judge(counts: StreamCounts, before: Any) -> tuple[Any, Any]:
-        now = counts.snapshot(1.0)
-        status = input_status(
-            'node', camera='', topic='/image', active=True, publishers=1, state=None,
-            silent_for=0.0, stale_after=2.0, now=now, before=before,
-        )  # fmt: skip
-        return status, now
+def _judge(counts: StreamCounts, before: Any, load: Load, **changes: Any) -> DiagnosticStatus:
+    facts: dict[str, Any] = {'active': True, 'publishers': 1, 'silent_for': 0.0, **changes}
+    return input_status(
+        'node', camera='', topic='/image', state=None, stale_after=2.0,
+        now=counts.snapshot(1.0), before=before, load=load, **facts,
+    )  # fmt: skip
 
+
+def test_more_frames_lost_than_scored_is_a_warning_with_numbers_and_cure() -> None:
     counts = StreamCounts(now=0.0)
+    meter = LoadMeter()
     for number in (0, 1, 2, 5):  # 3 and 4 are missed, 3 of the others dropped
         counts.on_number(number)
         counts.on_received(dropped=number > 0)
     for _ in range(5):
         counts.on_scored(1.0, 1.0)
-    status, before = judge(counts, None)
+    status = _judge(counts, None, meter.update(counts.snapshot(1.0)))
     assert status.level == DiagnosticStatus.OK, 'as many lost as scored'
     counts.on_received(dropped=True)
-    status, _ = judge(counts, None)
+    status = _judge(counts, None, meter.update(counts.snapshot(2.0)))
     assert status.level == DiagnosticStatus.WARN
-    assert '4 frames dropped and 2 missed for 5 scored' in status.message
+    assert '4 frames dropped and 2 missed for 5 scored in the last 5 reports' in status.message
     assert 'input.max_rate_hz' in status.message
-    status, now = judge(counts, before)  # since the previous report: one dropped, none scored
-    assert '1 frames dropped and 0 missed for 0 scored' in status.message
+    assert 'config/fastdds.xml' in status.message
+
+
+def test_overload_by_slow_scoring_alone_does_not_name_the_transport() -> None:
+    counts = StreamCounts(now=0.0)
+    counts.on_received(dropped=True)
+    status = _judge(counts, None, LoadMeter().update(counts.snapshot(1.0)))
+    assert 'overloaded: 1 frame dropped and 0 missed for 0 scored' in status.message
+    assert 'fastdds' not in status.message
+
+
+def test_overload_is_judged_over_five_reports_and_ends_well_under_its_limit() -> None:
+    counts, meter = StreamCounts(now=0.0), LoadMeter()
+
+    def report(dropped: int, scored: int) -> bool:
+        for k in range(dropped + scored):
+            counts.on_received(dropped=k < dropped)
+        for _ in range(scored):
+            counts.on_scored(1.0, 1.0)
+        return meter.update(counts.snapshot(1.0)).is_over
+
+    assert not any(report(0, 10) for _ in range(5))
+    # one bad report is no overload, and neither flips the level: 11 dropped, 10 scored in each
+    assert [report(11, 10) for _ in range(5)] == [False] * 4 + [True]
+    # around the limit it stays: 9 or 11 dropped for 10 scored
+    assert all(report(dropped, 10) for dropped in (9, 11) * 5)
+    # it ends where fewer than half as many are dropped as scored
+    assert [report(0, 10) for _ in range(5)] == [True, True, False, False, False]
+
+
+def test_load_of_a_new_stream_knows_nothing_of_the_one_before() -> None:
+    meter = LoadMeter()
+    before = StreamCounts(now=0.0)
+    for _ in range(9):
+        before.on_received(dropped=True)
+    assert meter.update(before.snapshot(1.0)).is_over
+    load = meter.update(StreamCounts(now=1.0).snapshot(2.0))
+    assert (load.dropped, load.is_over) == (0, False)
+
+
+def test_camera_that_is_gone_is_a_warning_before_it_is_stale() -> None:
+    counts = StreamCounts(now=0.0)
+    status = _judge(counts, None, Load())
+    assert (status.level, status.message) == (DiagnosticStatus.WARN, 'no frame yet')
+    counts.on_received()
     counts.on_scored(1.0, 1.0)
-    status, _ = judge(counts, now)
-    assert status.level == DiagnosticStatus.OK
+    assert _judge(counts, None, Load()).level == DiagnosticStatus.OK
+    before = counts.snapshot(1.0)
+    status = _judge(counts, before, Load())
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == 'no frame since the last report'
+    status = _judge(counts, None, Load(), publishers=0)
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == 'no publisher on /image; remap image to your camera'
+    assert _judge(counts, before, Load(), active=False).message == 'not active'
+
+
+@pytest.mark.parametrize(
+    ('count', 'said'), [(1, '1 undecodable frame: '), (2, '2 undecodable frames: ')]
+)
+def test_undecodable_frames_are_counted_in_grammar(count: int, said: str) -> None:
+    counts = StreamCounts(now=0.0)
+    for _ in range(count):
+        counts.on_received()
+        counts.on_bad('jpeg truncated')
+    assert _judge(counts, None, Load()).message == f'{said}jpeg truncated'

@@ -13,6 +13,7 @@ from rclpy.parameter import Parameter
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.parameter_files import complaint
 from ros_ood_monitor.ros.parameters import PARAMETERS
 from tests.ros.harness import image, normal_frame, peer, running_node, values, wait_until
 
@@ -65,6 +66,58 @@ def test_unknown_names_are_warned_about_with_the_nearest_match(
     assert "did you mean 'alert.trigger_frames'?" in said
     assert "unknown parameter 'threads' is ignored; did you mean 'model.threads'?" in said
     assert 'use_sim_time' not in said
+
+
+def test_file_for_another_node_is_warned_about_and_named_where_the_bundle_is_missing(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / 'other.yaml'
+    path.write_text('other_node:\n  ros__parameters:\n    model: {bundle: x}\n')
+    with running_node(cli_args=['--ros-args', '--params-file', str(path)]), peer() as me:
+        assert not me.change(Transition.TRANSITION_CONFIGURE)
+        status, _ = me.wait_for_status('model', lambda s, _: 'not configured' in s.message)
+    said = (
+        "parameter file holds nothing for this node: expected the key '/**' or '/ood_monitor', "
+        f"got 'other_node'; its parameters are ignored: {path}"
+    )
+    assert status.message.startswith("not configured: parameter 'model.bundle' is empty")
+    assert status.message.endswith(f'; {said}')
+    warned = [line for line in capfd.readouterr().err.splitlines() if '[WARN]' in line]
+    assert [line.split(']: ')[-1] for line in warned].count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ('key', 'is_ours'),
+    [
+        ('/**', True),
+        ('/rover/ood_monitor', True),
+        ('rover/ood_monitor', True),
+        ('/*/ood_monitor', True),
+        ('/**/ood_monitor', True),
+        ('/rover/**', True),
+        ('ood_monitor', False),
+        ('/*', False),
+        ('/rover/other', False),
+        ('/rover/ood_monitor/deeper', False),
+    ],
+)
+def test_key_of_a_parameter_file_is_matched_as_ros_matches_it(
+    tmp_path: Path, key: str, is_ours: bool
+) -> None:
+    path = tmp_path / 'given.yaml'
+    path.write_text(f'{key}:\n  ros__parameters:\n    model: {{threads: 3}}\n')
+    with running_node('/rover', cli_args=['--ros-args', '--params-file', str(path)]) as node:
+        assert (node.get_parameter('model.threads').value == 3) == is_ours
+    assert (complaint(path, '/rover/ood_monitor') == '') == is_ours
+
+
+def test_namespaces_over_the_node_name_are_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / 'given.yaml'
+    path.write_text('rover:\n  ood_monitor:\n    ros__parameters:\n      model: {threads: 3}\n')
+    with running_node('/rover', cli_args=['--ros-args', '--params-file', str(path)]) as node:
+        assert node.get_parameter('model.threads').value == 3
+    assert complaint(path, '/rover/ood_monitor') == ''
+    assert "got 'rover/ood_monitor'" in complaint(path, '/ood_monitor')
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from ros_ood_monitor.ros.command_line import asks_for_help
 from tests.ros.harness import (
     ACTIVE,
     image,
@@ -84,6 +85,44 @@ def test_signals_end_it_with_zero_and_without_a_traceback(
     said = log.read_text()
     assert 'Traceback' not in said
     assert 'never retrieved' not in said
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_it_is_still_loading_ends_it_in_silence(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    # a module that takes its time, in the place of one that the node loads
+    (tmp_path / 'cv2.py').write_text(
+        "print('loading', flush=True)\nimport time\ntime.sleep(60.0)\n"
+    )
+    code = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); '
+    code += 'from ros_ood_monitor.ros.main import main; sys.exit(main())'
+    log = tmp_path / 'log'
+    with _process(log, command=[sys.executable, '-c', code]) as process:
+        _wait_for_words(log, 'loading')
+        process.send_signal(number)
+        assert process.wait(20.0) == 0
+    assert log.read_text() == 'loading\n'
+
+
+@pytest.mark.parametrize('word', ['-h', '--help'])
+@pytest.mark.parametrize('module', ['main', 'monitor_node'])
+def test_help_says_what_it_is_and_where_the_parameters_are_told(word: str, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, '-m', f'ros_ood_monitor.ros.{module}', word],
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=True,
+    )
+    assert done.stderr == ''
+    for words in ('usage: ood_monitor_node', '--ros-args', 'model.bundle', 'ood_monitor params'):
+        assert words in done.stdout
+
+
+def test_help_for_ros_is_not_ours() -> None:
+    assert not asks_for_help(['ood_monitor_node', '--ros-args', '-h'])
+    assert asks_for_help(['ood_monitor_node', '--ros-args', '-r', 'a:=b', '--', '-h'])
 
 
 def test_signal_ends_a_node_that_could_not_configure(tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def test_a_refusal_is_one_line_and_exit_code_one(
     assert captured.err.count('\n') == 1
 
 
+def test_a_name_that_is_no_shipped_bundle_is_answered_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(['inspect', 'nosuch']) == 1
+    said = capsys.readouterr().err
+    assert 'the name of a shipped bundle (' in said
+    assert 'lunar_orbit' in said
+    assert said.endswith('got nothing there: nosuch\n')
+
+
 def test_wrong_usage_is_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(['no-such-verb'])

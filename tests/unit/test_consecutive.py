@@ -98,6 +98,14 @@ def test_a_gap_between_stamps_counts_like_silence_that_was_declared() -> None:
         assert (a.state, a.changed, a.since) == (b.state, b.changed, b.since)
 
 
+def test_the_first_frame_ever_is_not_normal_again() -> None:
+    logic = make_logic(stale_after=1.0)
+    logic.silence(1.5)
+    now = logic.update(0.0, 100.0)
+    assert now.changed
+    assert now.reason == 'like the training data, after 1.50 s without a frame to score'
+
+
 def test_stamps_that_run_backwards_start_over() -> None:
     logic = make_logic()
     states(logic, [11, 11, 11])

@@ -327,6 +327,11 @@ def test_a_png_with_a_flipped_byte_is_refused() -> None:
         (b'', 'is empty.*0 bytes'),
         (b'not a picture', 'unknown compression: expected jpeg or png, got bytes 6e 6f 74'),
         (b'GIF89a' + bytes(20), 'expected jpeg or png'),
+        (b'\xff\xd8', 'jpeg truncated'),
+        (
+            b'\xff\xd8\x00\xe0' + bytes(30),
+            'jpeg damaged: expected ff after ff d8, got bytes ff d8 00',
+        ),
         (b'\xff\xd8\xff', 'jpeg truncated'),
         (b'\xff\xd8\xff\xe0\x00\x02' + bytes(30), 'jpeg truncated'),
         (b'\xff\xd8\xff\xda\x00\x02\xff\xd9', 'damaged'),

@@ -78,8 +78,8 @@ def test_the_strange_stretch_and_only_it_is_an_alert(observations: list[Observat
     (episode,) = log.episodes
     assert episode.camera == 'front'
     assert episode.start == pytest.approx(103.2)  # the third frame over the trigger
-    assert episode.end == pytest.approx(104.5)  # the fifth frame under the release clears it
-    assert episode.duration == pytest.approx(1.3)
+    assert episode.end == pytest.approx(104.6)  # the fifth frame under the release clears it
+    assert episode.duration == pytest.approx(1.4)
     assert episode.is_over
     assert episode.peak == max(o.raw_score for o in observations)
 
@@ -103,7 +103,15 @@ def test_a_new_alert_right_after_an_interruption_is_another_episode() -> None:
     rows = [(1, State.ALERT, True), (2, State.ALERT, False), (60, State.ALERT, True)]
     for observation in made('a', [*rows, (61, State.NORMAL, True)]):
         log.add(observation)
-    assert [(e.start, e.end, e.peak) for e in log.episodes] == [(1, 2, 7.0), (60, 60, 65.0)]
+    assert [(e.start, e.end, e.peak) for e in log.episodes] == [(1, 60, 7.0), (60, 61, 65.0)]
+
+
+def test_an_alert_lasts_to_the_first_frame_back_in_normal_whatever_lies_between() -> None:
+    log = EpisodeLog()
+    rows = [(1, State.ALERT, True), (60, State.SUSPECT, True), (61, State.NORMAL, True)]
+    for observation in made('a', rows):
+        log.add(observation)
+    assert [(e.start, e.end, e.peak, e.is_over) for e in log.episodes] == [(1, 61, 6.0, True)]
 
 
 def test_cameras_have_alerts_of_their_own(bundle: Bundle) -> None:
@@ -321,7 +329,7 @@ def test_the_command_prints_facts_alerts_and_a_summary_and_writes_both_files(
     assert lines[4].startswith('    4.600 s  NORMAL  raw_score')
     assert lines[5].startswith('72 frames in ')
     assert lines[6] == '1 alert'
-    assert lines[7].startswith('  3.200 s to 4.500 s (1.300 s), peak ')
+    assert lines[7].startswith('  3.200 s to 4.600 s (1.400 s), peak ')
     assert lines[8:] == [f'wrote {table}', f'wrote {plot}']
     assert err == ''
     stored = read_csv(table)
@@ -350,11 +358,11 @@ def test_cameras_are_told_apart_and_a_topic_can_be_chosen(
     assert command(bundle.path, path) == 0
     both = capsys.readouterr().out
     assert '2 alerts' in both
-    assert '  left  3.200 s to 4.500 s' in both
-    assert '  right  3.250 s to 4.550 s' in both
+    assert '  left  3.200 s to 4.600 s' in both
+    assert '  right  3.250 s to 4.650 s' in both
     assert command(bundle.path, path, '--topic', '/right/image_raw') == 0
     one = capsys.readouterr().out
-    assert '1 alert\n  3.200 s to 4.500 s' in one
+    assert '1 alert\n  3.200 s to 4.600 s' in one
     assert 'not used  /left/image_raw' in one
 
 
@@ -375,7 +383,7 @@ def test_skipped_frames_and_gaps_stand_in_the_summary(
     assert ', 2 skipped' in out
     assert 'skipped /image/compressed at log time 100.300000 s: jpeg truncated' in out
     assert '1 gap longer than 2 s; the alert logic starts anew after each' in out
-    assert '2 alerts\n  3.200 s to 3.400 s' in out
+    assert '2 alerts\n  3.200 s to 63.700 s' in out
     assert err.count('warning: frame skipped: /image/compressed') == 2
 
 
