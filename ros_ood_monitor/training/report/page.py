@@ -31,6 +31,7 @@ padding:.5rem .9rem;background:var(--tint)}
 table{border-collapse:collapse;font-size:.9rem;margin:.5rem 0}
 th,td{padding:.25rem .7rem .25rem 0;text-align:left;border-bottom:1px solid var(--line);
 vertical-align:top}
+td:last-child:not(.n){overflow-wrap:anywhere}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bad{color:#c0392b;font-weight:600}
 figure{margin:.5rem 0}img{max-width:100%;height:auto;background:#fff;border-radius:4px}
