@@ -268,7 +268,7 @@ def run(args: argparse.Namespace) -> int:
     for line in warnings(result):
         print(f'ood_monitor: warning: {line}', file=sys.stderr)
     print('\n'.join(summary(result)))
-    return 1 if any(not verdict.ok for verdict in result.verdicts) else 0
+    return 1 if any(not verdict.ok for verdict in result.found.verdicts) else 0
 
 
 class _ToStderr(logging.Handler):

@@ -36,18 +36,19 @@ def warnings(result: Any) -> list[str]:
     hanging = trigger_warning(result.bundle.calibration())
     if hanging:
         lines.append(f'{hanging}; give more frames or a larger --alpha')
-    if result.backward_steps:
+    backward = result.bundle.manifest.raw['training']['frames']['backward_steps']
+    if backward:
         lines.append(
-            f'time runs backwards {count(result.backward_steps, "time")} inside the sequences; '
+            f'time runs backwards {count(backward, "time")} inside the sequences; '
             'the frame rate is taken from the other steps'
         )
-    twins = result.repetition.twins
+    twins = result.found.repetition.twins
     if twins > _MANY_TWINS:
         lines.append(
             f'{twins:.0%} of the held-out frames look like one that was fitted: their scores are '
             'those of known pictures; hold out other recordings, or thin with --near-duplicates'
         )
-    lines += [str(verdict) for verdict in result.verdicts if not verdict.ok]
+    lines += [str(verdict) for verdict in result.found.verdicts if not verdict.ok]
     if result.report:
         lines.append(f'there is no report: {result.report}')
     return lines
@@ -72,7 +73,7 @@ def summary(result: Any) -> list[str]:
         f'{"tap":<9} {"D":>5}  {"density":<24} {"of":>5} {"shrinkage":>9} '
         f'{"nll at start":>12} {"nll":>9} {"nll of fit":>10} {"s":>6}'
     ]
-    for row in result.taps:
+    for row in result.found.fitted:
         record = row.record
         lines.append(
             f'{row.tap.name:<9} {row.tap.channels:>5}  '
@@ -80,9 +81,9 @@ def summary(result: Any) -> list[str]:
             f'{record.gaussian.shrinkage:>9.3f} {record.nll_at_start:>12.2f} '
             f'{record.nll:>9.2f} {record.fit_nll:>10.2f} {row.seconds:>6.1f}'
         )
-    bundle, split = result.bundle, result.split
-    lines += [str(verdict) for verdict in result.verdicts if verdict.ok]
-    timings = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
+    bundle, split = result.bundle, result.found.split
+    lines += [str(verdict) for verdict in result.found.verdicts if verdict.ok]
+    timings = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.found.seconds.items())
     point = bundle.calibration().operating_point
     sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
     return [

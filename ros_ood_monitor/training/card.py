@@ -10,12 +10,9 @@ from typing import Any
 
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
-from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
-from ros_ood_monitor.training.leaks import Repetition
 from ros_ood_monitor.training.precisions import PrecisionVerdict
-from ros_ood_monitor.training.split import Split
-from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = ['make_manifest', 'training_card']
 
@@ -105,35 +102,16 @@ def _verify(tolerances: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     return pairs[default] | {precision: pairs[precision] for precision in others}
 
 
-def training_card(
-    *,
-    dataset: Dataset,
-    table: FeatureTable,
-    split: Split,
-    repetition: Repetition,
-    settings: Mapping[str, Any],
-    fitted: Sequence[FittedTap],
-    verdicts: Sequence[PrecisionVerdict],
-) -> dict[str, Any]:
+def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return what a reader must know about the training: data, split, settings, fits, limits.
 
     Parameters
     ----------
-    dataset : Dataset
-        Names of the sequences.
-    table : FeatureTable
-        All frames.
-    split : Split
-        The three parts.
-    repetition : Repetition
-        How much of the data repeats itself.
+    found : Evidence
+        What the training found.
     settings : mapping
         Every setting that changes the result.
-    fitted : sequence of FittedTap
-        What was fitted.
-    verdicts : sequence of PrecisionVerdict
-        What was said of the precisions, refused ones too.
 
     Returns
     -------
@@ -141,11 +119,12 @@ def training_card(
         Plain values only; no time, no place on disk.
 
     """
+    split, table, repetition = found.split, found.table, found.repetition
     parts = (split.fit, split.validation, split.calibration)
     states = [shard.state for shard in table.shards]
     skipped = [f'{name}: {reason}' for state in states for name, reason in state.skipped]
     return {
-        'sequences': _shortened(dataset.sequences),
+        'sequences': _shortened(found.sequences),
         'frames': {
             'used': sum(len(part) for part in parts),
             'fit': len(parts[0]),
@@ -162,8 +141,8 @@ def training_card(
         'split': split.rule,
         'data_sha256': table.data_sha256,
         'settings': dict(settings),
-        'taps': {row.tap.name: _tap_card(row) for row in fitted},
-        'precisions': [_verdict_card(verdict) for verdict in verdicts],
+        'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
+        'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
         'false_alarm_rate': (
             'not established: thresholds are quantiles of held-out frames, and frames of a video '
             'are not independent'

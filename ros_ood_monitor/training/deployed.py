@@ -7,22 +7,31 @@ the scorer stays in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import contextlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.goldens import Goldens
-from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.calibrate import deployed_scores, score_images
-from ros_ood_monitor.training.precisions import PrecisionScores
+from ros_ood_monitor.training.frame_reader import FrameReader
+from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.precisions import (
+    convert,
+    golden_tolerance,
+    judge_worst,
+    PrecisionScores,
+    PrecisionVerdict,
+)
+from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['Deployed', 'deploy']
+__all__ = ['Deployed', 'deploy', 'judge_all', 'shipped']
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,60 +85,138 @@ class Deployed:
 
 def deploy(
     precision: str,
-    backbone: bytes,
-    scorer: Any,
-    taps: Sequence[BackboneTap],
+    reader: FrameReader,
+    scorer_onnx: bytes,
     table: FeatureTable,
-    calibration: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
-    *,
-    alpha: float,
-    frame_rate_hz: float,
-    golden_images: npt.NDArray[np.uint8],
-    pseudo: dict[str, npt.NDArray[np.uint8]],
+    split: Split,
+    pictures: Pictures,
 ) -> Deployed:
     """
-    Calibrate a precision.
+    Bring a precision to where it can be shipped: converted, calibrated, with goldens.
 
     Parameters
     ----------
     precision : str
         Its name.
-    backbone : bytes
-        ONNX file.
-    scorer : onnxruntime.InferenceSession
+    reader : FrameReader
+        Frames and backbone.
+    scorer_onnx : bytes
         The exported scorer.
-    taps : sequence of BackboneTap
-        What passes between them.
     table : FeatureTable
-        Features that this backbone computes.
-    calibration, validation : ndarray of shape (k,) and (l,), int64
-        Rows of the table.
-    alpha : float
-        Share of them allowed over the trigger threshold.
-    frame_rate_hz : float
-        Of the frames.
-    golden_images : ndarray of shape (g, h, w, 3), uint8
-        What every engine must reproduce.
-    pseudo : dict of str to ndarray of shape (m, h, w, 3), uint8
-        Pseudo-OOD pictures.
+        Features of all frames, as they were fitted.
+    split : Split
+        The three parts; held-out frames are read again where the precision computes other
+        features.
+    pictures : Pictures
+        What ranges, goldens and the gate need.
 
     Returns
     -------
     Deployed
         All of it.
 
+    Raises
+    ------
+    TrainingError
+        If the backbone cannot be converted, or a score is not finite.
+
     """
-    session = open_session(backbone, precision=precision)
-    raw_score = deployed_scores(scorer, taps, table, calibration)
+    onnx = convert(reader.onnx, precision, calibration_images=pictures.ranges)
+    session, scorer = open_session(onnx, precision=precision), open_session(scorer_onnx)
+    calibration, validation = split.calibration, split.validation
+    with contextlib.ExitStack() as stack:
+        own = table
+        if precision != 'fp32' or not reader.runs_as_deployed:
+            rows = np.sort(np.concatenate([calibration, validation]))
+            own = stack.enter_context(reader.some_frames(precision, onnx, table, rows))
+            calibration, validation = (
+                np.searchsorted(rows, part) for part in (calibration, validation)
+            )
+        raw_score = deployed_scores(scorer, reader.taps, own, calibration)
+        validation_score = deployed_scores(scorer, reader.taps, own, validation)
     return Deployed(
         precision=precision,
-        backbone=backbone,
-        calibration=Calibration.fit(raw_score, alpha=alpha, frame_rate_hz=frame_rate_hz),
-        goldens=Goldens(golden_images, score_images(session, scorer, taps, golden_images)),
+        backbone=onnx,
+        calibration=Calibration.fit(
+            raw_score, alpha=reader.settings.alpha, frame_rate_hz=table.frame_rate_hz()
+        ),
+        goldens=Goldens(
+            pictures.golden, score_images(session, scorer, reader.taps, pictures.golden)
+        ),
         raw_score=raw_score,
-        validation_score=deployed_scores(scorer, taps, table, validation),
+        validation_score=validation_score,
         pseudo_score={
-            kind: score_images(session, scorer, taps, images) for kind, images in pseudo.items()
+            kind: score_images(session, scorer, reader.taps, images)
+            for kind, images in pictures.pseudo.items()
         },
     )
+
+
+def judge_all(
+    deployed: Mapping[str, Deployed], tolerance: tuple[float, float]
+) -> tuple[list[PrecisionVerdict], dict[str, tuple[float, float]]]:
+    """
+    Judge every precision by fp32.
+
+    Parameters
+    ----------
+    deployed : mapping of str to Deployed
+        All of them, fp32 included.
+    tolerance : tuple of float
+        Absolute and relative, of the goldens of fp32.
+
+    Returns
+    -------
+    verdicts : list of PrecisionVerdict
+        Of all but fp32.
+    tolerances : dict of str to tuple of float
+        Of fp32 and of those that may be shipped.
+
+    """
+    reference = deployed['fp32']
+    verdicts, tolerances = [], {'fp32': tolerance}
+    for precision, candidate in deployed.items():
+        if precision == 'fp32':
+            continue
+        verdict = judge_worst(
+            {
+                kind: (reference.for_gate(kind), candidate.for_gate(kind))
+                for kind in candidate.pseudo_score
+            }
+        )
+        verdicts.append(verdict)
+        if verdict.ok:
+            tolerances[precision] = golden_tolerance(
+                reference.for_gate(), candidate.for_gate(), least=tolerance
+            )
+    return verdicts, tolerances
+
+
+def shipped(precisions: Sequence[str], verdicts: Sequence[PrecisionVerdict]) -> list[str]:
+    """
+    Return the precisions that the bundle holds, in the order in which they were asked for.
+
+    Parameters
+    ----------
+    precisions : sequence of str
+        What was asked for.
+    verdicts : sequence of PrecisionVerdict
+        What was said of them.
+
+    Returns
+    -------
+    list of str
+        At least one.
+
+    Raises
+    ------
+    TrainingError
+        If all of them are refused.
+
+    """
+    refused = {verdict.precision: verdict for verdict in verdicts if not verdict.ok}
+    kept = [precision for precision in precisions if precision not in refused]
+    if not kept:
+        msg = f'every precision is refused; add fp32: {"; ".join(map(str, refused.values()))}'
+        raise TrainingError(msg)
+    return kept

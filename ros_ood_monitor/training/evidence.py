@@ -13,6 +13,8 @@ import torch
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.fitting import FittedTap
+from ros_ood_monitor.training.leaks import Repetition
+from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
 from ros_ood_monitor.training.report import (
     Look,
@@ -44,12 +46,12 @@ class Evidence:
         Names of the sequences.
     split : Split
         The three parts.
-    images : mapping of int to ndarray of shape (h, w, 3), uint8
-        Kept network inputs, by row.
-    pseudo : mapping of str to ndarray of shape (k, h, w, 3), uint8
-        Pseudo-OOD pictures by kind.
+    repetition : Repetition
+        How much of the data repeats itself.
+    pictures : Pictures
+        Kept network inputs, and pseudo-OOD.
     probes : ndarray of shape (m, width), float32
-        Their features, kind after kind.
+        Features of the pseudo-OOD pictures, kind after kind.
     fitted : sequence of FittedTap
         The densities.
     deployed : mapping of str to Deployed
@@ -64,8 +66,8 @@ class Evidence:
     table: FeatureTable
     sequences: Sequence[str]
     split: Split
-    images: Mapping[int, npt.NDArray[np.uint8]]
-    pseudo: Mapping[str, npt.NDArray[np.uint8]]
+    repetition: Repetition
+    pictures: Pictures
     probes: npt.NDArray[np.float32]
     fitted: Sequence[FittedTap]
     deployed: Mapping[str, Deployed]
@@ -106,7 +108,7 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         data_sha256=training['data_sha256'],
         split=training['split'],
         sheet=_sheet(evidence),
-        examples={kind: images[:1] for kind, images in evidence.pseudo.items()},
+        examples={kind: images[:1] for kind, images in evidence.pictures.pseudo.items()},
         backbone={**raw['backbone'], 'input': raw['input']},
         taps=[_tap(evidence, row) for row in evidence.fitted],
         unit=bundle.manifest.unit,
@@ -164,9 +166,9 @@ def _sheet(evidence: Evidence) -> list[SheetImage]:
         )
         for row in part
     }
-    rows = sorted(evidence.images)
+    rows = sorted(evidence.pictures.kept)
     chosen = sorted({rows[k * len(rows) // _SHEET] for k in range(_SHEET)})
-    return [SheetImage(evidence.images[row], part_of.get(row, '')) for row in chosen]
+    return [SheetImage(evidence.pictures.kept[row], part_of.get(row, '')) for row in chosen]
 
 
 def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
@@ -174,7 +176,7 @@ def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
     record = row.record
     held_out = row.normalization(evidence.table.of(row.tap, evidence.split.validation))
     probes = row.normalization(np.ascontiguousarray(evidence.probes[:, columns]))
-    counts = [len(images) for images in evidence.pseudo.values()]
+    counts = [len(images) for images in evidence.pictures.pseudo.values()]
     parts = np.split(_nll(row, probes), np.cumsum(counts)[:-1])
     card = row.normalization.card()
     nan = float('nan')
@@ -197,7 +199,7 @@ def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
             for look in record.looks
         ],
         held_out=_nll(row, held_out),
-        pseudo_ood=dict(zip(evidence.pseudo, parts, strict=True)),
+        pseudo_ood=dict(zip(evidence.pictures.pseudo, parts, strict=True)),
     )
 
 

@@ -29,7 +29,7 @@ from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.preprocess import Preprocessor
 
-_BAG = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit'
+_BAG = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit' / 'bag'
 _SEQUENCE = 250
 
 

@@ -233,7 +233,7 @@ def test_kept_pictures_are_spread_and_few(tmp_path: Path) -> None:
 
 
 def test_selection_takes_a_window_and_a_stride_of_a_bag() -> None:
-    bag = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit'
+    bag = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit' / 'bag'
     pytest.importorskip('rosbags')
     everything = list(Dataset([bag]).items(0))
     stamps = [item.decode().stamp for item in everything[:100]]

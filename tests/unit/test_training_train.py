@@ -96,17 +96,19 @@ def test_calibration_holds_the_scores_of_the_monitor(result: TrainResult, data: 
 
     monitor = Monitor.from_bundle(result.bundle)
     items = [item for item in Dataset([data]).items(0) if '7b' not in item.name]
-    rgb = [items[k].decode().rgb for k in result.split.calibration]
+    rgb = [items[k].decode().rgb for k in result.found.split.calibration]
     scores = [monitor.observe_image(picture).raw_score for picture in rgb]
-    assert scores == pytest.approx(result.raw_score.tolist(), abs=1e-6)
-    assert result.bundle.calibration().raw_score == pytest.approx(np.sort(result.raw_score))
+    assert scores == pytest.approx(result.found.deployed['fp32'].raw_score.tolist(), abs=1e-6)
+    assert result.bundle.calibration().raw_score == pytest.approx(
+        np.sort(result.found.deployed['fp32'].raw_score)
+    )
     monitor.close()
 
 
 def test_validation_scores_are_standardised_per_tap(result: TrainResult) -> None:
     taps = result.bundle.manifest.raw['training']['taps']
     assert set(taps) == set(TAPS)
-    for row in result.taps:
+    for row in result.found.fitted:
         assert taps[row.tap.name]['nll_mean'] == pytest.approx(row.record.nll, rel=1e-3)
 
 
@@ -164,7 +166,7 @@ def test_each_precision_has_its_own_calibration_and_is_reproduced(
     out = tmp_path / 'bundle'
     done = train(settings(data, precisions=('fp16', 'fp32')), out)
     assert done.bundle.manifest.precisions == ('fp16', 'fp32')
-    (verdict,) = done.verdicts
+    (verdict,) = done.found.verdicts
     assert verdict.ok
     assert 0.0 < verdict.error_mean < 0.5
     for precision in ('fp16', 'fp32'):
@@ -210,7 +212,6 @@ def test_time_that_runs_backwards_is_counted(tmp_path: Path) -> None:
             )
             bag.write('/image', 'sensor_msgs/msg/CompressedImage', message, 50.0 + 0.1 * k)
     done = train(settings(tmp_path / 'bag', density='mahalanobis'), tmp_path / 'bundle')
-    assert done.backward_steps == 1
     assert done.bundle.manifest.raw['training']['frames']['backward_steps'] == 1
     assert done.bundle.calibration().operating_point.frame_rate_hz == pytest.approx(10.0)
 

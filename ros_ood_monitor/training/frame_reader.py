@@ -1,0 +1,231 @@
+"""The frames of a training through a backbone, as often as a precision needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.training.backbones import (
+    Backbone,
+    BackboneTap,
+    load_backbone,
+    TappedBackbone,
+    TorchBackbone,
+)
+from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.export import export_backbone
+from ros_ood_monitor.training.extract import extract, OnnxRunner, Runner, TorchRunner
+from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.split import check_count
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['FrameReader', 'deployed_runner', 'open_reader']
+
+_SMALLEST_INPUT = 32
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReader:
+    """
+    Frames, and the backbone that they go through.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The frames.
+    count : int
+        At most so many.
+    backbone : Backbone
+        Frozen.
+    taps : sequence of BackboneTap
+        Its stages that are scored.
+    preprocess : Preprocessor
+        Resize to its input size.
+    onnx : bytes
+        The backbone's graph in float32.
+    run : Runner
+        What computes the features that are fitted.
+    settings : TrainSettings
+        Threads and near duplicates are taken from it.
+    resources : Resources
+        Cache and workers are.
+
+    """
+
+    dataset: Dataset
+    count: int
+    backbone: Backbone
+    taps: Sequence[BackboneTap]
+    preprocess: Preprocessor
+    onnx: bytes
+    run: Runner
+    settings: TrainSettings
+    resources: Resources
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of the backbone's graph."""
+        return hashlib.sha256(self.onnx).hexdigest()
+
+    @property
+    def runs_as_deployed(self) -> bool:
+        """Return whether features are computed by the runtime that is deployed."""
+        return isinstance(self.run, OnnxRunner)
+
+    def all_frames(
+        self, on_frame: Callable[[int], object]
+    ) -> AbstractContextManager[FeatureTable]:
+        """Return the features of all frames; see `extract`."""
+        return self._extract(
+            self.onnx,
+            self.run,
+            near_duplicates=self.settings.near_duplicates,
+            on_frame=on_frame,
+        )
+
+    def some_frames(
+        self, precision: str, onnx: bytes, table: FeatureTable, rows: npt.NDArray[np.int64]
+    ) -> AbstractContextManager[FeatureTable]:
+        """
+        Return the features of some frames by the backbone in another precision.
+
+        Parameters
+        ----------
+        precision : str
+            Its name.
+        onnx : bytes
+            Its graph.
+        table : FeatureTable
+            Where the rows come from.
+        rows : ndarray of shape (k,), int64
+            Ascending.
+
+        Returns
+        -------
+        context manager of FeatureTable
+            One row each, in the same order.
+
+        """
+        sequence, position = table.sequence[rows], table.position[rows]
+        only = {int(k): position[sequence == k].tolist() for k in np.unique(sequence)}
+        run = deployed_runner(onnx, self.taps, precision, threads=self.settings.threads)
+        return self._extract(onnx, run, only=only)
+
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return (m, width) features of all taps for (m, h, w, 3) pictures."""
+        size = self.run.batch_size
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        return np.concatenate([self.run(batch) for batch in batches])  # (m, width)
+
+    def _extract(
+        self, onnx: bytes, run: Runner, **options: Any
+    ) -> AbstractContextManager[FeatureTable]:
+        return extract(
+            self.dataset,
+            run,
+            self.preprocess,
+            self.taps,
+            backbone_sha256=hashlib.sha256(onnx).hexdigest(),
+            cache=self.resources.cache,
+            workers=self.resources.workers,
+            **options,
+        )
+
+
+def open_reader(settings: TrainSettings, resources: Resources, progress: Progress) -> FrameReader:
+    """
+    Load the backbone, find the frames, and bring them together.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        Which ones.
+    resources : Resources
+        Cache, workers, device.
+    progress : Progress
+        Told what takes the time.
+
+    Returns
+    -------
+    FrameReader
+        Nothing is read yet.
+
+    Raises
+    ------
+    TrainingError
+        If backbone or data are not there, or there are too few frames.
+    BagError, ParameterError
+        If a bag or a topic cannot be read.
+
+    """
+    backbone = load_backbone(settings.backbone, weights=settings.weights)
+    taps = backbone.select(settings.taps)
+    preprocess = Preprocessor(*_input_size(settings, backbone))
+    dataset = Dataset(settings.data, settings.selection)
+    count = dataset.count()
+    check_count(count, settings.alpha)
+    progress.note('exporting the backbone')
+    onnx = export_backbone(backbone, taps, preprocess.height, preprocess.width)
+    run = _runner(backbone, onnx, taps, resources.device, settings.threads)
+    return FrameReader(dataset, count, backbone, taps, preprocess, onnx, run, settings, resources)
+
+
+def deployed_runner(
+    onnx: bytes, taps: Sequence[BackboneTap], precision: str, *, threads: int
+) -> OnnxRunner:
+    """
+    Return a backbone in the runtime that is deployed.
+
+    Parameters
+    ----------
+    onnx : bytes
+        Its graph.
+    taps : sequence of BackboneTap
+        Its outputs.
+    precision : str
+        Its precision.
+    threads : int
+        CPU threads.
+
+    Returns
+    -------
+    OnnxRunner
+        One picture at a time.
+
+    """
+    return OnnxRunner(open_session(onnx, threads=threads, precision=precision), taps)
+
+
+def _runner(
+    backbone: Backbone, onnx: bytes, taps: Sequence[BackboneTap], device: str, threads: int
+) -> Runner:
+    """Return what computes features: a GPU where torch has the network and sees one."""
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device == 'cuda' and isinstance(backbone, TorchBackbone):
+        if not torch.cuda.is_available():
+            msg = 'torch sees no GPU: expected one for --device cuda; use --device cpu'
+            raise TrainingError(msg)
+        return TorchRunner(TappedBackbone(backbone, taps), device)
+    return deployed_runner(onnx, taps, 'fp32', threads=threads)
+
+
+def _input_size(settings: TrainSettings, backbone: Backbone) -> tuple[int, int]:
+    size = settings.input_size
+    height, width = backbone.input_size if size is None else (size, size)
+    if min(height, width) < _SMALLEST_INPUT:
+        msg = f'input size out of range: expected at least {_SMALLEST_INPUT} px, got {size}'
+        raise TrainingError(msg)
+    backbone.check_size(height, width)
+    return height, width

@@ -1,0 +1,77 @@
+"""The few network inputs that a training keeps, and what each of them is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.training.calibrate import golden_images
+from ros_ood_monitor.training.pseudo_ood import pseudo_ood
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['Pictures']
+
+_PSEUDO_FRAMES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """
+    Network inputs, all (k, h, w, 3) uint8.
+
+    Parameters
+    ----------
+    kept : dict of int to ndarray
+        Frames spread over the stream, by row.
+    golden : ndarray
+        What every engine must reproduce.
+    ranges : ndarray
+        Fitted frames, for the ranges of int8.
+    pseudo : dict of str to ndarray
+        Pseudo-OOD made from kept frames, by kind.
+
+    """
+
+    kept: dict[int, npt.NDArray[np.uint8]]
+    golden: npt.NDArray[np.uint8]
+    ranges: npt.NDArray[np.uint8]
+    pseudo: dict[str, npt.NDArray[np.uint8]]
+
+    @classmethod
+    def choose(cls, table: FeatureTable, split: Split, *, seed: int) -> Pictures:
+        """
+        Choose among what the table kept.
+
+        Parameters
+        ----------
+        table : FeatureTable
+            All frames.
+        split : Split
+            The three parts.
+        seed : int
+            Of everything random.
+
+        Returns
+        -------
+        Pictures
+            Equal arguments give equal pictures.
+
+        """
+        kept = table.images
+        rows = sorted(kept)
+        fit = set(split.fit.tolist())
+        fitted = [row for row in rows if row in fit] or rows
+        spread = sorted({rows[k * len(rows) // _PSEUDO_FRAMES] for k in range(_PSEUDO_FRAMES)})
+        return cls(
+            kept=kept,
+            golden=golden_images(kept, split, seed=seed),
+            ranges=np.stack([kept[row] for row in fitted]),
+            pseudo=pseudo_ood(np.stack([kept[row] for row in spread]), seed=seed),
+        )
+
+    def all_pseudo(self) -> npt.NDArray[np.uint8]:
+        """Return the pseudo-OOD pictures, kind after kind."""
+        return np.concatenate(list(self.pseudo.values()))
