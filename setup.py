@@ -129,7 +129,7 @@ setup(
     entry_points={
         'console_scripts': [
             'ood_monitor = ros_ood_monitor.cli.main:main',
-            'ood_monitor_node = ros_ood_monitor.ros.monitor_node:main',
+            'ood_monitor_node = ros_ood_monitor.ros.main:main',
         ],
     },
 )

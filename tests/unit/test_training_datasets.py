@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -31,10 +31,13 @@ class Read(NamedTuple):
     sequence: int
 
 
+as_it_is: Any = lambda rgb: rgb[np.newaxis]  # noqa: E731, pictures of any size
+
+
 def read_all(dataset: Dataset) -> list[Read]:
     found = []
     for index in range(len(dataset.sequences)):
-        for decoded in read_ahead(dataset.items(index), lambda rgb: rgb[np.newaxis]):  # type: ignore[arg-type]
+        for decoded in read_ahead(dataset.items(index), as_it_is):
             if decoded.image is not None:
                 found.append(Read(decoded.image, decoded.stamp, index))
     return found
