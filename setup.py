@@ -45,7 +45,7 @@ TRAIN = [
     'onnx',
     'onnxscript',
     'timm',
-    'torch',
+    'torch>=2.6',
     'torchvision',
 ]
 LUNAR = [

@@ -188,7 +188,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=None,
         metavar='N',
-        help='threads that decode ahead (default: 1, or 0 on one core)',
+        help='threads beside the main one, which decode ahead and fit stages side by side '
+        '(default: 1, or 0 on one core)',
     )
     group.add_argument(
         '--device',

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 import hashlib
+import threading
 import time
 from typing import Any
 
@@ -73,6 +75,7 @@ def fit_taps(
     probes: npt.NDArray[np.float32],
     store: FitStore | None,
     facts: dict[str, Any],
+    parallel: int = 1,
     progress: Progress,
 ) -> list[FittedTap]:
     """
@@ -92,6 +95,8 @@ def fit_taps(
         Where fitted flows are kept.
     facts : dict
         What the features depend on.
+    parallel : int, default 1
+        How many taps are fitted at a time.
     progress : Progress
         What shows progress.
 
@@ -112,12 +117,31 @@ def fit_taps(
         'probes': _digest(probes),
         'threads': settings.threads,
     }
-    fitted = []
-    for k, tap in enumerate(table.taps):
+    stop = threading.Event()
+
+    def fit_one(k: int) -> FittedTap:
+        tap = table.taps[k]
         title = f'{tap.name} ({k + 1}/{len(table.taps)})'
         mine = probes[:, table.columns(tap)]
-        fitted.append(_fit_tap(table, tap, split, settings, mine, store, known, title, progress))
-    return fitted
+        return _fit_tap(table, tap, split, settings, mine, store, known, title, progress, stop)
+
+    # each fit is small and mostly waits for Python: side by side they use the cores, and each
+    # gives what it gives alone
+    pool = ThreadPoolExecutor(
+        parallel, 'fit', initializer=torch.set_num_threads, initargs=(settings.threads,)
+    )
+    with pool:
+        futures = [pool.submit(fit_one, k) for k in range(len(table.taps))]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _StoppedError(Exception):
+    """Another fit failed, or the training was interrupted."""
 
 
 def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
@@ -151,6 +175,7 @@ def _fit_tap(
     facts: dict[str, Any],
     title: str,
     progress: Progress,
+    stop: threading.Event,
 ) -> FittedTap:
     started = time.perf_counter()
     normalization = Normalization(settings.normalization)
@@ -171,7 +196,13 @@ def _fit_tap(
         'name': tap.name,
     }
     total, unit = (flow.total_steps(len(fit)), 'step') if kind == 'flow' else (1, 'fit')
-    with progress.steps(total=total, name=f'{kind} {title}', unit=unit) as show:
+    with progress.steps(total=total, name=f'{kind} {title}', unit=unit) as bar:
+
+        def show(step: int, nll: float) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            bar(step, nll)
+
         if kind == 'flow':
             again = partial(train_flow, fit, held_out, on_progress=show, **options)
             about = {

@@ -34,6 +34,8 @@ from ros_ood_monitor.training.rows import chunks, Rows, spread
 
 __all__ = ['judge', 'train_flow']
 
+_FIT_ROWS = 1024  # that a look sees of the fit part: told, never decides
+
 
 def train_flow(
     fit: Rows,
@@ -120,7 +122,7 @@ def judge(
     step : int
         Optimiser step.
     held_out, fit : Rows
-        Normalised features; of the fit part 4096 at most, spread evenly.
+        Normalised features; of the fit part 1024 at most, spread evenly.
     probes : Rows or None
         Normalised features of pictures that are surely not the training condition.
 
@@ -132,7 +134,7 @@ def judge(
     """
     values = _nll_of(nll, held_out)
     mean, error = float(values.mean()), float(values.std(correction=0)) / math.sqrt(len(values))
-    fit_nll = float(_nll_of(nll, fit[spread(len(fit), 4096)]).mean())
+    fit_nll = float(_nll_of(nll, fit[spread(len(fit), _FIT_ROWS)]).mean())
     if probes is None or not bool(torch.isfinite(values).all()):
         return Look(step, mean, error, fit_nll)
     probed = _nll_of(nll, probes)  # (m,)
@@ -184,6 +186,7 @@ class _Trainer:
             lr=settings.learning_rate,
             betas=(settings.adam_beta1, 0.999),
             weight_decay=settings.weight_decay,
+            fused=True,
         )
 
     def advance(self) -> None:

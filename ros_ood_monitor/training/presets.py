@@ -64,6 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'weight_decay': 0.0,
         'gradient_clip': 0.0,
         'choose': 'last',
+        'evidence_steps': 200,
         'seed': 1,
     },
 }
@@ -109,7 +110,7 @@ class FlowSettings:
         Which step is taken.
     evidence_steps : int
         Steps beyond the stop, made only where there are probes to look at; the step that is taken
-        does not depend on them.
+        does not depend on them. With a patience, over-training shows before the stop already.
     seed : int or None
         Of permutations, weights and batches; None for that of the training.
 
@@ -132,7 +133,7 @@ class FlowSettings:
     check_every: int = 20
     patience: int = 10
     choose: str = 'one_standard_error'
-    evidence_steps: int = 200
+    evidence_steps: int = 0
     seed: int | None = None
 
     @classmethod

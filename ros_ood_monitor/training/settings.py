@@ -147,7 +147,7 @@ class Resources:
     cache : Path or None
         Folder that keeps features for the next training; None keeps none.
     workers : int
-        Threads that decode ahead.
+        Threads beside the main one: they decode ahead, and fit stages side by side.
     device : {'auto', 'cpu', 'cuda'}
         Where features are extracted.
 

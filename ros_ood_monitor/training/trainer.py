@@ -140,6 +140,7 @@ def train(
                 probes=probes,
                 store=None if resources.cache is None else FitStore(resources.cache / 'fits'),
                 facts={'data': table.data_sha256, 'backbone': reader.sha256},
+                parallel=1 + resources.workers,
                 progress=progress,
             )
         with watch.part('export'):
