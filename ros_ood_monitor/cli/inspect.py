@@ -85,9 +85,11 @@ def _taps(manifest: Any) -> list[str]:
         fact = facts.get(tap.name, {})
         # a tap's nll is divided by its held-out deviation before the sum
         weight = f'{1.0 / fact["nll_std"]:.4f}' if fact.get('nll_std') else ''
+        gaussian = fact.get('shrinkage') is not None
         lines.append(
             f'  {tap.name:<10} {tap.channels:>8} {tap.reduction:>7}  '
-            f'{density_text(tap.density, fact.get("step")):<24} {weight:>9}'.rstrip()
+            f'{density_text(tap.density, fact.get("step"), gaussian=gaussian):<24} '
+            f'{weight:>9}'.rstrip()
         )
     return lines
 

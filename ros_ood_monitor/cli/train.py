@@ -26,15 +26,15 @@ def add_parser(subparsers: Any) -> None:
         'train',
         help='train a bundle from frames of normal operation',
         description='Trains a bundle from folders of images and bags that show normal operation '
-        'only. Nothing is downloaded, no anomaly is needed.',
+        'only; no anomaly is needed. The packaged backbones download nothing.',
     )
     parser.add_argument(
         '--data',
         nargs='+',
         required=True,
         metavar='PATH',
-        help='bags, and folders that are searched recursively for images and bags; a file that '
-        'is found twice is used once',
+        help='bags, folders that are searched recursively for images and bags, and .txt lists of '
+        'them; a file that is found twice is used once',
     )
     parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
     parser.add_argument('--name', default='', help="the bundle's name (default: the folder's)")
@@ -103,7 +103,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         'flow.preset',
         '--flow',
         choices=('default', 'realnvp', 'fde_paper'),
-        help='how flows are built and trained; see docs/concepts.md',
+        help='how flows are built and trained; see docs/training.md',
     )
     add(
         'flow.steps',

@@ -9,6 +9,11 @@ from ros_ood_monitor.cli.wording import count, density_text, trigger_warning
 __all__ = ['summary', 'warnings']
 
 _MANY_TWINS = 0.5
+_RULES = {
+    'one_standard_error': 'the earliest within one standard error of the lowest nll, which may be '
+    'the start',
+    'last': 'the last one',
+}
 
 
 def warnings(result: Any) -> list[str]:
@@ -41,6 +46,12 @@ def warnings(result: Any) -> list[str]:
         lines.append(
             f'time runs backwards {count(backward, "time")} inside the sequences; '
             'the frame rate is taken from the other steps'
+        )
+    shared = result.found.repetition.shared
+    if shared:
+        lines.append(
+            f'{count(shared, "frame")} of a sequence {"is" if shared == 1 else "are"} also in '
+            'another one, pixel by pixel, and count twice; give each recording once'
         )
     twins = result.found.repetition.twins
     if twins > _MANY_TWINS:
@@ -75,10 +86,12 @@ def summary(result: Any) -> list[str]:
     ]
     for row in result.found.fitted:
         record = row.record
+        known = record.gaussian is not None
+        shrinkage = f'{record.gaussian.shrinkage:.3f}' if known else '-'
         lines.append(
             f'{row.tap.name:<9} {row.tap.channels:>5}  '
-            f'{density_text(record.density, record.step):<24} {record.steps:>5} '
-            f'{record.gaussian.shrinkage:>9.3f} {record.nll_at_start:>12.2f} '
+            f'{density_text(record.density, record.step, gaussian=known):<24} {record.steps:>5} '
+            f'{shrinkage:>9} {record.nll_at_start:>12.2f} '
             f'{record.nll:>9.2f} {record.fit_nll:>10.2f} {row.seconds:>6.1f}'
         )
     bundle, split = result.bundle, result.found.split
@@ -88,8 +101,8 @@ def summary(result: Any) -> list[str]:
     sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
     return [
         *lines,
-        'nll: mean over validation frames (of fit: over fitted ones), in nats; step: the earliest '
-        'within one standard error of the lowest, at 0 the flow is the Gaussian that it starts as',
+        'nll: mean over validation frames (of fit: over fitted ones), in nats; step: '
+        + _RULES[bundle.manifest.raw['training']['settings']['flow']['choose']],
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})',
         f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g} for alpha = '

@@ -19,7 +19,7 @@ def count(number: int, noun: str) -> str:
     return f'{number} {noun}{"" if number == 1 else "s"}'
 
 
-def density_text(density: str, step: int | None) -> str:
+def density_text(density: str, step: int | None, *, gaussian: bool = True) -> str:
     """
     Name what scores a tap.
 
@@ -29,6 +29,8 @@ def density_text(density: str, step: int | None) -> str:
         Kind of density.
     step : int or None
         Optimiser step that was chosen, where it is known.
+    gaussian : bool, default True
+        Whether the flow starts as a Gaussian.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def density_text(density: str, step: int | None) -> str:
     """
     if density != 'flow' or step is None:
         return density
-    return 'flow: step 0 = Gaussian' if step == 0 else f'flow: step {step}'
+    return f'flow: step {step}' + (' = Gaussian' if step == 0 and gaussian else '')
 
 
 def trigger_support(calibration: Calibration) -> tuple[int, int]:

@@ -133,6 +133,7 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
             'skipped': len(skipped),
             'near_duplicates': sum(state.near_duplicates for state in states),
             'distinct': repetition.distinct,
+            'shared': repetition.shared,
             'held_out_twins': round(repetition.twins, 4),
             'backward_steps': table.backward_steps(),
         },

@@ -37,6 +37,8 @@ class Repetition:
         Different pictures.
     frames : int
         All frames.
+    shared : int
+        Frames whose picture is in an earlier sequence, too.
     twins : float
         Share of held-out frames that look like some frame that was fitted (thumbnails differ by
         less than 2 grey levels): where it is high, held-out scores are those of seen pictures.
@@ -45,6 +47,7 @@ class Repetition:
 
     distinct: int
     frames: int
+    shared: int
     twins: float
 
 
@@ -122,12 +125,25 @@ def check_leaks(table: FeatureTable, split: Split, sequences: Sequence[str]) -> 
                 'give that recording once'
             )
             raise TrainingError(msg)
-    return Repetition(distinct, len(table), _twins(table.thumb, split.fit, held_out))
+    return Repetition(
+        distinct,
+        len(table),
+        _shared(keys, sequence),
+        _twins(table.thumb, split.fit, held_out),
+    )
 
 
 def _keys(table: FeatureTable) -> npt.NDArray[np.void]:
     digest = np.ascontiguousarray(table.digest)  # (n, 32)
     return digest.view(np.dtype((np.void, digest.shape[1])))[:, 0]  # (n,)
+
+
+def _shared(keys: npt.NDArray[np.void], sequence: npt.NDArray[np.int64]) -> int:
+    first: dict[bytes, int] = {}
+    shared = 0
+    for key, k in zip(keys, sequence.tolist(), strict=True):
+        shared += first.setdefault(key.tobytes(), k) != k
+    return shared
 
 
 def _twins(

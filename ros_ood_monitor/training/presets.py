@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'weight_decay': 0.0,
         'gradient_clip': 0.0,
         'choose': 'last',
-        'evidence_steps': 200,
+        'evidence_steps': 60,
         'seed': 1,
     },
 }

@@ -53,7 +53,7 @@ def test_a_few_equal_frames_are_no_second_recording(tmp_path: Path) -> None:
     table = _table(tmp_path, [range(20), range(100, 110), [0, *range(200, 219)]])
     split = _split(range(20), range(20, 30), range(30, 50))
     repetition = check_leaks(table, split, ['a', 'b', 'c'])
-    assert (repetition.distinct, repetition.frames) == (49, 50)
+    assert (repetition.distinct, repetition.frames, repetition.shared) == (49, 50, 1)
     assert repetition.twins == pytest.approx(1 / 30)
 
 

@@ -26,6 +26,7 @@ torch = pytest.importorskip('torch')
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import train as verb
+from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, TrainingError
 from ros_ood_monitor.monitor import Monitor
@@ -69,6 +70,7 @@ def test_corrupt_image_is_skipped_counted_and_named(result: TrainResult) -> None
         'skipped': 1,
         'near_duplicates': 0,
         'distinct': 120,
+        'shared': 0,
         'held_out_twins': card['frames']['held_out_twins'],
         'backward_steps': 0,
     }
@@ -338,6 +340,28 @@ def test_command_names_a_flow_at_step_0_a_gaussian_and_data_given_twice(
     assert warning.startswith('ood_monitor: warning: data was found more than once and is used')
     assert 'loading PyTorch' not in said.err
     assert Bundle.load(out).manifest.raw['training']['frames']['used'] == 120
+
+
+@pytest.mark.parametrize(
+    ('preset', 'rule'), [('fde_paper', 'step: the last one'), ('realnvp', 'one standard error')]
+)
+def test_command_trains_the_flows_of_the_papers(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str, rule: str
+) -> None:
+    out = tmp_path / 'bundle'
+    options = ['--taps', 'blocks.0', '--alpha', '0.2', '--input-size', '64', '--quiet']
+    code = call(
+        ['--data', str(data), '--out', str(out), *options, '--flow', preset, '--steps', '2']
+    )
+    assert code == 0
+    said = capsys.readouterr().out
+    assert re.search(r'blocks\.0     16  flow: step \d +2 +- ', said)
+    assert rule in said
+    assert 'Gaussian' not in said
+    raw = Bundle.load(out).manifest.raw
+    assert raw['training']['settings']['flow']['preset'] == preset
+    assert main(['inspect', str(out)]) == 0
+    assert 'Gaussian' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ __all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge', '
 
 LARGEST_AUROC_DROP = 0.01
 LARGEST_SHARE_MOVE = 0.01
+LARGEST_TOLERANCE = 0.5  # standard deviations of held-out scores: wider would prove nothing
+LARGEST_RELATIVE = 0.5
 _SLACK = 1e-9
 
 
@@ -227,7 +229,8 @@ def golden_tolerance(
     tuple of float
         ``absolute, relative``: a golden passes where its error is at most
         ``absolute + relative * abs(raw_score)``. absolute: 99 % of the held-out frames scatter by
-        less; relative: 99 % of the pseudo-OOD pictures lie within both together.
+        less, but at most half a standard deviation of the reference's; relative: 99 % of the
+        pseudo-OOD pictures lie within both together, but at most 0.5.
 
     Raises
     ------
@@ -239,9 +242,10 @@ def golden_tolerance(
     change = candidate.held_out - reference.held_out  # (n,)
     near = np.abs(change - change.mean())  # (n,)
     far = np.abs(candidate.pseudo_ood - reference.pseudo_ood)  # (m,)
-    absolute = max(float(least[0]), float(np.quantile(near, 0.99)))
+    widest = LARGEST_TOLERANCE * _deviation(reference)
+    absolute = max(float(least[0]), min(float(np.quantile(near, 0.99)), widest))
     beyond = np.maximum(far - absolute, 0.0) / np.maximum(np.abs(candidate.pseudo_ood), absolute)
-    relative = max(least[1], float(np.quantile(beyond, 0.99)))
+    relative = max(least[1], min(float(np.quantile(beyond, 0.99)), LARGEST_RELATIVE))
     if not np.isfinite([absolute, relative]).all():
         msg = f'tolerance of {candidate.precision!r} is not finite; leave this precision out'
         raise TrainingError(msg)
