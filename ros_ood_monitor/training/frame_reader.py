@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 import hashlib
+import os
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,8 @@ def _runner(
         if not torch.cuda.is_available():
             msg = 'torch sees no GPU: expected one for --device cuda; use --device cpu'
             raise TrainingError(msg)
+        # what torch's deterministic mode asks of cuBLAS, before anything uses it
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         return TorchRunner(TappedBackbone(backbone, taps), device)
     return deployed_runner(onnx, taps, 'fp32', threads=threads)
 
