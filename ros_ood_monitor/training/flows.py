@@ -7,6 +7,10 @@ The steps are those of `ros_ood_monitor.training.transforms` (ours) and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
+import threading
+
 from nflows.distributions.normal import StandardNormal
 from nflows.flows.base import Flow
 from nflows.transforms.base import CompositeTransform
@@ -34,6 +38,9 @@ from ros_ood_monitor.training.transforms import (
 )
 
 __all__ = ['MIXINGS', 'build_flow', 'flow_from_settings', 'initialize']
+
+
+_DRAWING = threading.Lock()
 
 MIXINGS = ('permutation', 'lu')
 """How the couplings' halves are mixed."""
@@ -93,8 +100,7 @@ def build_flow(
     def conditioner(inputs: int, outputs: int) -> Conditioner:
         return Conditioner(inputs, outputs, hidden)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         steps: list[nn.Module] = [Whitening(features)] if whiten else []
         if mixing == 'permutation':
             steps.append(RandomPermutation(features))
@@ -144,10 +150,17 @@ def flow_from_settings(settings: FlowSettings, features: int, *, seed: int) -> F
         )
     _check_sizes(features, hidden, settings.couplings)
     make = glow_steps if settings.architecture == 'glow' else realnvp_steps
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         steps = make(features, hidden=hidden, couplings=settings.couplings, clamp=settings.clamp)
         return Flow(CompositeTransform(steps), StandardNormal([features]))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Let modules draw their weights from a seed; torch has one generator for all threads."""
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _check_sizes(features: int, hidden: int, couplings: int) -> None:

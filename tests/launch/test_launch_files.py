@@ -107,7 +107,7 @@ def test_choices_of_an_argument_are_those_of_its_parameter() -> None:
 
 def test_executable_is_a_command_of_the_package() -> None:
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    assert f'{launching.EXECUTABLE} = ros_ood_monitor.ros.monitor_node:main' in setup
+    assert f'{launching.EXECUTABLE} = ros_ood_monitor.ros.main:main' in setup
     assert f'<name>{launching.PACKAGE}</name>' in (ROOT / 'package.xml').read_text('utf-8')
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -147,3 +148,14 @@ def test_building_a_flow_leaves_the_global_random_state_alone() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         build_flow(6, **options)
+
+
+def test_flows_that_are_built_at_the_same_time_are_those_of_their_seeds() -> None:
+    widths = [8 + k % 5 for k in range(60)]
+    alone = [build_flow(width, seed=width).state_dict() for width in widths]
+    with ThreadPoolExecutor(8) as pool:
+        together = [
+            flow.state_dict() for flow in pool.map(lambda w: build_flow(w, seed=w), widths)
+        ]
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
