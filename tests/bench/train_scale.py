@@ -55,7 +55,8 @@ def _measure(folder: Path, frames: int, workers: int) -> dict[str, Any]:
     first = _train(folder, data, 'first', 'cache', workers)
     plain = _plain_pass(folder / 'first', data)
     again = _train(folder, data, 'again', 'cache', workers)
-    half = _train(folder, data, 'half', 'other', workers, kill_after=0.5 * first['extraction_s'])
+    half_way = first['timings_s']['backbone'] + 5.0 + 0.5 * first['extraction_s']
+    half = _train(folder, data, 'half', 'other', workers, kill_after=half_way)
     rest = _train(folder, data, 'half', 'other', workers)
     same = first['digest'] == again['digest'] == rest['digest']
     return {
