@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,10 @@ class FitStore:
             except (RuntimeError, KeyError, TypeError, ValueError):
                 pass  # of another make: fit anew and replace it
         flow, record = fit()
+        content = io.BytesIO()  # torch would tell of a full disk in its own words
+        torch.save({'weights': flow.state_dict(), **_plain(record)}, content)
         with explained(self._folder), new_file(file) as aside:
-            torch.save({'weights': flow.state_dict(), **_plain(record)}, aside)
+            aside.write_bytes(content.getbuffer())
         return flow, record
 
 

@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.flow_training import train_flow
 from ros_ood_monitor.training.flows import flow_from_settings
@@ -70,3 +71,11 @@ def test_other_facts_and_damaged_files_are_fitted_anew(tmp_path: Path) -> None:
     store.get_or_fit(FACTS, empty, counted)
     assert len(calls) == 3
     store.get_or_fit(FACTS, empty, refuse)
+
+
+def test_a_store_that_cannot_be_written_is_told_with_a_way_out(tmp_path: Path) -> None:
+    settings = FlowSettings(steps=1)
+    empty = partial(flow_from_settings, settings, WIDTH, seed=0)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(TrainingError, match=r'could not be stored .*--cache: .*file'):
+        FitStore(tmp_path / 'file').get_or_fit(FACTS, empty, lambda: fit(settings))
