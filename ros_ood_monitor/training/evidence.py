@@ -129,7 +129,7 @@ def _limits(training: Mapping[str, Any]) -> list[str]:
     frames = training['frames']
     limits = [f'False-alarm rate: {training["false_alarm_rate"]}.']
     limits.append(
-        'Pseudo-OOD pictures are made from the training frames and stand in for anomalies that '
+        'Pseudo-OOD pictures are made from held-out frames and stand in for anomalies that '
         'nobody has seen; real ones need not look like any of them. They set no threshold.'
     )
     if frames['held_out_twins'] > 0.0:

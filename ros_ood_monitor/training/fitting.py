@@ -130,14 +130,22 @@ def fit_taps(
     pool = ThreadPoolExecutor(
         parallel, 'fit', initializer=torch.set_num_threads, initargs=(settings.threads,)
     )
-    with pool:
+    try:
         futures = [pool.submit(fit_one, k) for k in range(len(table.taps))]
+        return [future.result() for future in futures]
+    finally:
+        stop.set()
+        _join(pool)
+
+
+def _join(pool: ThreadPoolExecutor) -> None:
+    """Wait for the fits, whatever happens: no process may end while they are inside of torch."""
+    while True:
         try:
-            return [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            pool.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:  # it is on its way already
+            continue
+        return
 
 
 class _StoppedError(Exception):

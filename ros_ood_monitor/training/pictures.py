@@ -15,6 +15,7 @@ from ros_ood_monitor.training.table import FeatureTable
 __all__ = ['Pictures']
 
 _PSEUDO_FRAMES = 32
+_FEWEST_SOURCES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Pictures:
     ranges : ndarray
         Fitted frames, for the ranges of int8.
     pseudo : dict of str to ndarray
-        Pseudo-OOD made from kept frames, by kind.
+        Pseudo-OOD made from kept frames, by kind; from held-out ones where there are enough.
 
     """
 
@@ -64,7 +65,10 @@ class Pictures:
         rows = sorted(kept)
         fit = set(split.fit.tolist())
         fitted = [row for row in rows if row in fit] or rows
-        spread = sorted({rows[k * len(rows) // _PSEUDO_FRAMES] for k in range(_PSEUDO_FRAMES)})
+        # of frames that were not fitted, where there are enough: a known picture stays known
+        others = [row for row in rows if row not in fit]
+        source = others if len(others) >= _FEWEST_SOURCES else rows
+        spread = sorted({source[k * len(source) // _PSEUDO_FRAMES] for k in range(_PSEUDO_FRAMES)})
         return cls(
             kept=kept,
             golden=golden_images(kept, split, seed=seed),

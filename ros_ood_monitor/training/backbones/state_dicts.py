@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 import hashlib
 from pathlib import Path
-import pickle
 from typing import Any
 
 import torch
@@ -76,7 +75,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     except OSError as error:
         msg = f'weights cannot be read ({error.strerror or error}): {file}'
         raise TrainingError(msg) from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # the unpickler raises whatever foreign bytes make of it
         msg = (
             'weights are no plain state dict of torch; '
             f'write one with torch.save(network.state_dict(), file): {file}'
