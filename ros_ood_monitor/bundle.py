@@ -24,7 +24,7 @@ from ros_ood_monitor.errors import BundleError, CalibrationError
 from ros_ood_monitor.goldens import Goldens, Infers, Verification
 from ros_ood_monitor.manifest import FORMAT_VERSION, Manifest, parse_manifest
 
-__all__ = ['Bundle', 'bundle_digest', 'write_bundle']
+__all__ = ['Bundle', 'bundle_digest', 'precision_files', 'write_bundle']
 
 MANIFEST = 'manifest.yaml'
 _OUTSIDE = frozenset({'name', 'created', 'digest'})
@@ -110,7 +110,7 @@ class Bundle:
                 f'got {bundle.digest[:12]}; copy the bundle again: {path}'
             )
             raise BundleError(msg)
-        for name in ('scorer.onnx', *(n for p in manifest.precisions for n in _files_of(p))):
+        for name in ('scorer.onnx', *(n for p in manifest.precisions for n in precision_files(p))):
             if name not in manifest.digests:
                 msg = f'bundle is incomplete: no digest for {name!r}; re-export the bundle: {path}'
                 raise BundleError(msg)
@@ -184,7 +184,7 @@ class Bundle:
 
     def backbone(self, precision: str | None = None) -> bytes:
         """Return the backbone's ONNX file (uint8 image in, tapped features out)."""
-        return self.read(_files_of(self.precision(precision))[0])
+        return self.read(precision_files(self.precision(precision))[0])
 
     def scorer(self) -> bytes:
         """Return the scorer's ONNX file (features in, raw_score out)."""
@@ -192,7 +192,7 @@ class Bundle:
 
     def calibration(self, precision: str | None = None) -> Calibration:
         """Return the calibration of a precision."""
-        name = _files_of(self.precision(precision))[1]
+        name = precision_files(self.precision(precision))[1]
         try:
             return Calibration.from_bytes(self.read(name))
         except CalibrationError as error:
@@ -201,7 +201,7 @@ class Bundle:
 
     def goldens(self, precision: str | None = None) -> Goldens:
         """Return the goldens of a precision."""
-        name = _files_of(self.precision(precision))[2]
+        name = precision_files(self.precision(precision))[2]
         content = self.read(name)
         try:
             return Goldens.from_bytes(content)
@@ -232,7 +232,21 @@ class Bundle:
         )
 
 
-def _files_of(precision: str) -> tuple[str, str, str]:
+def precision_files(precision: str) -> tuple[str, str, str]:
+    """
+    Return the names of a precision's files.
+
+    Parameters
+    ----------
+    precision : str
+        Its name.
+
+    Returns
+    -------
+    tuple of str
+        Backbone, calibration, goldens.
+
+    """
     return (
         f'backbone.{precision}.onnx',
         f'calibration.{precision}.npz',

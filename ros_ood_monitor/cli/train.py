@@ -219,6 +219,12 @@ def run(args: argparse.Namespace) -> int:
     """Train, then print what came out."""
     from ros_ood_monitor.errors import EngineError, TrainingError
 
+    if args.build_engine:
+        msg = (
+            f'engines for {args.build_engine} cannot be built by this version yet; train without '
+            '--build-engine, the bundle runs in ONNX Runtime'
+        )
+        raise EngineError(msg)
     if not args.quiet:
         print('loading PyTorch', file=sys.stderr, flush=True)
     try:
@@ -244,12 +250,6 @@ def run(args: argparse.Namespace) -> int:
         for key, value in vars(args).items()
         if key.startswith(_SETTING)
     }
-    if args.build_engine:
-        msg = (
-            f'engines for {args.build_engine} cannot be built by this version yet; train without '
-            '--build-engine, the bundle runs in ONNX Runtime'
-        )
-        raise EngineError(msg)
     config = read_config(args.config) if args.config else {}
     settings = settings_from(config, {**given, 'data': args.data})
     resources = Resources(

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import TrainingError
 
-__all__ = ['THUMB', 'Shard', 'ShardState', 'default_cache', 'record_type', 'shard_key']
+__all__ = ['THUMB', 'Shard', 'ShardState', 'cache_key', 'default_cache', 'record_type']
 
 THUMB: Final = 16
 """Height and width of the grey thumbnail in a record, in px."""
@@ -43,14 +43,14 @@ def default_cache() -> Path:
     return Path(base) / 'ood_monitor' / 'features'
 
 
-def shard_key(**facts: Any) -> str:
+def cache_key(**facts: Any) -> str:
     """
-    Return the name of the shard that holds exactly these features.
+    Return the name of what is kept under exactly these facts.
 
     Parameters
     ----------
     **facts
-        Plain values: weights, preprocessing, files and selection.
+        Plain values: everything that it depends on.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.bundle import precision_files
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
@@ -76,11 +77,8 @@ class Deployed:
 
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files of this precision, by name."""
-        return {
-            f'backbone.{self.precision}.onnx': self.backbone,
-            f'calibration.{self.precision}.npz': self.calibration.to_bytes(),
-            f'goldens.{self.precision}.npz': self.goldens.to_bytes(),
-        }
+        contents = (self.backbone, self.calibration.to_bytes(), self.goldens.to_bytes())
+        return dict(zip(precision_files(self.precision), contents, strict=True))
 
 
 def deploy(

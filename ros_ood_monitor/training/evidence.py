@@ -25,6 +25,7 @@ from ros_ood_monitor.training.report import (
     TapReport,
     TimingRow,
 )
+from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
@@ -167,7 +168,7 @@ def _sheet(evidence: Evidence) -> list[SheetImage]:
         for row in part
     }
     rows = sorted(evidence.pictures.kept)
-    chosen = sorted({rows[k * len(rows) // _SHEET] for k in range(_SHEET)})
+    chosen = [rows[k] for k in spread(len(rows), _SHEET)]
     return [SheetImage(evidence.pictures.kept[row], part_of.get(row, '')) for row in chosen]
 
 

@@ -23,7 +23,7 @@ import torch
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.cache import explained, Shard, shard_key, THUMB
+from ros_ood_monitor.training.cache import cache_key, explained, Shard, THUMB
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.reading import Decoded, Item, read_ahead
 from ros_ood_monitor.training.table import FeatureTable
@@ -189,7 +189,7 @@ def extract(
                 'source': dataset.fingerprint(index),
                 'only': None if wanted is None else sorted(wanted),
             }
-            shard = Shard(cache / shard_key(**facts), width, about=name)
+            shard = Shard(cache / cache_key(**facts), width, about=name)
             stack.callback(shard.close)
             on_frame(shard.state.position)
             if not shard.state.complete:
@@ -256,6 +256,8 @@ def fill(
     batch: list[tuple[Decoded, npt.NDArray[np.uint8]]] = []
 
     def flush() -> None:
+        if not batch:
+            return
         images = np.stack([decoded.image for decoded, _ in batch if decoded.image is not None])
         for (decoded, thumb), row in zip(batch, run(images), strict=True):
             _append(shard, decoded, thumb, row)
@@ -265,15 +267,13 @@ def fill(
         for decoded in read_ahead(items(shard.state.position), preprocess, workers=workers):
             on_frame(1)
             if decoded.image is None:
-                if batch:
-                    flush()  # positions count in order
+                flush()  # positions count in order
                 shard.state.skipped.append((decoded.item.name, decoded.problem))
                 shard.state.position = decoded.item.position + 1
                 continue
             thumb = thumbnail(decoded.image)
             if near_duplicates and last is not None and _rms(thumb, last) < near_duplicates:
-                if batch:
-                    flush()
+                flush()
                 shard.state.near_duplicates += 1
                 shard.state.position = decoded.item.position + 1
                 continue
@@ -281,8 +281,7 @@ def fill(
             batch.append((decoded, thumb))
             if len(batch) >= run.batch_size:
                 flush()
-        if batch:
-            flush()
+        flush()
     finally:
         shard.checkpoint()
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.fit_record import FitRecord, Look
 from ros_ood_monitor.training.flow_training import judge, train_flow
+from ros_ood_monitor.training.flows import flow_from_settings
 from ros_ood_monitor.training.folded import Density
 from ros_ood_monitor.training.folding import fold
 from ros_ood_monitor.training.gaussian import fit_gaussian
@@ -21,6 +26,10 @@ __all__ = [
     'Look',
     'choose_density',
     'fit_density',
+]
+
+Keep: TypeAlias = Callable[
+    [Callable[[], Any], Callable[[], tuple[Any, FitRecord]]], tuple[Any, FitRecord]
 ]
 
 DENSITIES = ('auto', 'flow', 'mahalanobis')
@@ -69,6 +78,7 @@ def fit_density(
     seed: int,
     probes: Rows | None = None,
     name: str = '',
+    keep: Keep | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Density, FitRecord]:
     """
@@ -91,6 +101,9 @@ def fit_density(
         are looked at, and choose nothing.
     name : str
         Of the tap, for messages.
+    keep : callable, optional
+        For flows: from a maker of an untrained one and a fit to a trained one and its record,
+        such as `FitStore.get_or_fit`.
     on_progress : callable, optional
         Called with the step and the held-out nll at each look; for ``mahalanobis`` once, with 1.
 
@@ -111,7 +124,8 @@ def fit_density(
         if on_progress is not None:
             on_progress(1, look.nll)
         return density, FitRecord('mahalanobis', [look], gaussian=gaussian)
-    flow, record = train_flow(
+    train = partial(
+        train_flow,
         fit,
         held_out,
         settings=settings,
@@ -120,4 +134,9 @@ def fit_density(
         name=name,
         on_progress=on_progress,
     )
+    if keep is None:
+        flow, record = train()
+    else:
+        width = fit[np.arange(1)].shape[1]
+        flow, record = keep(partial(flow_from_settings, settings, width, seed=seed), train)
     return fold(flow), record

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import astuple
-import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ros_ood_monitor.atomic import new_file
-from ros_ood_monitor.training.cache import explained
+from ros_ood_monitor.training.cache import cache_key, explained
 from ros_ood_monitor.training.fit_record import FitRecord, Look
 from ros_ood_monitor.training.gaussian import Gaussian
 
@@ -67,8 +65,8 @@ class FitStore:
             If the folder cannot be written.
 
         """
-        text = json.dumps({'format': _FORMAT, 'torch': torch.__version__, **facts}, sort_keys=True)
-        file = self._folder / f'{hashlib.sha256(text.encode()).hexdigest()[:32]}.pt'
+        key = cache_key(fit_format=_FORMAT, torch=torch.__version__, **facts)
+        file = self._folder / f'{key}.pt'
         kept = _read(file)
         if kept is not None:
             flow = empty()

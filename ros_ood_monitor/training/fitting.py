@@ -20,10 +20,7 @@ from ros_ood_monitor.training.calibrate import standardisation
 from ros_ood_monitor.training.fit import choose_density, fit_density
 from ros_ood_monitor.training.fit_record import FitRecord
 from ros_ood_monitor.training.fit_store import FitStore
-from ros_ood_monitor.training.flow_training import train_flow
-from ros_ood_monitor.training.flows import flow_from_settings
 from ros_ood_monitor.training.folded import Density
-from ros_ood_monitor.training.folding import fold
 from ros_ood_monitor.training.normalization import choose_beta, Normalization
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.rows import spread, TapRows
@@ -197,11 +194,12 @@ def _fit_tap(
     )
     kind = choose_density(settings.density, tap.channels)
     flow, seed = settings.flow, settings.seed
-    options: dict[str, Any] = {
-        'settings': flow,
+    about = {
+        **facts,
+        'tap': tap.name,
+        'normalization': normalization.card(),
+        'flow': asdict(flow),
         'seed': seed,
-        'probes': normalization(np.ascontiguousarray(probes)),
-        'name': tap.name,
     }
     total, unit = (flow.total_steps(len(fit)), 'step') if kind == 'flow' else (1, 'fit')
     with progress.steps(total=total, name=f'{kind} {title}', unit=unit) as bar:
@@ -211,20 +209,17 @@ def _fit_tap(
                 raise _StoppedError
             bar(step, nll)
 
-        if kind == 'flow':
-            again = partial(train_flow, fit, held_out, on_progress=show, **options)
-            about = {
-                **facts,
-                'tap': tap.name,
-                'normalization': normalization.card(),
-                'flow': asdict(flow),
-                'seed': seed,
-            }
-            empty = partial(flow_from_settings, flow, tap.channels, seed=seed)
-            trained, record = again() if store is None else store.get_or_fit(about, empty, again)
-            density: Density = fold(trained)
-        else:
-            density, record = fit_density(kind, fit, held_out, on_progress=show, **options)
+        density, record = fit_density(
+            kind,
+            fit,
+            held_out,
+            settings=flow,
+            seed=seed,
+            probes=normalization(np.ascontiguousarray(probes)),
+            name=tap.name,
+            keep=None if store is None else partial(store.get_or_fit, about),
+            on_progress=show,
+        )
     with torch.no_grad():
         features = torch.from_numpy(held_out[np.arange(len(held_out))]).double()
         standard = standardisation(density.nll(features).numpy(), tap.channels)

@@ -21,6 +21,11 @@ SCALE_SLOPE = 0.636 * SCALE_CLAMP
 """The log-scale is ``SCALE_SLOPE * atan(u / c)``: 0.636 is 2 / pi, so it stays in (-c, c)."""
 
 
+def soft_clamp(raw: Tensor) -> Tensor:
+    """Return log-scales between -c and c for what a network says."""
+    return SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP)
+
+
 class Reorder(nn.Module):
     """
     A leading permutation with scale and shift: one Gather, Mul and Add.

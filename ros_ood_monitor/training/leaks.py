@@ -71,10 +71,14 @@ def check_distinct(table: FeatureTable) -> int:
         If all pictures are equal.
 
     """
-    distinct = len(np.unique(_keys(table)))
-    if distinct == 1 and len(table) > 1:
+    return _distinct(_keys(table))
+
+
+def _distinct(keys: npt.NDArray[np.void]) -> int:
+    distinct = len(np.unique(keys))
+    if distinct == 1 and len(keys) > 1:
         msg = (
-            f'all {len(table)} frames show the same picture: expected different ones, got 1; '
+            f'all {len(keys)} frames show the same picture: expected different ones, got 1; '
             'check that the camera was running'
         )
         raise TrainingError(msg)
@@ -105,8 +109,8 @@ def check_leaks(table: FeatureTable, split: Split, sequences: Sequence[str]) -> 
         If more than a tenth of a sequence's held-out frames are fitted in another one.
 
     """
-    distinct = check_distinct(table)
     keys, sequence = _keys(table), table.sequence
+    distinct = _distinct(keys)
     held_out = np.concatenate([split.validation, split.calibration])
     first_fit: dict[bytes, int] = {}
     for row in split.fit:

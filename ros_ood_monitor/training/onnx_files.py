@@ -6,7 +6,7 @@ from typing import Any
 
 from ros_ood_monitor.errors import EngineError
 
-__all__ = ['rename_weights', 'to_bytes']
+__all__ = ['rename_weights', 'strip_notes', 'to_bytes']
 
 _OWN_OPERATORS = ('', 'ai.onnx')
 
@@ -32,6 +32,24 @@ def to_bytes(model: Any) -> bytes:
         If the graph needs operators outside of the ONNX standard.
 
     """
+    strip_notes(model)
+    graph = model.graph
+    if len(model.functions) > 0 or any(n.domain not in _OWN_OPERATORS for n in graph.node):
+        msg = 'exported graph needs operators outside of the ONNX standard; change the module'
+        raise EngineError(msg)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def strip_notes(model: Any) -> None:
+    """
+    Take out what tells where nodes come from, and the shapes between them.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Changed in place.
+
+    """
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField('doc_string')
@@ -39,10 +57,6 @@ def to_bytes(model: Any) -> bytes:
             del part.metadata_props[:]
     del graph.value_info[:]
     graph.name = 'graph'
-    if len(model.functions) > 0 or any(n.domain not in _OWN_OPERATORS for n in graph.node):
-        msg = 'exported graph needs operators outside of the ONNX standard; change the module'
-        raise EngineError(msg)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def rename_weights(model: Any, prefix: str) -> None:

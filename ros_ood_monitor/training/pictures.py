@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.training.calibrate import golden_images
 from ros_ood_monitor.training.pseudo_ood import pseudo_ood
+from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
@@ -68,12 +69,12 @@ class Pictures:
         # of frames that were not fitted, where there are enough: a known picture stays known
         others = [row for row in rows if row not in fit]
         source = others if len(others) >= _FEWEST_SOURCES else rows
-        spread = sorted({source[k * len(source) // _PSEUDO_FRAMES] for k in range(_PSEUDO_FRAMES)})
+        sources = [source[k] for k in spread(len(source), _PSEUDO_FRAMES)]
         return cls(
             kept=kept,
             golden=golden_images(kept, split, seed=seed),
             ranges=np.stack([kept[row] for row in fitted]),
-            pseudo=pseudo_ood(np.stack([kept[row] for row in spread]), seed=seed),
+            pseudo=pseudo_ood(np.stack([kept[row] for row in sources]), seed=seed),
         )
 
     def all_pseudo(self) -> npt.NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from nflows.transforms.linear import Linear
 import torch
 from torch import nn, Tensor
 
-from ros_ood_monitor.training.folded_steps import SCALE_CLAMP, SCALE_SLOPE
+from ros_ood_monitor.training.folded_steps import soft_clamp
 
 __all__ = [
     'PLULinear',
@@ -283,7 +283,7 @@ class ShiftScaleCoupling(AffineCouplingTransform):  # type: ignore[misc]
 
     def _shift_and_log_scale(self, transform_params: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = transform_params.split(self.num_transform_features, dim=1)
-        return shift, SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP) if self.clamp else raw
+        return shift, soft_clamp(raw) if self.clamp else raw
 
     def _coupling_transform_forward(
         self, inputs: Tensor, transform_params: Tensor

@@ -12,7 +12,7 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.datasets import Selection
 from ros_ood_monitor.training.fit import choose_density
 from ros_ood_monitor.training.normalization import Normalization
-from ros_ood_monitor.training.precisions import PRECISIONS
+from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.split import SPLITS
 
@@ -114,10 +114,10 @@ class TrainSettings:
                 raise TrainingError(msg)
 
     def _check_precisions(self) -> None:
-        unknown = [name for name in self.precisions if name not in PRECISIONS]
-        if unknown or not self.precisions:
-            got = repr(unknown[0]) if unknown else 'none'
-            msg = f'precision is unknown: expected some of {list(PRECISIONS)}, got {got}'
+        for name in self.precisions:
+            check_precision(name)
+        if not self.precisions:
+            msg = f'no precision given: expected some of {", ".join(PRECISIONS)}'
             raise TrainingError(msg)
 
     def card(self) -> dict[str, Any]:

@@ -27,8 +27,14 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import ParameterError, TrainingError
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.training.backbones import Backbone, BackboneTap, load_backbone
+from ros_ood_monitor.training.backbones import (
+    Backbone,
+    BackboneTap,
+    load_backbone,
+    tap_columns,
+)
 from ros_ood_monitor.training.export import check_backbone, export_backbone
+from ros_ood_monitor.training.extract import OnnxRunner
 from ros_ood_monitor.training.geometry import tolerance, uniformity
 from ros_ood_monitor.training.labelled import (
     list_pictures,
@@ -228,11 +234,11 @@ def _study_one(
         for key, pictures in folders.items()
     }
     clock.append(time.perf_counter())
-    points, start = [], 0
-    for tap in taps:
-        columns = slice(start, start + tap.channels)
-        start = columns.stop
-        points.append(_point(name, backbone, tap, columns, tables, known, list(ood), parts))
+    columns = tap_columns(taps)
+    points = [
+        _point(name, backbone, tap, columns[tap.name], tables, known, list(ood), parts)
+        for tap in taps
+    ]
     clock.append(time.perf_counter())
     count = sum(len(pictures.files) for pictures in folders.values())
     load, features, judge = np.diff(clock).tolist()
@@ -299,7 +305,7 @@ def _extract(
 ) -> npt.NDArray[np.float32]:
     """Return the features of all taps side by side, as a map of a file without a name."""
     preprocess = Preprocessor(*backbone.input_size)
-    outputs = [tap.output for tap in taps]
+    run = OnnxRunner(session, taps)
     count = len(pictures.files)
     try:
         with tempfile.TemporaryFile(prefix='ood_monitor_study.') as spool:
@@ -313,8 +319,7 @@ def _extract(
         raise TrainingError(msg) from error
     files = progress.over(pictures.files, total=count, name=title, unit='picture')
     for k, file in enumerate(files):
-        row = session.run(outputs, {'image': preprocess(read_image(file))})
-        table[k] = np.concatenate(row, axis=1)[0]  # (width,)
+        table[k] = run(preprocess(read_image(file)))[0]  # (width,)
         if not np.all(np.isfinite(table[k])):
             msg = f'features are not finite: check the picture: {file}'
             raise TrainingError(msg)

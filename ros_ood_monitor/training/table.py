@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.backbones import BackboneTap, tap_columns
 from ros_ood_monitor.training.cache import Shard
 
 __all__ = ['FeatureTable']
@@ -35,6 +35,7 @@ class FeatureTable:
     def __init__(self, taps: Sequence[BackboneTap], shards: Sequence[Shard]) -> None:
         self.taps = taps
         self.shards = shards
+        self._places = tap_columns(taps)
         counts = [shard.state.count for shard in self.shards]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         # a map holds a file open, and there may be thousands of sequences
@@ -99,9 +100,7 @@ class FeatureTable:
 
     def columns(self, tap: BackboneTap) -> slice:
         """Return where the features of one of ``taps`` lie in a row."""
-        names = [other.name for other in self.taps]
-        start = sum(other.channels for other in self.taps[: names.index(tap.name)])
-        return slice(start, start + tap.channels)
+        return self._places[tap.name]
 
     def of(self, tap: BackboneTap, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """

@@ -26,7 +26,7 @@ from nflows.transforms.normalization import (
 import torch
 from torch import nn, Tensor
 
-from ros_ood_monitor.training.folded_steps import SCALE_CLAMP, SCALE_SLOPE
+from ros_ood_monitor.training.folded_steps import soft_clamp
 from ros_ood_monitor.training.gaussian import Gaussian
 
 __all__ = ['ActNorm', 'AffineCoupling', 'Conditioner', 'LULinear', 'Whitening']
@@ -273,7 +273,7 @@ class AffineCoupling(AffineCouplingTransform):  # type: ignore[misc]
     def _log_scale_and_shift(self, transform_params: Tensor) -> tuple[Tensor, Tensor]:
         shift = transform_params[:, : self.num_transform_features]
         raw = transform_params[:, self.num_transform_features :]
-        return SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP), shift
+        return soft_clamp(raw), shift
 
     def _coupling_transform_forward(
         self, inputs: Tensor, transform_params: Tensor

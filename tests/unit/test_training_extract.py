@@ -16,7 +16,7 @@ pytest.importorskip('torch')
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.cache import Shard, shard_key
+from ros_ood_monitor.training.cache import cache_key, Shard
 from ros_ood_monitor.training.datasets import Dataset, Selection
 from ros_ood_monitor.training.extract import extract, fill, thumbnail
 from ros_ood_monitor.training.reading import Item, Picture, read_ahead
@@ -245,8 +245,8 @@ def test_selection_takes_a_window_and_a_stride_of_a_bag() -> None:
 
 
 def test_shards_differ_by_any_fact() -> None:
-    assert shard_key(a=1, b=[2]) == shard_key(b=[2], a=1)
-    assert shard_key(a=1, b=[2]) != shard_key(a=1, b=[3])
+    assert cache_key(a=1, b=[2]) == cache_key(b=[2], a=1)
+    assert cache_key(a=1, b=[2]) != cache_key(a=1, b=[3])
 
 
 def test_a_thumbnail_is_grey_and_small() -> None:

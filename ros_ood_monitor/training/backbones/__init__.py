@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap
+from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap, tap_columns
 from ros_ood_monitor.training.backbones.lite import LITE_SIZES, load_lite
 from ros_ood_monitor.training.backbones.mobilenet import load_mobilenet
 from ros_ood_monitor.training.backbones.onnx_file import load_onnx, OnnxBackbone
@@ -20,6 +20,7 @@ __all__ = [
     'TorchBackbone',
     'available_backbones',
     'load_backbone',
+    'tap_columns',
 ]
 
 _TORCHVISION, _ONNX = 'torchvision:', 'onnx:'

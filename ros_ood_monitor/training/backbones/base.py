@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
 
-__all__ = ['Backbone', 'BackboneTap', 'check_outputs']
+__all__ = ['Backbone', 'BackboneTap', 'check_outputs', 'tap_columns']
 
 HEAD = 'head'
 """Selects the deepest tap of any backbone."""
@@ -153,6 +153,25 @@ class Backbone(ABC):
             One per tap: the reference for every exported graph.
 
         """
+
+
+def tap_columns(taps: Sequence[BackboneTap]) -> dict[str, slice]:
+    """
+    Return where each tap's features lie when those of all taps stand side by side.
+
+    Parameters
+    ----------
+    taps : sequence of BackboneTap
+        In their order.
+
+    Returns
+    -------
+    dict of str to slice
+        By the tap's name.
+
+    """
+    ends = np.cumsum([tap.channels for tap in taps]).tolist()
+    return {tap.name: slice(end - tap.channels, end) for tap, end in zip(taps, ends, strict=True)}
 
 
 def check_outputs(taps: Sequence[BackboneTap], name: str) -> None:

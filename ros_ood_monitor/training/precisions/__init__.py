@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ros_ood_monitor.training.precisions.convert import convert, parse_precisions, PRECISIONS
+from ros_ood_monitor.training.precisions.convert import (
+    check_precision,
+    convert,
+    parse_precisions,
+    PRECISIONS,
+)
 from ros_ood_monitor.training.precisions.gate import (
     golden_tolerance,
     judge,
@@ -15,6 +20,7 @@ __all__ = [
     'PRECISIONS',
     'PrecisionScores',
     'PrecisionVerdict',
+    'check_precision',
     'convert',
     'golden_tolerance',
     'judge',

@@ -11,7 +11,7 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.precisions.fp16 import to_fp16
 from ros_ood_monitor.training.precisions.int8 import to_cpu_int8, to_trt_int8
 
-__all__ = ['PRECISIONS', 'convert', 'parse_precisions']
+__all__ = ['PRECISIONS', 'check_precision', 'convert', 'parse_precisions']
 
 PRECISIONS = ('fp32', 'fp16', 'cpu-int8', 'trt-int8')
 """Names that `convert` takes."""
@@ -42,7 +42,7 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     """
     names = [name.strip() for name in text.split(',') if name.strip()]
     for name in names:
-        _check(name)
+        check_precision(name)
     return tuple(dict.fromkeys(['fp32', *names]))
 
 
@@ -75,7 +75,7 @@ def convert(
         If the precision is unknown, images are missing, or the backbone cannot be converted.
 
     """
-    _check(precision)
+    check_precision(precision)
     if precision == 'fp32':
         return backbone
     try:
@@ -93,7 +93,8 @@ def convert(
         raise TrainingError(msg) from error
 
 
-def _check(precision: str) -> None:
+def check_precision(precision: str) -> None:
+    """Refuse a name that is no precision."""
     if precision not in PRECISIONS:
         msg = f'precision is unknown: expected one of {list(PRECISIONS)}, got {precision!r}'
         raise TrainingError(msg)

@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.onnx_files import strip_notes
 
 __all__ = ['WEIGHTED', 'Parts', 'parse', 'parts_of', 'serialize', 'sort_nodes']
 
@@ -199,14 +200,8 @@ def serialize(model: Any) -> bytes:
         If the model is not valid.
 
     """
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        part.ClearField('doc_string')
-        if hasattr(part, 'metadata_props'):
-            del part.metadata_props[:]
-    del graph.value_info[:]
-    graph.name = 'graph'
-    used = {node.domain for node in graph.node}
+    strip_notes(model)
+    used = {node.domain for node in model.graph.node}
     for k in reversed(range(len(model.opset_import))):
         domain = model.opset_import[k].domain
         if domain not in {'', 'ai.onnx'} and domain not in used:
