@@ -188,8 +188,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         default=None,
         metavar='N',
-        help='threads beside the main one, which decode ahead and fit stages side by side '
-        '(default: 1, or 0 on one core)',
+        help='threads beside the main one: they decode, run the backbone and fit stages side by '
+        'side (default: one fewer than there are cores, at most 3)',
     )
     group.add_argument(
         '--device',
@@ -254,7 +254,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(config, {**given, 'data': args.data})
     resources = Resources(
         cache=None if args.no_cache else Path(args.cache) if args.cache else default_cache(),
-        workers=min(1, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
+        workers=min(3, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
         device=args.device,
     )
     with _warnings_at_once():

@@ -7,97 +7,30 @@ that were read before are not read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 from functools import partial
 import hashlib
 from pathlib import Path
 import tempfile
-from typing import Any, Protocol
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import cache_key, explained, Shard, THUMB
 from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.reading import Decoded, Item, read_ahead
+from ros_ood_monitor.training.reading import Decoded, in_order, Item, read_ahead
+from ros_ood_monitor.training.runners import Runner, side_by_side
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['OnnxRunner', 'Runner', 'TorchRunner', 'extract', 'fill', 'thumbnail']
+__all__ = ['extract', 'fill', 'thumbnail']
 
-
-class Runner(Protocol):
-    """Network inputs to features."""
-
-    name: str
-    """What computes: features of another runner are not taken from the cache."""
-
-    batch_size: int
-    """Pictures it wants at once."""
-
-    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
-        ...
-
-
-class OnnxRunner:
-    """
-    The exported backbone in the deployed runtime, one picture at a time as on the robot.
-
-    Parameters
-    ----------
-    session : onnxruntime.InferenceSession
-        The exported backbone.
-    taps : sequence of BackboneTap
-        Its outputs.
-
-    """
-
-    batch_size = 1
-
-    def __init__(self, session: Any, taps: Sequence[BackboneTap]) -> None:
-        import onnxruntime
-
-        self.name = f'onnxruntime {onnxruntime.__version__}'
-        self._session = session
-        self._outputs = [tap.output for tap in taps]
-
-    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
-        return np.concatenate(self._session.run(self._outputs, {'image': images}), axis=1)
-
-
-class TorchRunner:
-    """
-    The backbone in torch on a device, for extraction on a GPU.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Pictures (n, h, w, 3) uint8 to one (n, channels) tensor per tap.
-    device : str
-        As torch names it.
-    batch_size : int, default 64
-        Pictures at once.
-
-    """
-
-    def __init__(self, network: torch.nn.Module, device: str, *, batch_size: int = 64) -> None:
-        self.name = f'torch {torch.__version__} {torch.device(device).type}'
-        self.batch_size = batch_size
-        self._network = network.to(device)
-        self._device = device
-
-    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
-        with torch.no_grad():
-            features = self._network(torch.from_numpy(images).to(self._device))
-            return torch.cat(list(features), dim=1).float().cpu().numpy()
+_MOST_LEFT_OUT: Final = 64  # frames that wait beside a batch
 
 
 def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -151,7 +84,7 @@ def extract(
     cache : Path, optional
         Folder that keeps them; a temporary one, deleted at the end, where it is not given.
     workers : int, default 0
-        Threads that decode ahead.
+        Threads beside the main one, which decode ahead and run the backbone.
     near_duplicates : float, default 0
         See `fill`.
     only : mapping of int to collection of int, optional
@@ -239,7 +172,7 @@ def fill(
     preprocess : Preprocessor
         Resize to its input size.
     workers : int, default 0
-        Threads that decode ahead.
+        Threads beside the main one, which decode ahead and run the backbone.
     near_duplicates : float, default 0
         Frames whose thumbnail differs by less (root mean square, grey levels) from the last frame
         taken are left out; 0 keeps all.
@@ -252,38 +185,71 @@ def fill(
         If a feature is not finite or the cache cannot be written.
 
     """
-    last = shard.last_thumb
-    batch: list[tuple[Decoded, npt.NDArray[np.uint8]]] = []
 
-    def flush() -> None:
-        if not batch:
-            return
-        images = np.stack([decoded.image for decoded, _ in batch if decoded.image is not None])
-        for (decoded, thumb), row in zip(batch, run(images), strict=True):
-            _append(shard, decoded, thumb, row)
-        batch.clear()
+    def compute(batch: list[_Seen]) -> tuple[list[_Seen], Iterator[npt.NDArray[np.float32]]]:
+        images = [seen.decoded.image for seen in batch if seen.is_taken]
+        return batch, iter(run(np.stack(images)) if images else ())  # type: ignore[arg-type]
 
+    frames = read_ahead(items(shard.state.position), preprocess, workers=workers)
+    seen = _look(frames, shard.last_thumb, near_duplicates)
     try:
-        for decoded in read_ahead(items(shard.state.position), preprocess, workers=workers):
-            on_frame(1)
-            if decoded.image is None:
-                flush()  # positions count in order
-                shard.state.skipped.append((decoded.item.name, decoded.problem))
-                shard.state.position = decoded.item.position + 1
-                continue
-            thumb = thumbnail(decoded.image)
-            if near_duplicates and last is not None and _rms(thumb, last) < near_duplicates:
-                flush()
-                shard.state.near_duplicates += 1
-                shard.state.position = decoded.item.position + 1
-                continue
-            last = thumb
-            batch.append((decoded, thumb))
-            if len(batch) >= run.batch_size:
-                flush()
-        flush()
+        batches = _batches(seen, run.batch_size)
+        for batch, rows in in_order(compute, batches, workers=side_by_side(run, workers)):
+            for one in batch:
+                on_frame(1)
+                _record(shard, one, rows)
     finally:
         shard.checkpoint()
+
+
+class _Seen(NamedTuple):
+    """A frame, its thumbnail (empty where it did not decode), and whether it is taken."""
+
+    decoded: Decoded
+    thumb: npt.NDArray[np.uint8]
+    is_taken: bool
+
+
+def _look(
+    frames: Iterable[Decoded], last: npt.NDArray[np.uint8] | None, near_duplicates: float
+) -> Iterator[_Seen]:
+    """Tell which frames are taken; those that are not give up their pictures."""
+    nothing = np.empty(0, np.uint8)
+    for decoded in frames:
+        if decoded.image is None:
+            yield _Seen(decoded, nothing, is_taken=False)
+            continue
+        thumb = thumbnail(decoded.image)
+        if near_duplicates and last is not None and _rms(thumb, last) < near_duplicates:
+            yield _Seen(decoded._replace(image=None), thumb, is_taken=False)
+            continue
+        last = thumb
+        yield _Seen(decoded, thumb, is_taken=True)
+
+
+def _batches(frames: Iterable[_Seen], size: int) -> Iterator[list[_Seen]]:
+    """Yield all frames in order, each time with ``size`` or fewer that are taken."""
+    batch: list[_Seen] = []
+    for seen in frames:
+        batch.append(seen)
+        if sum(one.is_taken for one in batch) == size or len(batch) == size + _MOST_LEFT_OUT:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _record(shard: Shard, seen: _Seen, rows: Iterator[npt.NDArray[np.float32]]) -> None:
+    """Write down what came of a frame; positions count in order."""
+    decoded = seen.decoded
+    if seen.is_taken:
+        _append(shard, decoded, seen.thumb, next(rows))
+        return
+    if decoded.problem:
+        shard.state.skipped.append((decoded.item.name, decoded.problem))
+    else:
+        shard.state.near_duplicates += 1
+    shard.state.position = decoded.item.position + 1
 
 
 def _append(

@@ -18,7 +18,6 @@ from nflows.transforms.normalization import (
     ActNorm as NflowsActNorm,
 )
 from nflows.transforms.permutations import (
-    Permutation,
     RandomPermutation,
 )
 import torch
@@ -34,6 +33,7 @@ from ros_ood_monitor.training.transforms import (
     AffineCoupling,
     Conditioner,
     LULinear,
+    Swap,
     Whitening,
 )
 
@@ -95,7 +95,6 @@ def build_flow(
         raise TrainingError(msg)
     _check_sizes(features, hidden, couplings)
     mask = torch.arange(features) >= features - features // 2  # identity half first
-    swap = torch.arange(features).roll(features // 2)
 
     def conditioner(inputs: int, outputs: int) -> Conditioner:
         return Conditioner(inputs, outputs, hidden)
@@ -110,7 +109,7 @@ def build_flow(
                 steps += [RandomPermutation(features), LULinear(features)]
             steps.append(AffineCoupling(mask.int(), conditioner))
             if mixing == 'permutation':
-                steps.append(Permutation(swap))
+                steps.append(Swap(features, features // 2))
         return Flow(CompositeTransform(steps), StandardNormal([features]))
 
 

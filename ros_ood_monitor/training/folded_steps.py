@@ -26,6 +26,11 @@ def soft_clamp(raw: Tensor) -> Tensor:
     return SCALE_SLOPE * torch.atan(raw / SCALE_CLAMP)
 
 
+def soft_clamp_slope(raw: Tensor) -> Tensor:
+    """Return the derivative of `soft_clamp`."""
+    return (SCALE_SLOPE / SCALE_CLAMP) / (1.0 + (raw / SCALE_CLAMP).square())
+
+
 class Reorder(nn.Module):
     """
     A leading permutation with scale and shift: one Gather, Mul and Add.

@@ -53,13 +53,13 @@ from ros_ood_monitor.training.published_flows import (
     Standardizing,
     TwinConditioner,
 )
-from ros_ood_monitor.training.transforms import ActNorm, AffineCoupling, LULinear, Whitening
+from ros_ood_monitor.training.transforms import ActNorm, AffineCoupling, LULinear, Swap, Whitening
 
 __all__ = ['fold']
 
 # exactly these: a subclass may compute something else (OneByOneConvolution is an LULinear)
 _ACTNORMS = (NflowsActNorm, ActNorm, Standardizing)
-_PERMUTATIONS = (Permutation, RandomPermutation, ReversePermutation)
+_PERMUTATIONS = (Permutation, RandomPermutation, ReversePermutation, Swap)
 _LINEARS = (NflowsLULinear, LULinear, Whitening, PLULinear)
 
 

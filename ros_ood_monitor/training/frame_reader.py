@@ -25,8 +25,9 @@ from ros_ood_monitor.training.backbones import (
 )
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.export import export_backbone
-from ros_ood_monitor.training.extract import extract, OnnxRunner, Runner, TorchRunner
+from ros_ood_monitor.training.extract import extract
 from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.runners import OnnxRunner, run_all, Runner, TorchRunner
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import check_count
 from ros_ood_monitor.training.table import FeatureTable
@@ -125,9 +126,7 @@ class FrameReader:
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (m, width) features of all taps for (m, h, w, 3) pictures."""
-        size = self.run.batch_size
-        batches = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate([self.run(batch) for batch in batches])  # (m, width)
+        return run_all(self.run, images, workers=self.resources.workers)
 
     def _extract(
         self, onnx: bytes, run: Runner, **options: Any

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,10 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.preprocess import Preprocessor
 
-__all__ = ['Decoded', 'Item', 'Picture', 'read_ahead']
+__all__ = ['Decoded', 'Item', 'Picture', 'in_order', 'read_ahead']
+
+_In = TypeVar('_In')
+_Out = TypeVar('_Out')
 
 _AHEAD = 4  # items under way per worker: a slow picture holds up nobody
 
@@ -90,9 +93,9 @@ def read_ahead(
     workers : int, default 0
         Threads that decode; 0 decodes in the calling thread.
 
-    Yields
-    ------
-    Decoded
+    Returns
+    -------
+    iterator of Decoded
         One per item, in the same order.
 
     """
@@ -104,11 +107,35 @@ def read_ahead(
             return Decoded(item, None, None, str(error))
         return Decoded(item, preprocess(picture.rgb)[0], picture.stamp, '')  # (h, w, 3)
 
+    return in_order(work, items, workers=workers)
+
+
+def in_order(
+    work: Callable[[_In], _Out], items: Iterable[_In], *, workers: int = 0
+) -> Iterator[_Out]:
+    """
+    Map in threads, with a bounded number of items under way.
+
+    Parameters
+    ----------
+    work : callable
+        What is done with an item.
+    items : iterable
+        Taken from the calling thread.
+    workers : int, default 0
+        Threads; 0 works in the calling one.
+
+    Yields
+    ------
+    object
+        What came of each item, in the same order.
+
+    """
     if workers < 1:
         yield from map(work, items)
         return
-    pending: deque[Future[Decoded]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix='decode') as pool:
+    pending: deque[Future[_Out]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix='ahead') as pool:
         try:
             for item in items:
                 pending.append(pool.submit(work, item))

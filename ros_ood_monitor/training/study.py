@@ -34,7 +34,6 @@ from ros_ood_monitor.training.backbones import (
     tap_columns,
 )
 from ros_ood_monitor.training.export import check_backbone, export_backbone
-from ros_ood_monitor.training.extract import OnnxRunner
 from ros_ood_monitor.training.geometry import tolerance, uniformity
 from ros_ood_monitor.training.labelled import (
     list_pictures,
@@ -45,6 +44,7 @@ from ros_ood_monitor.training.labelled import (
 from ros_ood_monitor.training.normalization import Normalization
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.rows import TapRows
+from ros_ood_monitor.training.runners import OnnxRunner
 from ros_ood_monitor.training.study_detectors import Detectors, separate, Separation
 
 __all__ = ['FIT_SHARE', 'Point', 'Study', 'study_backbones']

@@ -28,6 +28,7 @@ class _Means:
     """A runner whose features are the means of two halves of the picture; it counts pictures."""
 
     name = 'means'
+    concurrent = True
 
     def __init__(self, *, batch_size: int = 1, fail_at: int | None = None) -> None:
         self.batch_size = batch_size
