@@ -40,7 +40,7 @@ ENCODED: dict[str, tuple[int, int, int | None]] = {
     'mono16': (2, 2, None),
     'rgb16': (6, 2, None),
     'bgra16': (8, 2, None),
-    'bayer_rggb8': (1, 2, cv2.COLOR_BayerRGGB2RGB),
+    'bayer_rggb8': (1, 2, cv2.COLOR_BayerBG2RGB),
     'bayer_rggb16': (2, 2, None),
     'uyvy': (2, 2, cv2.COLOR_YUV2RGB_UYVY),
     'yuyv': (2, 2, cv2.COLOR_YUV2RGB_YUYV),
