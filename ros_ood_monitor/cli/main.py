@@ -78,8 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OodMonitorError as error:
         print(f'ood_monitor: error: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print('ood_monitor: interrupted', file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        what_now = f'; {interrupt}' if str(interrupt) else ''
+        print(f'ood_monitor: interrupted{what_now}', file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader of a pipe went away: nothing is left to say, and stdout must not complain

@@ -163,7 +163,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar='GREY',
         help='leave out frames whose 16x16 grey thumbnail differs by less (root mean square, grey '
-        'levels) from the last one taken; 2 is a good start (default: 0, keep all)',
+        'levels) from any of the last 32 taken; 2 is a good start (default: 0, keep all)',
     )
     add(
         'data_licence',
@@ -217,7 +217,7 @@ def _names(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then print what came out."""
-    from ros_ood_monitor.errors import EngineError, TrainingError
+    from ros_ood_monitor.errors import EngineError
 
     if args.build_engine:
         msg = (
@@ -225,25 +225,12 @@ def run(args: argparse.Namespace) -> int:
             '--build-engine, the bundle runs in ONNX Runtime'
         )
         raise EngineError(msg)
-    if not args.quiet:
-        print('loading PyTorch', file=sys.stderr, flush=True)
-    try:
+    with _imports_explained():
         from ros_ood_monitor.training.cache import default_cache
         from ros_ood_monitor.training.config_file import read_config, settings_from
+        from ros_ood_monitor.training.preflight import preflight
         from ros_ood_monitor.training.progress import Progress
         from ros_ood_monitor.training.settings import Resources
-        from ros_ood_monitor.training.trainer import train
-    except ImportError as error:
-        if (error.name or '').startswith('ros_ood_monitor'):
-            raise  # no package that pip could bring
-        if isinstance(error, ModuleNotFoundError):
-            what = f'the package {error.name!r}, which is not installed'
-            cure = "run: pip install '.[train]' in the clone"
-        else:
-            what = f'a package that cannot be imported ({" ".join(str(error).split())})'
-            cure = 'run: ood_monitor doctor'
-        msg = f'training needs {what}; {cure}'
-        raise TrainingError(msg) from error
 
     given = {
         key.removeprefix(_SETTING): value
@@ -257,19 +244,59 @@ def run(args: argparse.Namespace) -> int:
         workers=min(3, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
         device=args.device,
     )
-    with _warnings_at_once():
+    progress = Progress(quiet=args.quiet)
+    with _warnings_at_once(), _interrupt_explained(kept=resources.cache is not None):
+        dataset = preflight(settings, args.out, overwrite=args.overwrite)
+        progress.note('loading PyTorch')
+        with _imports_explained():
+            from ros_ood_monitor.training.trainer import train
         result = train(
             settings,
             args.out,
             name=args.name,
             overwrite=args.overwrite,
             resources=resources,
-            progress=Progress(quiet=args.quiet),
+            progress=progress,
+            dataset=dataset,
         )
     for line in warnings(result):
         print(f'ood_monitor: warning: {line}', file=sys.stderr)
     print('\n'.join(summary(result)))
     return 1 if any(not verdict.ok for verdict in result.found.verdicts) else 0
+
+
+@contextlib.contextmanager
+def _imports_explained() -> Iterator[None]:
+    """Say which package training lacks."""
+    from ros_ood_monitor.errors import TrainingError
+
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or '').startswith('ros_ood_monitor'):
+            raise  # no package that pip could bring
+        if isinstance(error, ModuleNotFoundError):
+            what = f'the package {error.name!r}, which is not installed'
+            cure = "run: pip install '.[train]' in the clone"
+        else:
+            what = f'a package that cannot be imported ({" ".join(str(error).split())})'
+            cure = 'run: ood_monitor doctor'
+        msg = f'training needs {what}; {cure}'
+        raise TrainingError(msg) from error
+
+
+@contextlib.contextmanager
+def _interrupt_explained(*, kept: bool) -> Iterator[None]:
+    """Say what an interrupted training left, for whoever prints it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        cure = (
+            'the same command goes on where it was'
+            if kept
+            else 'nothing was kept; without --no-cache the same command would go on where it was'
+        )
+        raise KeyboardInterrupt(cure) from interrupt
 
 
 class _ToStderr(logging.Handler):

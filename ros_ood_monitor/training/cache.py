@@ -105,7 +105,7 @@ class ShardState:
     image_step : int
         Every so many rows a picture is kept.
     near_duplicates : int
-        Frames left out because they look like the one before.
+        Frames left out because they look like one of the last taken.
     skipped : list of (str, str)
         Frames that did not decode: name and reason.
     missing : list of str
@@ -176,11 +176,12 @@ class Shard:
             )
             raise TrainingError(msg) from error
 
-    @property
-    def last_thumb(self) -> npt.NDArray[np.uint8] | None:
-        """Return the thumbnail of the last record, if any."""
+    def last_thumbs(self, most: int) -> npt.NDArray[np.uint8]:
+        """Return the thumbnails of the last records, (k, 16, 16), at most so many."""
         rows = self.rows()
-        return None if rows is None else np.array(rows[-1]['thumb'])
+        if rows is None:
+            return np.empty((0, THUMB, THUMB), np.uint8)
+        return np.array(rows[-most:]['thumb'])
 
     def append(
         self,

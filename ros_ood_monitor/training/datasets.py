@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ros_ood_monitor.errors import DecodeError, TrainingError
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.training.reading import Item, Picture
 from ros_ood_monitor.training.sources import find_sources, storage_files
 
-__all__ = ['Dataset', 'Selection']
+__all__ = ['Dataset', 'FrameCounts', 'Selection']
+
+_LEAST_SHARE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,64 @@ class Selection:
         if self.every < 1:
             msg = f'every out of range: expected at least 1, got {self.every}'
             raise TrainingError(msg)
-        start, end = self.start or 0.0, self.end
+        start, end = self._window
         if start < 0.0 or (end is not None and end <= start):
             msg = f'window is empty: expected 0 <= start < end, got {start:g} and {end} s'
             raise TrainingError(msg)
+
+    def share(self, duration: float) -> float:
+        """
+        Return how much of a bag the window takes.
+
+        Parameters
+        ----------
+        duration : float
+            Of the bag, in s; 0 or NaN where its messages have one time or there are none.
+
+        Returns
+        -------
+        float
+            Share of its time, in [0, 1]; 0 where the window begins after its end, and only then.
+
+        """
+        start, end = self._window
+        if start > duration:
+            return 0.0
+        if not duration > 0.0:
+            return 1.0
+        stop = duration if end is None else min(end, duration)
+        return max((stop - start) / duration, _LEAST_SHARE)
+
+    def __str__(self) -> str:
+        start, end = self._window
+        parts = [f'every {self.every}'] if self.every > 1 else []
+        if start or end is not None:
+            parts.append(f'the window from {start:g} s' + (f' to {end:g} s' if end else ''))
+        return ' and '.join(parts)
+
+    @property
+    def _window(self) -> tuple[float, float | None]:
+        return self.start or 0.0, self.end
+
+
+class FrameCounts(NamedTuple):
+    """
+    How many frames there are, as far as it is known without reading one.
+
+    Parameters
+    ----------
+    stored : int
+        On the chosen topics and in the folders.
+    most : int
+        Taken of them at most: every n-th, and none of a bag that ends before the window.
+    expected : int
+        Taken of them in all likelihood: of a bag, the window's share.
+
+    """
+
+    stored: int
+    most: int
+    expected: int
 
 
 class Dataset:
@@ -123,23 +180,23 @@ class Dataset:
             If a topic is not one of a bag's.
 
         """
-        total = 0
-        every = self._selection.every
-        for source in self._sources:
-            if source.bag is None:
-                total += -(-len(source.files) // every)
-                continue
-            from ros_ood_monitor.bags import BagReader
+        return self.counts.most
 
-            with BagReader(source.bag) as reader:
-                reader.frames(self._topics)  # refuses unknown topics; decodes nothing yet
-                counts = [
-                    topic.count
-                    for topic in reader.image_topics
-                    if self._topics is None or topic.name in self._topics
-                ]
-            total += sum(-(-count // every) for count in counts)
-        return total
+    @cached_property
+    def counts(self) -> FrameCounts:
+        """Return what is known of the number of frames; raises what `count` raises."""
+        every = self._selection.every
+        stored = most = expected = 0
+        for source in self._sources:
+            numbers, share = [len(source.files)], 1.0
+            if source.bag is not None:
+                numbers, share = self._bag_counts(source.bag)
+            for number in numbers:
+                inside = math.ceil(number * share)
+                stored += number
+                most += -(-number // every) if inside else 0
+                expected += -(-inside // every)
+        return FrameCounts(stored, most, expected)
 
     def items(
         self, index: int, position: int = 0, *, only: Collection[int] | None = None
@@ -207,6 +264,19 @@ class Dataset:
             'files': [[file.name, *_size_and_time(file)] for file in files],
             'selection': selection,
         }
+
+    def _bag_counts(self, bag: Path) -> tuple[list[int], float]:
+        """Return the frames of each chosen topic, and the window's share of the bag's time."""
+        from ros_ood_monitor.bags import BagReader
+
+        with BagReader(bag) as reader:
+            reader.frames(self._topics)  # refuses unknown topics; decodes nothing yet
+            numbers = [
+                topic.count
+                for topic in reader.image_topics
+                if self._topics is None or topic.name in self._topics
+            ]
+            return numbers, self._selection.share(reader.duration)
 
     @property
     def _topics(self) -> list[str] | None:

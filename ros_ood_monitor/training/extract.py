@@ -7,6 +7,7 @@ that were read before are not read again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 from functools import partial
@@ -30,6 +31,7 @@ from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = ['extract', 'fill', 'thumbnail']
 
+_RECENT: Final = 32  # frames taken with which the next one is compared
 _MOST_LEFT_OUT: Final = 64  # frames that wait beside a batch
 
 
@@ -118,7 +120,7 @@ def extract(
                 'backbone': backbone_sha256,
                 'runner': run.name,
                 'input': [preprocess.height, preprocess.width, RESIZE_RULE],
-                'near_duplicates': near_duplicates,
+                'near_duplicates': [near_duplicates, _RECENT] if near_duplicates else 0.0,
                 'source': dataset.fingerprint(index),
                 'only': None if wanted is None else sorted(wanted),
             }
@@ -174,8 +176,9 @@ def fill(
     workers : int, default 0
         Threads beside the main one, which decode ahead and run the backbone.
     near_duplicates : float, default 0
-        Frames whose thumbnail differs by less (root mean square, grey levels) from the last frame
-        taken are left out; 0 keeps all.
+        Frames whose thumbnail differs by less (root mean square, grey levels) from any of the last
+        32 frames taken are left out; 0 keeps all. More than one, because a robot goes to and fro,
+        and because the cameras of one bag take turns; few, so that memory and time stay constant.
     on_frame : callable
         Told how many frames were dealt with.
 
@@ -191,7 +194,7 @@ def fill(
         return batch, iter(run(np.stack(images)) if images else ())  # type: ignore[arg-type]
 
     frames = read_ahead(items(shard.state.position), preprocess, workers=workers)
-    seen = _look(frames, shard.last_thumb, near_duplicates)
+    seen = _look(frames, shard.last_thumbs(_RECENT), near_duplicates)
     try:
         batches = _batches(seen, run.batch_size)
         for batch, rows in in_order(compute, batches, workers=side_by_side(run, workers)):
@@ -211,19 +214,20 @@ class _Seen(NamedTuple):
 
 
 def _look(
-    frames: Iterable[Decoded], last: npt.NDArray[np.uint8] | None, near_duplicates: float
+    frames: Iterable[Decoded], taken: npt.NDArray[np.uint8], near_duplicates: float
 ) -> Iterator[_Seen]:
     """Tell which frames are taken; those that are not give up their pictures."""
+    recent = deque(taken, maxlen=_RECENT)
     nothing = np.empty(0, np.uint8)
     for decoded in frames:
         if decoded.image is None:
             yield _Seen(decoded, nothing, is_taken=False)
             continue
         thumb = thumbnail(decoded.image)
-        if near_duplicates and last is not None and _rms(thumb, last) < near_duplicates:
+        if near_duplicates and recent and _nearest(thumb, recent) < near_duplicates:
             yield _Seen(decoded._replace(image=None), thumb, is_taken=False)
             continue
-        last = thumb
+        recent.append(thumb)
         yield _Seen(decoded, thumb, is_taken=True)
 
 
@@ -273,5 +277,7 @@ def _append(
         shard.keep_image(row, decoded.image)
 
 
-def _rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
-    return float(np.sqrt(np.square(a.astype(np.float32) - b).mean()))
+def _nearest(thumb: npt.NDArray[np.uint8], recent: Iterable[npt.NDArray[np.uint8]]) -> float:
+    """Return the root mean square difference from the most similar one."""
+    difference = np.stack(list(recent)).astype(np.float32) - thumb  # (k, 16, 16)
+    return float(np.sqrt(np.square(difference).mean(axis=(1, 2)).min()))

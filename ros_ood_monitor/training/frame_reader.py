@@ -29,7 +29,6 @@ from ros_ood_monitor.training.extract import extract
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.runners import OnnxRunner, run_all, Runner, TorchRunner
 from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import check_count
 from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = ['FrameReader', 'deployed_runner', 'open_reader']
@@ -46,8 +45,6 @@ class FrameReader:
     ----------
     dataset : Dataset
         The frames.
-    count : int
-        At most so many.
     backbone : Backbone
         Frozen.
     taps : sequence of BackboneTap
@@ -66,7 +63,6 @@ class FrameReader:
     """
 
     dataset: Dataset
-    count: int
     backbone: Backbone
     taps: Sequence[BackboneTap]
     preprocess: Preprocessor
@@ -143,7 +139,9 @@ class FrameReader:
         )
 
 
-def open_reader(settings: TrainSettings, resources: Resources, progress: Progress) -> FrameReader:
+def open_reader(
+    dataset: Dataset, settings: TrainSettings, resources: Resources, progress: Progress
+) -> FrameReader:
     """
     Load the backbone, find the frames, and bring them together.
 
@@ -172,13 +170,10 @@ def open_reader(settings: TrainSettings, resources: Resources, progress: Progres
     backbone = load_backbone(settings.backbone, weights=settings.weights)
     taps = backbone.select(settings.taps)
     preprocess = Preprocessor(*_input_size(settings, backbone))
-    dataset = Dataset(settings.data, settings.selection)
-    count = dataset.count()
-    check_count(count, settings.alpha)
     progress.note('exporting the backbone')
     onnx = export_backbone(backbone, taps, preprocess.height, preprocess.width)
     run = _runner(backbone, onnx, taps, resources.device, settings.threads)
-    return FrameReader(dataset, count, backbone, taps, preprocess, onnx, run, settings, resources)
+    return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources)
 
 
 def deployed_runner(

@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.split import check_count, Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['Repetition', 'check_distinct', 'check_leaks']
+__all__ = ['Repetition', 'check_distinct', 'check_enough', 'check_leaks']
 
 _TWIN_RMS: Final = 2.0  # grey levels of the thumbnails: below it, people see one picture
 _SHARED: Final = 0.1  # of a sequence's held-out frames; less may be black frames
@@ -72,6 +74,42 @@ def check_distinct(table: FeatureTable) -> int:
 
     """
     return _distinct(_keys(table))
+
+
+def check_enough(table: FeatureTable, dataset: Dataset, settings: TrainSettings) -> None:
+    """
+    Refuse too few different pictures: a copy says nothing that its original does not.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        All frames.
+    dataset : Dataset
+        Where they come from.
+    settings : TrainSettings
+        What they are for, and what left some out.
+
+    Raises
+    ------
+    TrainingError
+        If all pictures are equal, or too few differ; the message says what took frames away.
+
+    """
+    distinct = check_distinct(table)
+    states = [shard.state for shard in table.shards]
+    selection = str(settings.selection)
+    passed_over = dataset.counts.stored - sum(state.position for state in states)
+    taken = (
+        (passed_over if selection else 0, f'by {selection}'),
+        (sum(state.near_duplicates for state in states), 'near-duplicates'),
+        (sum(len(state.skipped) for state in states), 'that did not decode'),
+        (len(table) - distinct, 'equal to another one'),
+    )
+    check_count(
+        distinct,
+        settings.alpha,
+        left_out=[f'{number} {why}' for number, why in taken if number > 0],
+    )
 
 
 def _distinct(keys: npt.NDArray[np.void]) -> int:

@@ -10,8 +10,6 @@ from typing import Any
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.datasets import Selection
-from ros_ood_monitor.training.fit import choose_density
-from ros_ood_monitor.training.normalization import Normalization
 from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.split import SPLITS
@@ -34,7 +32,7 @@ class TrainSettings:
     selection : Selection
         Which of their frames are taken.
     near_duplicates : float
-        Frames whose 16x16 grey thumbnail differs by less from the last one taken (root mean
+        Frames whose 16x16 grey thumbnail differs by less from any of the last 32 taken (root mean
         square, grey levels) are left out; 0 keeps all.
     backbone : str
         See `ros_ood_monitor.training.backbones.load_backbone`.
@@ -94,9 +92,26 @@ class TrainSettings:
             If alpha is.
 
         """
+        from ros_ood_monitor.training.fit import choose_density
+        from ros_ood_monitor.training.normalization import Normalization
+
+        self.check_values()
         choose_density(self.density, 1)
-        frames_needed(self.alpha)
         Normalization(self.normalization)
+
+    def check_values(self) -> None:
+        """
+        Refuse what can be refused without loading torch.
+
+        Raises
+        ------
+        TrainingError
+            If a setting is outside its range.
+        CalibrationError
+            If alpha is.
+
+        """
+        frames_needed(self.alpha)
         self.flow.check()
         self.selection.check()
         self._check_precisions()

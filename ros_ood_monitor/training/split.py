@@ -7,6 +7,7 @@ or as contiguous blocks, never frame by frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
@@ -47,16 +48,18 @@ class Split:
     calibration: npt.NDArray[np.int64]
 
 
-def check_count(count: int, alpha: float) -> None:
+def check_count(count: int, alpha: float, *, left_out: Sequence[str] = ()) -> None:
     """
     Refuse data that cannot support alpha, before anything is computed.
 
     Parameters
     ----------
     count : int
-        Frames in all.
+        Different frames in all.
     alpha : float
         Share of frames that calibration allows over the threshold.
+    left_out : sequence of str
+        What took frames away, each with its number, for the message.
 
     Raises
     ------
@@ -75,9 +78,10 @@ def check_count(count: int, alpha: float) -> None:
         enough = max(count, _LEAST_FRAMES)
         how = f'{enough} with' if enough > count else 'use'
         cure += f', or {how} --alpha {smallest_alpha(enough * _SHARES[2] // 10):g}'
+    without = f' (left out: {", ".join(left_out)})' if left_out else ''
     msg = (
         f'too few frames for alpha = {alpha:g}: expected at least {needed} '
-        f'({held_out} of them held out for calibration), got {count}; {cure}'
+        f'({held_out} of them held out for calibration), got {count}{without}; {cure}'
     )
     raise TrainingError(msg)
 

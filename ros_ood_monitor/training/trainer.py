@@ -15,21 +15,23 @@ from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.config_file import to_yaml
+from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.deployed import deploy, Deployed, judge_all, shipped
 from ros_ood_monitor.training.evidence import Evidence, report_data
 from ros_ood_monitor.training.export import check_backbone, check_scorer, export_scorer
 from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.fitting import fit_taps, make_scorer
 from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
-from ros_ood_monitor.training.leaks import check_leaks
+from ros_ood_monitor.training.leaks import check_enough, check_leaks
 from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.report import write_report
 from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import split_frames
 from ros_ood_monitor.training.stopwatch import Stopwatch
-from ros_ood_monitor.training.target import check_target, prove
+from ros_ood_monitor.training.target import prove
 
 __all__ = ['TrainResult', 'train']
 
@@ -73,6 +75,7 @@ def train(
     overwrite: bool = False,
     resources: Resources | None = None,
     progress: Progress | None = None,
+    dataset: Dataset | None = None,
 ) -> TrainResult:
     """
     Train a bundle.
@@ -91,6 +94,8 @@ def train(
         Cache, workers, device; no cache and the CPU by default.
     progress : Progress, optional
         What shows progress; nothing by default.
+    dataset : Dataset, optional
+        What `preflight` gave for the same settings and output; it is called by default.
 
     Returns
     -------
@@ -114,15 +119,17 @@ def train(
     out = Path(out)
     progress = progress or Progress(quiet=True)
     resources = resources or Resources(device='cpu')
-    check_target(out, overwrite=overwrite)
+    dataset = dataset or preflight(settings, out, overwrite=overwrite)
     settings.check()
     watch = Stopwatch()
     with _reproducible(settings.threads), contextlib.ExitStack() as stack:
         with watch.part('backbone'):
-            reader = open_reader(settings, resources, progress)
-        with watch.part('extraction'), progress.counted(reader.count, 'features', 'frame') as show:
+            reader = open_reader(dataset, settings, resources, progress)
+        expected = dataset.counts.expected
+        with watch.part('extraction'), progress.counted(expected, 'features', 'frame') as show:
             table = stack.enter_context(reader.all_frames(show))
         with watch.part('fit'):
+            check_enough(table, dataset, settings)
             split = split_frames(
                 table.sequence,
                 rule=settings.split,

@@ -42,8 +42,8 @@ def test_the_presets_of_flows_have_the_values_of_the_table() -> None:
 
 def test_the_packaged_backbones_are_listed_with_the_input_they_take() -> None:
     pytest.importorskip('torch')
+    from ros_ood_monitor.training.backbone_names import LITE_SIZES
     from ros_ood_monitor.training.backbones import available_backbones
-    from ros_ood_monitor.training.backbones.lite import LITE_SIZES
 
     table = {row[0].split('`')[1]: row for row in rows(GUIDE, '| `--backbone`')}
     known = set(available_backbones())

@@ -77,6 +77,27 @@ def test_each_bag_is_a_sequence_with_stamps(tmp_path: Path) -> None:
     assert [frame.stamp for frame in frames[:2]] == pytest.approx([100.0, 100.1])
 
 
+@pytest.mark.parametrize(
+    ('selection', 'expected', 'most'),
+    [
+        ({}, 40, 40),
+        ({'start': 1.0, 'end': 2.0}, 11, 40),
+        ({'start': 2.9, 'every': 3}, 4, 14),
+        ({'end': 99.0}, 40, 40),
+        ({'start': 5.0}, 0, 0),
+    ],
+)
+def test_a_window_is_expected_to_give_its_share_of_a_bag(
+    tmp_path: Path, selection: dict[str, Any], expected: int, most: int
+) -> None:
+    bag = write_bag(tmp_path / 'bag', 40)  # ten a second
+    dataset = Dataset([bag], Selection(**selection))
+    taken = len(read_all(dataset)) if expected else 0
+    assert dataset.counts == (40, most, expected)
+    assert abs(expected - taken) <= 1
+    assert taken <= most
+
+
 def test_folder_of_bags_gives_each_bag(tmp_path: Path) -> None:
     for name in ('run2', 'run10'):
         write_bag(tmp_path / 'bags' / name, 3)

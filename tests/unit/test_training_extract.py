@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,32 @@ def test_near_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
     with extract(Dataset([folder]), _Means(), Preprocessor(32, 32), _TAPS, **options) as table:
         assert table.position.tolist() == [0, 3]
         assert table.shards[0].state.near_duplicates == 3
+
+
+def _blinking(folder: Path, shades: Sequence[int]) -> Path:
+    folder.mkdir()
+    for k, shade in enumerate(shades):
+        cv2.imwrite(str(folder / f'{k}.png'), np.full((32, 32, 3), shade, np.uint8))
+    return folder
+
+
+def test_near_duplicates_are_found_among_the_last_32_taken_and_no_further(tmp_path: Path) -> None:
+    shades = [10, 200, 10, 201, *range(14, 198, 6), 11, 10]  # two views in turn, then 31 others
+    folder = _blinking(tmp_path / 'a', shades)
+    options: Any = {'backbone_sha256': 'b', 'near_duplicates': 1.5}
+    with extract(Dataset([folder]), _Means(), Preprocessor(32, 32), _TAPS, **options) as table:
+        assert table.position.tolist() == [0, 1, *range(4, 35), 35]
+        assert table.shards[0].state.near_duplicates == 3
+
+
+@pytest.mark.parametrize('fail_at', [2, 20, 33])
+def test_near_duplicates_are_the_same_after_an_interruption(tmp_path: Path, fail_at: int) -> None:
+    shades = [10, 200, 10, 201, *range(14, 198, 6), 11, 10, 60, 61]
+    dataset = Dataset([_blinking(tmp_path / 'a', shades)])
+    whole = _rows(dataset, _Means(), near_duplicates=1.5)
+    with pytest.raises(KeyboardInterrupt):
+        _rows(dataset, _Means(fail_at=fail_at), tmp_path / 'cache', near_duplicates=1.5)
+    assert _equal(whole, _rows(dataset, _Means(), tmp_path / 'cache', near_duplicates=1.5))
 
 
 def test_features_that_are_not_finite_stop_the_training(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ pytest.importorskip('torch')
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import Shard
-from ros_ood_monitor.training.leaks import check_distinct, check_leaks
+from ros_ood_monitor.training.datasets import Dataset, Selection
+from ros_ood_monitor.training.leaks import check_distinct, check_enough, check_leaks
+from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
@@ -68,3 +71,34 @@ def test_one_picture_over_and_over_is_refused(tmp_path: Path) -> None:
     table = _table(tmp_path, [[3] * 60])
     with pytest.raises(TrainingError, match='all 60 frames show the same picture'):
         check_distinct(table)
+
+
+def _dataset(folder: Path, count: int, **selection: Any) -> Dataset:
+    folder.mkdir()
+    for k in range(count):
+        (folder / f'{k}.png').touch()
+    return Dataset([folder], Selection(**selection))
+
+
+def test_a_copied_recording_does_not_make_up_the_fewest_frames(tmp_path: Path) -> None:
+    table = _table(tmp_path, [range(40), range(20), range(60, 80)])
+    dataset = _dataset(tmp_path / 'data', 80)
+    with pytest.raises(
+        TrainingError, match=r'got 60 \(left out: 20 equal to another one\); give at least 95'
+    ):
+        check_enough(table, dataset, TrainSettings(alpha=0.05))
+    check_enough(table, dataset, TrainSettings(alpha=0.09))
+
+
+def test_too_few_frames_name_what_took_them_away(tmp_path: Path) -> None:
+    table = _table(tmp_path, [range(30)])
+    state = table.shards[0].state
+    state.position, state.near_duplicates, state.skipped = 40, 7, [('a.png', 'damaged')] * 3
+    selection = {'every': 2, 'start': 1.5, 'end': 60.0}
+    dataset = _dataset(tmp_path / 'data', 100, **selection)
+    with pytest.raises(
+        TrainingError,
+        match=r'got 30 \(left out: 60 by every 2 and the window from 1\.5 s to 60 s, '
+        r'7 near-duplicates, 3 that did not decode\); ',
+    ):
+        check_enough(table, dataset, TrainSettings(selection=Selection(**selection)))

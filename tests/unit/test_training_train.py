@@ -423,10 +423,23 @@ def test_interrupt_leaves_nothing_and_exits_130(data: Path, tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         seen += process.stderr.read()
         assert process.wait(timeout=60) == 130, seen.decode()
-    assert b'interrupted' in seen
+    assert b'interrupted; nothing was kept; without --no-cache the same command would' in seen
     assert b'Traceback' not in seen
     assert list(out.parent.iterdir()) == []
     assert list((tmp_path / 'temporary').glob('*ood_monitor*')) == []
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('ros_ood_monitor.training.trainer.train', interrupted)
+    options = ['--data', str(data), '--out', str(tmp_path / 'b'), '--alpha', '0.05', '--quiet']
+    assert main(['train', *options, '--cache', str(tmp_path / 'cache')]) == 130
+    said = capsys.readouterr().err
+    assert said == 'ood_monitor: interrupted; the same command goes on where it was\n'
 
 
 def test_disk_that_takes_no_more_is_told_and_leaves_nothing(data: Path, tmp_path: Path) -> None:

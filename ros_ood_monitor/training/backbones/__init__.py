@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbone_names import (
+    check_backbone,
+    LITE_SIZES,
+    MOBILENET,
+    onnx_file,
+    PACKAGED_TAPS,
+    TORCHVISION,
+)
 from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap, tap_columns
-from ros_ood_monitor.training.backbones.lite import LITE_SIZES, load_lite
+from ros_ood_monitor.training.backbones.lite import load_lite
 from ros_ood_monitor.training.backbones.mobilenet import load_mobilenet
 from ros_ood_monitor.training.backbones.onnx_file import load_onnx, OnnxBackbone
 from ros_ood_monitor.training.backbones.tapped import TappedBackbone, TorchBackbone
@@ -23,8 +31,6 @@ __all__ = [
     'tap_columns',
 ]
 
-_TORCHVISION, _ONNX = 'torchvision:', 'onnx:'
-
 
 def available_backbones() -> list[str]:
     """
@@ -36,7 +42,7 @@ def available_backbones() -> list[str]:
         Those with packaged weights first; a user's own ONNX file has no name of its own.
 
     """
-    return [*LITE_SIZES, 'mobilenet_v2', *(f'{_TORCHVISION}{model}' for model in known_models())]
+    return [*PACKAGED_TAPS, *(f'{TORCHVISION}{model}' for model in known_models())]
 
 
 def load_backbone(
@@ -68,18 +74,15 @@ def load_backbone(
         If ONNX Runtime refuses a user's file.
 
     """
+    check_backbone(name)
     file = None if weights is None else Path(weights)
     if name in LITE_SIZES:
         return load_lite(name, weights=file)
-    if name == 'mobilenet_v2':
+    if name == MOBILENET:
         return load_mobilenet(weights=file)
-    if name.startswith(_TORCHVISION):
-        return load_torchvision(name.removeprefix(_TORCHVISION), weights=file)
-    if name.startswith(_ONNX) or name.endswith('.onnx'):
-        if file is not None:
-            msg = f'weights of an ONNX backbone lie in its own file; leave them out: {file}'
-            raise TrainingError(msg)
-        return load_onnx(Path(name.removeprefix(_ONNX)))
-    expected = [*LITE_SIZES, 'mobilenet_v2', f'{_TORCHVISION}MODEL', 'FILE.onnx']
-    msg = f'backbone is unknown: expected one of {", ".join(expected)}, got {name!r}'
-    raise TrainingError(msg)
+    if name.startswith(TORCHVISION):
+        return load_torchvision(name.removeprefix(TORCHVISION), weights=file)
+    if file is not None:
+        msg = f'weights of an ONNX backbone lie in its own file; leave them out: {file}'
+        raise TrainingError(msg)
+    return load_onnx(onnx_file(name))

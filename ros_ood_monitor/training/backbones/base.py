@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbone_names import check_taps
 
 __all__ = ['Backbone', 'BackboneTap', 'check_outputs', 'tap_columns']
-
-HEAD = 'head'
-"""Selects the deepest tap of any backbone."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +94,7 @@ class Backbone(ABC):
             If a name is unknown, or none is given.
 
         """
-        wanted = [names] if isinstance(names, str) else list(names)
-        if wanted == ['all']:
-            return self.taps
-        known = [tap.name for tap in self.taps]
-        wanted = [known[-1] if name == HEAD and HEAD not in known else name for name in wanted]
-        for name in wanted:
-            if name not in known:
-                msg = f'tap is unknown: expected all or some of {", ".join(known)}, got {name!r}'
-                raise TrainingError(msg)
-        if not wanted:
-            msg = f'no tap given: expected all or some of {", ".join(known)}'
-            raise TrainingError(msg)
+        wanted = check_taps(names, [tap.name for tap in self.taps])
         return tuple(tap for tap in self.taps if tap.name in wanted)
 
     def check_size(self, height: int, width: int) -> None:

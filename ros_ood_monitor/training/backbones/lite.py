@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn, Tensor
 
+from ros_ood_monitor.training.backbone_names import LITE_SIZES
 from ros_ood_monitor.training.backbones.base import BackboneTap
 from ros_ood_monitor.training.backbones.packages import require
 from ros_ood_monitor.training.backbones.state_dicts import (
@@ -28,14 +29,7 @@ from ros_ood_monitor.training.backbones.state_dicts import (
 )
 from ros_ood_monitor.training.backbones.tapped import MapSource, TorchBackbone
 
-__all__ = ['LITE_SIZES', 'load_lite']
-
-LITE_SIZES = {
-    'efficientnet_lite0': 224,
-    'efficientnet_lite1': 240,
-    'efficientnet_lite2': 260,
-}
-"""Networks, and the side of the pictures their weights were made for, in px."""
+__all__ = ['load_lite']
 
 _REDUCTIONS = (2, 4, 8, 16, 16, 32, 32)
 
