@@ -9,6 +9,7 @@ from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.metrics import (
     aupr,
     auroc,
+    auroc_difference,
     auroc_interval,
     fpr95_id_positive,
     fpr95_ood_positive,
@@ -171,3 +172,42 @@ def test_bootstrap_options_outside_their_range_are_refused(
 ) -> None:
     with pytest.raises(ParameterError, match='bootstrap needs'):
         auroc_interval([0.0], [1.0], seed=0, confidence=confidence, resamples=resamples)
+
+
+def _paired_case(
+    seed: int, n: int = 150, m: int = 90, loss: float = 0.3
+) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    known, strange = rng.normal(size=n), rng.normal(1.5, size=m)
+    return known, strange, known + rng.normal(0, 0.3, n), strange - loss + rng.normal(0, 0.3, m)
+
+
+def test_a_paired_difference_is_that_of_the_two_aurocs() -> None:
+    known, strange, known_2, strange_2 = _paired_case(1)
+    found = auroc_difference((known, known_2), (strange, strange_2))
+    assert found.value == pytest.approx(auroc(known_2, strange_2) - auroc(known, strange))
+    back = auroc_difference((known_2, known), (strange_2, strange))
+    assert back.value == pytest.approx(-found.value)
+    assert back.standard_error == pytest.approx(found.standard_error)
+
+
+def test_the_standard_error_of_a_paired_difference_is_that_of_a_paired_bootstrap() -> None:
+    known, strange, known_2, strange_2 = _paired_case(2)
+    rng = np.random.default_rng(3)
+    drawn = []
+    for _ in range(1000):
+        i, j = rng.integers(0, known.size, known.size), rng.integers(0, strange.size, strange.size)
+        drawn.append(auroc(known_2[i], strange_2[j]) - auroc(known[i], strange[j]))
+    found = auroc_difference((known, known_2), (strange, strange_2))
+    assert found.standard_error == pytest.approx(np.std(drawn), rel=0.1)
+
+
+def test_a_detector_does_not_differ_from_itself() -> None:
+    known, strange, *_ = _paired_case(4)
+    assert auroc_difference((known, known), (strange, strange)) == (0.0, 0.0)
+
+
+def test_one_picture_tells_no_difference_and_other_pictures_are_refused() -> None:
+    assert auroc_difference(([0.0], [0.0]), ([1.0], [-1.0])) == (-1.0, np.inf)
+    with pytest.raises(ParameterError, match='of the same pictures, got 1 and 2'):
+        auroc_difference(([0.0], [0.0, 1.0]), ([1.0], [1.0]))

@@ -14,6 +14,7 @@ from ros_ood_monitor.training.precisions import (
     judge,
     judge_worst,
     PrecisionScores,
+    PrecisionVerdict,
 )
 
 FRAMES, PICTURES = 400, 300
@@ -75,6 +76,64 @@ def test_the_kind_that_suffers_most_decides() -> None:
     assert verdict.kind == 'near'
     assert not verdict.ok
     assert 'AUROC on near' in str(verdict)
+
+
+def _few_frames(seed: int, loss: float, frames: int = 20) -> PrecisionVerdict:
+    """Judge six kinds of 32 pictures, of which each precision sees the same with its own noise."""
+    rng = np.random.default_rng(seed)
+    known = rng.normal(size=frames)
+    pairs = {}
+    for kind in 'abcdef':
+        strange = rng.normal(2.0, size=32)
+        pairs[kind] = (
+            PrecisionScores('fp32', known, strange, 9.0),
+            PrecisionScores(
+                'cpu-int8',
+                known + rng.normal(0, 0.2, frames),
+                strange - loss + rng.normal(0, 0.2, 32),
+                9.0,
+            ),
+        )
+    return judge_worst(pairs)
+
+
+def test_a_drop_that_chance_explains_is_told_and_not_refused() -> None:
+    verdicts = [_few_frames(seed, loss=0.0) for seed in range(40)]
+    over = [verdict for verdict in verdicts if verdict.auroc_change < -0.01]
+    assert len(over) > 10  # over the limit, on 20 frames, though nothing is lost
+    assert all(verdict.within_chance for verdict in over if verdict.ok)
+    assert sum(not verdict.ok for verdict in verdicts) <= 2
+    assert ', within chance)' in str(over[0])
+
+
+def test_a_drop_of_seven_pairs_in_640_is_within_chance() -> None:
+    known, strange = np.arange(20.0), np.arange(32.0) + 100.0
+    moved = strange.copy()
+    moved[:7] = 18.5  # below one known picture
+    reference = PrecisionScores('fp32', known, strange, 99.0)
+    verdict = judge(reference, changed(reference, pseudo_ood=moved), kinds=6)
+    assert verdict.auroc_change == pytest.approx(-7 / 640)
+    assert verdict.auroc_change < -0.01
+    assert verdict.within_chance
+    assert verdict.ok
+
+
+def test_a_large_loss_is_refused_on_few_frames_and_a_small_one_on_many() -> None:
+    assert all(not _few_frames(seed, loss=1.0).ok for seed in range(10))
+    small = [_few_frames(seed, loss=0.25, frames=2000) for seed in range(5)]
+    assert all(not verdict.ok for verdict in small)
+    assert all(-0.06 < verdict.auroc_change < -0.01 for verdict in small)
+
+
+def test_a_refused_kind_counts_before_one_that_drops_more_by_chance() -> None:
+    sure = fp32()
+    surely = changed(sure, pseudo_ood=sure.pseudo_ood - 0.5)
+    few = dataclasses.replace(sure, pseudo_ood=sure.pseudo_ood[:2])
+    chance = changed(few, pseudo_ood=np.array([few.held_out[0], few.pseudo_ood[1]]))
+    verdict = judge_worst({'chance': (few, chance), 'sure': (sure, surely)})
+    assert judge(few, chance).auroc_change < judge(sure, surely).auroc_change
+    assert judge(few, chance, kinds=2).within_chance
+    assert (verdict.kind, verdict.ok) == ('sure', False)
 
 
 def test_a_share_that_falls_is_refused_like_one_that_rises() -> None:

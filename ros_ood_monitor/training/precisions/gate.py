@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.metrics import auroc, share_over
+from ros_ood_monitor.metrics import auroc, auroc_difference, share_over
 
 __all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge', 'judge_worst']
 
 LARGEST_AUROC_DROP = 0.01
+CHANCE = 0.05  # of refusing, over all kinds, a precision whose AUROC is the reference's
 LARGEST_SHARE_MOVE = 0.01
 LARGEST_TOLERANCE = 0.5  # standard deviations of held-out scores: wider would prove nothing
 LARGEST_RELATIVE = 0.5
@@ -68,8 +70,9 @@ class PrecisionVerdict:
         reference's held-out scores.
     shift : float
         Mean difference with its sign, in the same unit; the precision's calibration takes it away.
-    auroc, auroc_change : float
-        Of held-out frames against pseudo-OOD; change: this precision less the reference.
+    auroc, auroc_change, auroc_error : float
+        Of held-out frames against pseudo-OOD; change: this precision less the reference, and the
+        standard error of that.
     share_over, share_change : float
         Share of held-out frames over the precision's own trigger, and its change.
     refused : tuple of str
@@ -77,6 +80,8 @@ class PrecisionVerdict:
         finite.
     kind : str
         Kind of pseudo-OOD that it was judged on, where it was judged on several.
+    within_chance : bool
+        Whether AUROC drops by more than is allowed, but by no more than chance explains.
 
     """
 
@@ -89,10 +94,12 @@ class PrecisionVerdict:
     shift: float = math.nan
     auroc: float = math.nan
     auroc_change: float = math.nan
+    auroc_error: float = math.nan
     share_over: float = math.nan
     share_change: float = math.nan
     refused: tuple[str, ...] = ()
     kind: str = ''
+    within_chance: bool = False
 
     @property
     def ok(self) -> bool:
@@ -103,14 +110,17 @@ class PrecisionVerdict:
         facts = (
             f'raw_score error {self.error_mean:.3f} sigma (p99 {self.error_p99:.3f}), '
             f'AUROC {f"on {self.kind} " if self.kind else ""}{self.auroc:.4f} '
-            f'({self.auroc_change:+.4f}), '
+            f'({self.auroc_change:+.4f} ± {self.auroc_error:.4f}'
+            f'{", within chance" if self.within_chance else ""}), '
             f'over the trigger {self.share_over:.4f} ({self.share_change:+.4f})'
         )
         verdict = 'refused: ' + '; '.join(self.refused) if self.refused else 'ok'
         return f'{self.precision}: {verdict}; {facts}'
 
 
-def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVerdict:
+def judge(
+    reference: PrecisionScores, candidate: PrecisionScores, *, kinds: int = 1
+) -> PrecisionVerdict:
     """
     Compare a precision with the reference on the same pictures.
 
@@ -120,13 +130,18 @@ def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVe
         Usually fp32.
     candidate : PrecisionScores
         The precision to judge, pictures in the same order.
+    kinds : int, default 1
+        How many kinds of pseudo-OOD are judged: each further one is a further chance to be
+        refused by accident, so each must be the surer.
 
     Returns
     -------
     PrecisionVerdict
-        Refused where AUROC drops by more than 0.01, or the share of held-out frames over the
-        operating point moves by more than 0.01 (by more than one frame, where there are fewer
-        than a hundred: one frame is the finest step that can be seen), or a score is not finite.
+        Refused where AUROC drops by more than 0.01 and by more than chance explains (5 % over all
+        kinds, one-sided, paired; with many pictures the first alone decides), or the share of
+        held-out frames over the operating point moves by more than 0.01 (by more than one frame,
+        where there are fewer than a hundred: one frame is the finest step that can be seen), or a
+        score is not finite.
 
     Raises
     ------
@@ -146,13 +161,20 @@ def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVe
     shift = (candidate.held_out - reference.held_out) / _deviation(reference)  # (n,)
     error = np.abs(shift)  # (n,)
     area = auroc(candidate.held_out, candidate.pseudo_ood)
-    change = area - auroc(reference.held_out, reference.pseudo_ood)
+    change, standard_error = auroc_difference(
+        (reference.held_out, candidate.held_out), (reference.pseudo_ood, candidate.pseudo_ood)
+    )
     share = share_over(candidate.held_out, candidate.trigger)
     move = share - share_over(reference.held_out, reference.trigger)
     allowed_move = max(LARGEST_SHARE_MOVE, 1.0 / frames)
     refused: tuple[str, ...] = ()
-    if change < -LARGEST_AUROC_DROP - _SLACK:
-        refused += (f'AUROC drops by {-change:.4f}, at most {LARGEST_AUROC_DROP} is allowed',)
+    sure = NormalDist().inv_cdf(1.0 - CHANCE / kinds) * standard_error
+    dropped = change < -LARGEST_AUROC_DROP - _SLACK
+    if dropped and -change > sure:
+        refused += (
+            f'AUROC drops by {-change:.4f}, at most {LARGEST_AUROC_DROP} is allowed '
+            f'and {sure:.4f} may be chance',
+        )
     if abs(move) > allowed_move + _SLACK:
         refused += (
             f'share of in-distribution frames over the trigger moves by {move:+.4f}, '
@@ -168,9 +190,11 @@ def judge(reference: PrecisionScores, candidate: PrecisionScores) -> PrecisionVe
         shift=float(shift.mean()),
         auroc=area,
         auroc_change=change,
+        auroc_error=standard_error,
         share_over=share,
         share_change=move,
         refused=refused,
+        within_chance=dropped and -change <= sure,
     )
 
 
@@ -191,17 +215,19 @@ def judge_worst(
     Returns
     -------
     PrecisionVerdict
-        That of the kind whose AUROC drops most, or whose scores are not finite.
+        That of the kind whose AUROC drops most, of those that are refused if any is; or whose
+        scores are not finite.
 
     """
     verdicts = [
-        replace(judge(reference, candidate), kind=kind)
+        replace(judge(reference, candidate, kinds=len(pairs)), kind=kind)
         for kind, (reference, candidate) in pairs.items()
     ]
     return min(
         verdicts,
         key=lambda verdict: (
-            -math.inf if math.isnan(verdict.auroc_change) else verdict.auroc_change
+            verdict.ok,
+            -math.inf if math.isnan(verdict.auroc_change) else verdict.auroc_change,
         ),
     )
 
