@@ -53,6 +53,17 @@ def warnings(result: Any) -> list[str]:
             f'{count(shared, "frame")} of a sequence {"is" if shared == 1 else "are"} also in '
             'another one, pixel by pixel, and count twice; give each recording once'
         )
+    unmoved = [
+        row.tap.name
+        for row in result.found.fitted
+        if row.record.density == 'flow' and row.record.step == 0 and row.record.gaussian is None
+    ]
+    if unmoved:
+        lines.append(
+            f'untrained: the flow of {", ".join(unmoved)} was taken at step 0, where it knows '
+            'hardly more than the mean and deviation of each channel, no correlations; give it '
+            'more frames or steps, or take --flow default, which starts as a Gaussian'
+        )
     twins = result.found.repetition.twins
     if twins > _MANY_TWINS:
         lines.append(
@@ -95,6 +106,7 @@ def summary(result: Any) -> list[str]:
             f'{record.nll:>9.2f} {record.fit_nll:>10.2f} {row.seconds:>6.1f}'
         )
     bundle, split = result.bundle, result.found.split
+    distinct = result.found.repetition.distinct
     lines += [str(verdict) for verdict in result.found.verdicts if verdict.ok]
     timings = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.found.seconds.items())
     point = bundle.calibration().operating_point
@@ -104,7 +116,10 @@ def summary(result: Any) -> list[str]:
         'nll: mean over validation frames (of fit: over fitted ones), in nats; step: '
         + _RULES[bundle.manifest.raw['training']['settings']['flow']['choose']],
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
-        f'{len(split.calibration)} calibration (split by {split.rule})',
+        f'{len(split.calibration)} calibration (split by {split.rule})'
+        + (
+            f'; {distinct} different pictures' if distinct < result.found.repetition.frames else ''
+        ),
         f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g} for alpha = '
         f'{point.alpha:g} of frames; a false-alarm rate per hour is not established',
         f'time       {timings} s',

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.metrics import auroc, share_over
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.fitting import FittedTap
 from ros_ood_monitor.training.leaks import Repetition
@@ -106,6 +107,8 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         skipped=[f'{name}: {reason}' for state in states for name, reason in state.skipped],
         missing=[line for state in states for line in state.missing],
         duplicates=training['frames']['near_duplicates'],
+        distinct=evidence.repetition.distinct,
+        shared=evidence.repetition.shared,
         data_sha256=training['data_sha256'],
         split=training['split'],
         sheet=_sheet(evidence),
@@ -119,6 +122,7 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         release=point.release,
         alpha=point.alpha,
         precisions=_precisions(evidence),
+        judged_on=_judged_on(evidence),
         timings=_timings(evidence),
         settings=training['settings'],
         versions=training['versions'],
@@ -214,7 +218,16 @@ def _precisions(evidence: Evidence) -> list[PrecisionRow]:
     if not evidence.verdicts:
         return []
     reference = evidence.deployed['fp32']
-    rows = [PrecisionRow('fp32', len(reference.backbone))]
+    rows = [
+        PrecisionRow(
+            'fp32',
+            len(reference.backbone),
+            share_over=share_over(
+                reference.validation_score, reference.calibration.operating_point.trigger
+            ),
+            auroc_by_kind=_auroc_by_kind(reference),
+        )
+    ]
     for verdict in evidence.verdicts:
         rows.append(
             PrecisionRow(
@@ -223,21 +236,54 @@ def _precisions(evidence: Evidence) -> list[PrecisionRow]:
                 error_mean=verdict.error_mean,
                 error_p99=verdict.error_p99,
                 error_max=verdict.error_max,
-                auroc=verdict.auroc,
-                auroc_change=verdict.auroc_change,
                 share_over=verdict.share_over,
                 share_change=verdict.share_change,
+                auroc_by_kind=_auroc_by_kind(evidence.deployed[verdict.precision]),
                 accepted=verdict.ok,
-                reason='; '.join(verdict.refused),
+                reason=_reason(verdict),
             )
         )
     return rows
 
 
+def _reason(verdict: PrecisionVerdict) -> str:
+    if verdict.refused:
+        return f'on {verdict.kind}, {"; ".join(verdict.refused)}'
+    if verdict.within_chance:
+        return f'what AUROC drops on {verdict.kind} may be chance'
+    return ''
+
+
+def _auroc_by_kind(deployed: Deployed) -> dict[str, float]:
+    held_out = deployed.validation_score
+    return {
+        kind: auroc(held_out, scores)
+        if np.isfinite(held_out).all() and np.isfinite(scores).all()
+        else float('nan')
+        for kind, scores in deployed.pseudo_score.items()
+    }
+
+
+def _judged_on(evidence: Evidence) -> str:
+    pictures = {len(images) for images in evidence.pictures.pseudo.values()}
+    return (
+        f'All figures of this table on {len(evidence.split.validation)} validation frames, which '
+        f'neither fitted nor calibrated, and {max(pictures)} pictures of each kind.'
+    )
+
+
 def _timings(evidence: Evidence) -> list[TimingRow]:
-    frames = {'extraction': len(evidence.table), 'fit': len(evidence.split.fit)}
+    kept = len(evidence.table)
+    left_out = sum(shard.state.near_duplicates for shard in evidence.table.shards)
+    frames = {'extraction': kept, 'fit': len(evidence.split.fit)}
     held_out = len(evidence.split.calibration) + len(evidence.split.validation)
     frames |= dict.fromkeys(evidence.deployed, held_out)
     return [
-        TimingRow(name, seconds, frames.get(name, 0)) for name, seconds in evidence.seconds.items()
+        TimingRow(
+            name,
+            seconds,
+            frames.get(name, 0),
+            decoded=kept + left_out if name == 'extraction' else 0,
+        )
+        for name, seconds in evidence.seconds.items()
     ]

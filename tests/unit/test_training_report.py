@@ -19,6 +19,7 @@ pytest.importorskip('matplotlib')
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.training.report import (
+    figures,
     Look,
     PrecisionRow,
     ReportData,
@@ -47,10 +48,11 @@ FULL = ReportData(
     backbone={'name': 'lite0', 'input': {'height': 224}}, taps=[FLOW, CLOSED],
     unit='z', raw_score=RNG.normal(0.0, 1.0, 99), trigger=2.5, release=2.0, alpha=0.01,
     raw_score_pseudo_ood={'blur': RNG.normal(5.0, 1.0, 30)},
-    precisions=[PrecisionRow('fp32', 13_000_000),
-                PrecisionRow('cpu-int8', 4_000_000, auroc_change=-0.02, accepted=False,
-                             reason='AUROC drops by 0.02 & more')],
-    timings=[TimingRow('features', 2.0, 100), TimingRow('export', 1.0)],
+    precisions=[PrecisionRow('fp32', 13_000_000, auroc_by_kind={'blur': 0.99, 'phase': 0.93}),
+                PrecisionRow('cpu-int8', 4_000_000, auroc_by_kind={'blur': 0.97, 'phase': 0.93},
+                             accepted=False, reason='AUROC drops by 0.02 & more')],
+    judged_on='On 12 validation frames.',
+    timings=[TimingRow('features', 2.0, 100, decoded=150), TimingRow('export', 1.0)],
     settings={'flow': {'steps': 2000}, 'topics': []}, versions={'torch': '2'},
     licences={'code': 'Apache-2.0'},
 )  # fmt: skip
@@ -183,6 +185,52 @@ def test_sentence_says_frames_share_over_the_trigger_and_the_hardest_kind() -> N
 def test_refused_precision_stands_out(full: Path) -> None:
     text = (full / 'index.html').read_text()
     assert text.count('<span class="bad">refused</span>') == 1
+
+
+def _cells(text: str, section: str) -> list[list[str]]:
+    body = text[text.index(f'<section id="{section}">') :]
+    rows = re.findall(r'<tr>(.*?)</tr>', body[: body.index('</section>')])
+    return [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', row) for row in rows]
+
+
+def test_precisions_show_the_same_kinds_beside_each_other_and_the_reference_too(
+    full: Path,
+) -> None:
+    text = (full / 'index.html').read_text()
+    assert _cells(text, 'precisions')[-3:] == [
+        ['precision', 'blur', 'phase'],
+        ['fp32', '0.9900', '0.9300'],
+        ['cpu-int8', '0.9700 (-0.0200)', '0.9300 (+0.0000)'],
+    ]
+    assert 'own calibration. On 12 validation frames.' in text
+
+
+def test_timings_show_frames_kept_and_pictures_decoded(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    assert _cells(text, 'timings')[1] == ['features', '2.00', '100', '50.0', '150', '75.0']
+
+
+def test_the_fit_nll_is_shown_at_the_step_that_was_taken(full: Path) -> None:
+    head, row = _cells((full / 'index.html').read_text(), 'training')
+    shown = dict(zip(head, row, strict=True))
+    assert (shown['step taken'], shown['fit nll taken'], shown['fit nll last']) == (
+        '20',
+        '4.00',
+        '-3.00',
+    )
+
+
+def test_evidence_only_shows_in_a_legend_that_lies_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    png = figures._png
+    monkeypatch.setattr(figures, '_png', lambda figure: drawn.append(figure) or png(figure))
+    looks = [Look(step, 5.0, 6.0, 0.8) for step in range(0, 100, 10)]
+    tap = dataclasses.replace(FLOW, looks=looks, step=0, steps=1, held_out=np.empty(0))
+    figures.draw_all(ReportData('m', 'd', taps=[tap]))  # nearly all of it is evidence
+    for panel in drawn[0].axes:
+        (swatch,) = panel.get_legend().get_patches()
+        assert swatch.get_edgecolor() != swatch.get_facecolor()
+        assert swatch.get_linewidth() > 0.0
 
 
 def test_report_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:

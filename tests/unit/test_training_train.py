@@ -343,21 +343,33 @@ def test_command_names_a_flow_at_step_0_a_gaussian_and_data_given_twice(
 
 
 @pytest.mark.parametrize(
-    ('preset', 'rule'), [('fde_paper', 'step: the last one'), ('realnvp', 'one standard error')]
+    ('preset', 'rule', 'steps'),
+    [
+        ('fde_paper', 'step: the last one', 2),
+        ('realnvp', 'one standard error', 2),
+        ('realnvp', 'one standard error', 0),
+    ],
 )
 def test_command_trains_the_flows_of_the_papers(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str, rule: str
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    preset: str,
+    rule: str,
+    steps: int,
 ) -> None:
     out = tmp_path / 'bundle'
     options = ['--taps', 'blocks.0', '--alpha', '0.2', '--input-size', '64', '--quiet']
     code = call(
-        ['--data', str(data), '--out', str(out), *options, '--flow', preset, '--steps', '2']
+        ['--data', str(data), '--out', str(out), *options, '--flow', preset, '--steps', str(steps)]
     )
     assert code == 0
-    said = capsys.readouterr().out
-    assert re.search(r'blocks\.0     16  flow: step \d +2 +- ', said)
-    assert rule in said
-    assert 'Gaussian' not in said
+    said = capsys.readouterr()
+    row = re.search(rf'blocks\.0     16  flow: step (\d) +{steps} +- ', said.out)
+    assert row is not None
+    assert rule in said.out
+    assert ('untrained: the flow of blocks.0 was taken' in said.err) is (row[1] == '0')
+    assert 'Gaussian' not in said.out
     raw = Bundle.load(out).manifest.raw
     assert raw['training']['settings']['flow']['preset'] == preset
     assert main(['inspect', str(out)]) == 0

@@ -152,10 +152,10 @@ class PrecisionRow:
         Of its backbone.
     error_mean, error_p99, error_max : float
         Of raw_score against fp32, in deviations of held-out frames' raw_score.
-    auroc, auroc_change : float
-        Pseudo-OOD against held-out frames, and its difference from fp32's.
     share_over, share_change : float
         Of held-out frames over the operating point, and its difference from fp32's.
+    auroc_by_kind : mapping of str to float
+        Held-out frames against each kind of pseudo-OOD; NaN where a score is not finite.
     accepted : bool
         Whether the bundle has it.
     reason : str
@@ -168,21 +168,34 @@ class PrecisionRow:
     error_mean: float = math.nan
     error_p99: float = math.nan
     error_max: float = math.nan
-    auroc: float = math.nan
-    auroc_change: float = math.nan
     share_over: float = math.nan
     share_change: float = math.nan
+    auroc_by_kind: Mapping[str, float] = field(default_factory=dict)
     accepted: bool = True
     reason: str = ''
 
 
 @dataclass(frozen=True)
 class TimingRow:
-    """A stretch of the training, its length in s, and the frames it handled (0: no matter)."""
+    """
+    A stretch of the training.
+
+    Parameters
+    ----------
+    name : str
+        What was done.
+    seconds : float
+        How long it took, in s.
+    frames, decoded : int
+        Frames it gave, and pictures it decoded for them, those left out as near-duplicates too;
+        0 where that is no matter.
+
+    """
 
     name: str
     seconds: float
     frames: int = 0
+    decoded: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +217,8 @@ class ReportData:
         Frames that did not decode, files that are not there: a line each.
     duplicates : int
         Frames left out because they nearly repeat another.
+    distinct, shared : int
+        Different pictures; frames whose picture is in an earlier sequence, too.
     data_sha256, split : str
         Digest of all network inputs; the rule by which frames were held out.
     sheet : sequence of SheetImage
@@ -224,6 +239,8 @@ class ReportData:
         The operating point; NaN where there is none.
     precisions : sequence of PrecisionRow
         The first one is what the others are compared with.
+    judged_on : str
+        Which frames and pictures they were judged on.
     timings : sequence of TimingRow
         In the order of the training.
     settings, versions, licences : mapping
@@ -239,6 +256,8 @@ class ReportData:
     skipped: Sequence[str] = ()
     missing: Sequence[str] = ()
     duplicates: int = 0
+    distinct: int = 0
+    shared: int = 0
     data_sha256: str = ''
     split: str = ''
     sheet: Sequence[SheetImage] = ()
@@ -252,6 +271,7 @@ class ReportData:
     release: float = math.nan
     alpha: float = math.nan
     precisions: Sequence[PrecisionRow] = ()
+    judged_on: str = ''
     timings: Sequence[TimingRow] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -148,7 +148,10 @@ def _curve(tap: TapReport) -> bytes:
         _plain(panel)
         panel.axvline(tap.step, color=_CHOSEN, lw=1.6, label=f'taken: step {tap.step}')
         if tap.steps and steps[-1] > tap.steps:
-            panel.axvspan(tap.steps, steps[-1], color='0.88', zorder=0, label='evidence only')
+            # the edge shows the swatch where the legend lies on the span itself
+            panel.axvspan(
+                tap.steps, steps[-1], fc='0.88', ec=_OTHER, lw=0.8, zorder=0, label='evidence only'
+            )
         panel.legend(fontsize=8, frameon=False, loc='best')
         panel.margins(x=0.02)
     axes[-1].set_xlabel('optimiser steps' + (' (nll is cut off above)' if cut else ''))

@@ -8,7 +8,7 @@ from html import escape
 import math
 from typing import Any, Final
 
-from ros_ood_monitor.training.report.data import ReportData, TapReport
+from ros_ood_monitor.training.report.data import PrecisionRow, ReportData, TapReport
 
 __all__ = ['render']
 
@@ -191,6 +191,8 @@ def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
         html += _table(('sequence', *_PARTS), lines)
     facts = {
         'held out by': data.split,
+        'different pictures': data.distinct or '',
+        'also in an earlier sequence': data.shared or '',
         'left out as near-duplicates': data.duplicates or '',
         'skipped, did not decode': len(data.skipped) or '',
         'missing or damaged files': len(data.missing) or '',
@@ -236,8 +238,8 @@ def _training(data: ReportData, figures: Mapping[str, bytes]) -> str:
         'in-distribution nll alone; pseudo-OOD was only looked at.</p>'
     )
     head = (
-        'tap', 'step taken', 'last look', 'nll at 0', 'nll taken', 'nll last', 'fit nll last',
-        'AUROC at 0', 'AUROC taken', 'AUROC last',
+        'tap', 'step taken', 'last look', 'nll at 0', 'nll taken', 'nll last', 'fit nll taken',
+        'fit nll last', 'AUROC at 0', 'AUROC taken', 'AUROC last',
     )  # fmt: skip
     words += _table(head, [_curve_row(tap) for tap in curves])
     if closed:
@@ -248,7 +250,8 @@ def _training(data: ReportData, figures: Mapping[str, bytes]) -> str:
 def _curve_row(tap: TapReport) -> _Cells:
     start, taken, last = tap.looks[0], tap.at(tap.step), tap.looks[-1]
     steps = [_number(tap.step, 'd'), _number(last.step, 'd')]
-    nll = [_number(value, '.2f') for value in (start.nll, taken.nll, last.nll, last.nll_fit)]
+    nlls = (start.nll, taken.nll, last.nll, taken.nll_fit, last.nll_fit)
+    nll = [_number(value, '.2f') for value in nlls]
     return [tap.name, *steps, *nll, *(_number(look.auroc) for look in (start, taken, last))]
 
 
@@ -261,7 +264,8 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
     if by_tap:
         kinds = list(dict.fromkeys(kind for row in by_tap.values() for kind in row))
         html += (
-            '<p>AUROC of pseudo-OOD pictures against held-out frames. They are made from '
+            '<p>AUROC of pseudo-OOD pictures against held-out frames: validation frames for each '
+            'tap, calibration frames for raw_score. They are made from '
             'in-distribution frames, stand in for anomalies that nobody has seen, and decide '
             'nothing: neither a threshold nor a step. A real anomaly may be harder.</p>'
         )
@@ -295,21 +299,42 @@ def _precisions(data: ReportData) -> str:
     if not data.precisions:
         return ''
     head = (
-        'precision', 'MB', 'error mean', 'error p99', 'error max', 'AUROC', 'change',
-        'over the point', 'change', 'verdict',
+        'precision', 'MB', 'error mean', 'error p99', 'error max', 'over the point', 'change',
+        'verdict',
     )  # fmt: skip
     rows = [
         (row.precision, _number(row.size_bytes / 1e6, '.2f'),
          *(_number(e) for e in (row.error_mean, row.error_p99, row.error_max)),
-         _number(row.auroc), _number(row.auroc_change, '+.4f'),
          _number(row.share_over, '.2%'), _number(row.share_change, '+.2%'),
          _verdict(row.accepted, row.reason))
         for row in data.precisions
     ]  # fmt: skip
-    return _table(head, rows) + (
-        '<p class="dim">Errors of raw_score in deviations of held-out frames; each precision '
-        'after its own calibration; AUROC on pseudo-OOD.</p>'
+    words = (
+        'Errors of raw_score in deviations of held-out frames; each precision after its own '
+        f'calibration. {data.judged_on}'
     )
+    kinds = list(data.precisions[0].auroc_by_kind)
+    aurocs = (
+        ''
+        if not kinds
+        else '<p>AUROC by kind of pseudo-OOD, and its change.</p>'
+        + _table(
+            ('precision', *kinds),
+            [
+                (row.precision, *(_change(row, data.precisions[0], kind) for kind in kinds))
+                for row in data.precisions
+            ],
+        )
+    )
+    return _table(head, rows) + aurocs + f'<p class="dim">{escape(words.strip())}</p>'
+
+
+def _change(row: PrecisionRow, reference: PrecisionRow, kind: str) -> _Number:
+    area = row.auroc_by_kind.get(kind, math.nan)
+    shown = _number(area, '.4f')
+    if row is reference or math.isnan(area):
+        return shown
+    return _Number(f'{shown} ({area - reference.auroc_by_kind[kind]:+.4f})')
 
 
 def _verdict(accepted: bool, reason: str) -> _Markup:
@@ -321,11 +346,16 @@ def _timings(data: ReportData) -> str:
     if not data.timings:
         return ''
     rows = [
-        (row.name, _number(row.seconds, '.2f'),
-         _number(row.frames / row.seconds if row.frames and row.seconds > 0 else math.nan, '.1f'))
+        (row.name, _number(row.seconds, '.2f'), *_rate(row.frames, row.seconds),
+         *_rate(row.decoded, row.seconds))
         for row in data.timings
     ]  # fmt: skip
-    return _table(('', 's', 'frames/s'), rows)
+    return _table(('', 's', 'frames', 'frames/s', 'decoded', 'decoded/s'), rows)
+
+
+def _rate(count: int, seconds: float) -> tuple[_Number, _Number]:
+    rate = count / seconds if count and seconds > 0 else math.nan
+    return _number(count or math.nan, '.0f'), _number(rate, '.1f')
 
 
 def _versions(data: ReportData) -> str:
