@@ -2,7 +2,8 @@
 The portable artefact between trainer and robot: a folder, or a .zip of it.
 
 It holds ``manifest.yaml``, ``scorer.onnx`` and for every precision ``backbone.<p>.onnx``,
-``calibration.<p>.npz`` and ``goldens.<p>.npz``. Nothing in it is executable, nothing is pickled.
+``calibration.<p>.npz`` and ``goldens.<p>.npz``; from the trainer also ``training.yaml`` and
+``trained_frames.bin``. Nothing in it is executable, nothing is pickled.
 Every file's SHA-256 stands in the manifest, as does a digest of the manifest itself; all are
 checked on loading.
 """
@@ -23,10 +24,12 @@ from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.errors import BundleError, CalibrationError
 from ros_ood_monitor.goldens import Goldens, Infers, Verification
 from ros_ood_monitor.manifest import FORMAT_VERSION, Manifest, parse_manifest
+from ros_ood_monitor.sketch import FrameSketch
 
 __all__ = ['Bundle', 'bundle_digest', 'precision_files', 'write_bundle']
 
 MANIFEST = 'manifest.yaml'
+SKETCH = 'trained_frames.bin'
 _OUTSIDE = frozenset({'name', 'created', 'digest'})
 
 
@@ -207,6 +210,16 @@ class Bundle:
             return Goldens.from_bytes(content)
         except BundleError as error:
             msg = f'{error}: {self.path / name}'
+            raise BundleError(msg) from error
+
+    def trained_frames(self) -> FrameSketch | None:
+        """Return the sketch of the frames that it was trained on; older bundles have none."""
+        if SKETCH not in self.manifest.digests:
+            return None
+        try:
+            return FrameSketch.from_bytes(self.read(SKETCH))
+        except BundleError as error:
+            msg = f'{error}: {self.path / SKETCH}'
             raise BundleError(msg) from error
 
     def verify(self, engine: Infers, precision: str | None = None) -> Verification:

@@ -83,12 +83,13 @@ def run(args: argparse.Namespace) -> int:
                 msg = f'{proof}; build or choose another engine: {bundle.path}'
                 raise EngineError(msg)
             unit = bundle.manifest.unit
+            known = report.Known(bundle)
             timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
             watch = report.Watch(console, monitor, several=len(topics) > 1)
             observations = replay(
                 # one engine for all cameras, an alert logic for each
                 lambda _: Monitor(bundle, monitor.engine, precision=args.precision),
-                frames,
+                known.follow(frames),
             )
             total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
             stream = watch.follow(console.progress(observations, total))
@@ -102,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             monitor.close()
         console.print(*watch.summary(bag.skipped))
+        if str(known.tally):
+            console.warn(str(known.tally))
         if args.plot:
             timeline.save(args.plot, watch.episodes)
         written = [path for path in (args.out, args.plot) if path]

@@ -157,8 +157,11 @@ def evaluate(
     _refuse_overlap(folders, listed)
     point = bundle.calibration(precision).operating_point
     preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
+    sketch = bundle.trained_frames()
     id_folder, *ood_folders = (
-        score_folder(folder, files, preprocess, engine, name=name, progress=progress)
+        score_folder(
+            folder, files, preprocess, engine, name=name, sketch=sketch, progress=progress
+        )
         for folder, files, name in zip(folders, listed, _names(folders), strict=True)
     )
     return Evaluation(

@@ -20,6 +20,7 @@ from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import DecodeError, ParameterError
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.sketch import FrameSketch, FrameTally
 
 __all__ = ['Progress', 'ScoredFolder', 'Skipped', 'list_folder', 'score_folder']
 
@@ -57,6 +58,8 @@ class ScoredFolder:
         How many of them have which size, as ``'640x480'``; commonest first.
     skipped : tuple of Skipped
         The files that hold no readable picture.
+    known : FrameTally
+        How many of the pictures the bundle was trained on.
 
     """
 
@@ -67,6 +70,7 @@ class ScoredFolder:
     file_bytes: npt.NDArray[np.int64]
     sizes: dict[str, int] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    known: FrameTally = field(default_factory=lambda: FrameTally(None))
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -106,6 +110,7 @@ def score_folder(
     engine: Engine,
     *,
     name: str,
+    sketch: FrameSketch | None = None,
     progress: Progress | None = None,
 ) -> ScoredFolder:
     """
@@ -123,6 +128,8 @@ def score_folder(
         What scores.
     name : str
         What reports call the folder.
+    sketch : FrameSketch, optional
+        Of the frames that the bundle was trained on.
     progress : callable, optional
         Called with the name, images done and images in all, after each image.
 
@@ -141,6 +148,7 @@ def score_folder(
     """
     scored: list[tuple[str, float, int]] = []
     skipped: list[Skipped] = []
+    known = FrameTally(sketch)
     sizes: Counter[str] = Counter()
     for done, file in enumerate(files, start=1):
         relative = str(file.relative_to(folder))
@@ -149,7 +157,9 @@ def score_folder(
         except DecodeError as error:
             skipped.append(Skipped(relative, str(error).removesuffix(f': {file}')))
         else:
-            raw_score = float(engine.infer(preprocess(rgb)).raw_score[0])
+            batch = preprocess(rgb)  # (1, h, w, 3)
+            known.add(batch[0])
+            raw_score = float(engine.infer(batch).raw_score[0])
             scored.append((relative, raw_score, file.stat().st_size))
             sizes[f'{rgb.shape[1]}x{rgb.shape[0]}'] += 1
         if progress is not None:
@@ -167,4 +177,5 @@ def score_folder(
         file_bytes=np.array(file_bytes, dtype=np.int64),  # (n,)
         sizes=dict(sizes.most_common()),
         skipped=tuple(skipped),
+        known=known,
     )

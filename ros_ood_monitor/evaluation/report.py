@@ -62,6 +62,7 @@ def _folder(folder: ScoredFolder) -> dict[str, Any]:
         'count': len(folder.files),
         'sizes': folder.sizes,
         'skipped': [skipped._asdict() for skipped in folder.skipped],
+        'trained_on': folder.known.known,
         'raw_score': dict(zip(folder.files, folder.raw_score.tolist(), strict=True)),
     }
 
@@ -162,6 +163,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
                 f'{folder.name} mostly {_commonest(folder)}'
             )
     for folder in (known, *evaluation.ood_folders):
+        if str(folder.known):
+            notes.append(f'{folder.name}: {folder.known}')
         if folder.skipped:
             named = '; '.join(f'{file} ({reason})' for file, reason in folder.skipped[:5])
             more = f' and {len(folder.skipped) - 5} more' if len(folder.skipped) > 5 else ''

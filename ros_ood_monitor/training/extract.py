@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 from functools import partial
-import hashlib
 from pathlib import Path
 import tempfile
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
+from ros_ood_monitor.sketch import frame_digest
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import cache_key, explained, Shard, THUMB
 from ros_ood_monitor.training.datasets import Dataset
@@ -269,7 +269,7 @@ def _append(
     row = shard.append(
         position=decoded.item.position,
         stamp=decoded.stamp,
-        digest=hashlib.sha256(np.ascontiguousarray(decoded.image).data).digest(),
+        digest=frame_digest(decoded.image),
         thumb=thumb,
         features=features,
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.config_file import to_yaml
 from ros_ood_monitor.training.datasets import Dataset
@@ -187,7 +188,11 @@ def train(
             training=training_card(found, settings.card()),
             data_licence=settings.data_licence,
         )
-        files = {'scorer.onnx': scorer_onnx, 'training.yaml': to_yaml(settings).encode()}
+        files = {
+            'scorer.onnx': scorer_onnx,
+            'training.yaml': to_yaml(settings).encode(),
+            SKETCH: FrameSketch.of(table.digest).to_bytes(),
+        }
         for precision in precisions:
             files |= deployed[precision].files()
         with watch.part('checks'):

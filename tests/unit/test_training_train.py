@@ -84,6 +84,17 @@ def test_bundle_is_reproduced_by_the_deployed_engine(result: TrainResult) -> Non
     assert verification.count == 3
 
 
+def test_the_bundle_knows_the_frames_that_it_was_trained_on(
+    result: TrainResult, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scenes(tmp_path / 'new', 4, first=400)
+    arguments = ['--images', str(data), '--ood', str(tmp_path / 'new')]
+    assert main(['evaluate', str(result.bundle.path), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert 'normal: 120 of 120 frames are among those that the bundle was trained on' in said
+    assert said.count('trained on') == 1
+
+
 def test_monitor_finds_a_strange_picture_stranger(result: TrainResult) -> None:
     monitor = Monitor.from_bundle(result.bundle)
     normal = [monitor.observe_image(scene(k)).raw_score for k in range(500, 520)]
