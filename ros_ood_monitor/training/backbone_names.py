@@ -17,7 +17,7 @@ __all__ = [
     'check_backbone',
     'check_taps',
     'is_onnx',
-    'onnx_file',
+    'onnx_path',
 ]
 
 LITE_SIZES: Final = {
@@ -69,7 +69,7 @@ def is_onnx(name: str) -> bool:
     return name.startswith(_ONNX) or (name.endswith('.onnx') and not name.startswith(TORCHVISION))
 
 
-def onnx_file(name: str) -> Path:
+def onnx_path(name: str) -> Path:
     """Return the file of such a backbone."""
     return Path(name.removeprefix(_ONNX))
 

@@ -13,7 +13,7 @@ from ros_ood_monitor.training.backbone_names import (
     check_backbone,
     check_taps,
     is_onnx,
-    onnx_file,
+    onnx_path,
     PACKAGED_TAPS,
 )
 from ros_ood_monitor.training.datasets import Dataset
@@ -61,7 +61,7 @@ def preflight(settings: TrainSettings, out: Path | str, *, overwrite: bool = Fal
     if settings.backbone in PACKAGED_TAPS:
         check_taps(settings.taps, PACKAGED_TAPS[settings.backbone])
     elif is_onnx(settings.backbone):
-        _check_readable(onnx_file(settings.backbone), 'backbone')
+        _check_readable(onnx_path(settings.backbone), 'backbone')
     if settings.weights is not None:
         _check_readable(Path(settings.weights), 'weights')
     dataset = Dataset(settings.data, settings.selection)

@@ -9,7 +9,7 @@ from ros_ood_monitor.training.backbone_names import (
     check_backbone,
     LITE_SIZES,
     MOBILENET,
-    onnx_file,
+    onnx_path,
     PACKAGED_TAPS,
     TORCHVISION,
 )
@@ -85,4 +85,4 @@ def load_backbone(
     if file is not None:
         msg = f'weights of an ONNX backbone lie in its own file; leave them out: {file}'
         raise TrainingError(msg)
-    return load_onnx(onnx_file(name))
+    return load_onnx(onnx_path(name))
