@@ -143,10 +143,12 @@ def open_reader(
     dataset: Dataset, settings: TrainSettings, resources: Resources, progress: Progress
 ) -> FrameReader:
     """
-    Load the backbone, find the frames, and bring them together.
+    Load the backbone, and bring it and the frames together.
 
     Parameters
     ----------
+    dataset : Dataset
+        The frames.
     settings : TrainSettings
         Which ones.
     resources : Resources
@@ -162,9 +164,9 @@ def open_reader(
     Raises
     ------
     TrainingError
-        If backbone or data are not there, or there are too few frames.
-    BagError, ParameterError
-        If a bag or a topic cannot be read.
+        If the backbone is not there, or lacks a tap.
+    EngineError
+        If ONNX Runtime refuses it.
 
     """
     backbone = load_backbone(settings.backbone, weights=settings.weights)

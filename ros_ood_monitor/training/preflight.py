@@ -1,7 +1,7 @@
 """
 What is refused before any work: no module here loads torch, so a typing error costs a moment.
 
-Trained in earnest, every one of these is refused again where it is used; here it is only early.
+Each of these is refused again where it is used; here it is only early.
 """
 
 from __future__ import annotations

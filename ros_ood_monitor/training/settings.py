@@ -9,9 +9,9 @@ from typing import Any
 
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.datasets import Selection
 from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.split import SPLITS
 
 __all__ = ['DEVICES', 'Resources', 'TrainSettings']

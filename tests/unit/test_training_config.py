@@ -13,8 +13,8 @@ pytest.importorskip('torch')
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.config_file import read_config, settings_from, to_yaml
-from ros_ood_monitor.training.datasets import Selection
 from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]

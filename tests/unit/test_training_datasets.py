@@ -11,8 +11,9 @@ import pytest
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.errors import ParameterError, TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.training.datasets import Dataset, Selection
+from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.reading import read_ahead
+from ros_ood_monitor.training.selection import Selection
 from tests.training_tools import scene, write_scenes
 
 

@@ -17,9 +17,10 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import cache_key, Shard
-from ros_ood_monitor.training.datasets import Dataset, Selection
+from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.extract import extract, fill, thumbnail
 from ros_ood_monitor.training.reading import Item, Picture, read_ahead
+from ros_ood_monitor.training.selection import Selection
 
 _TAPS = (BackboneTap('a', 3, 8), BackboneTap('b', 2, 16))
 

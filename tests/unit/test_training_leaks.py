@@ -15,8 +15,9 @@ pytest.importorskip('torch')
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import Shard
-from ros_ood_monitor.training.datasets import Dataset, Selection
+from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.leaks import check_distinct, check_enough, check_leaks
+from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable

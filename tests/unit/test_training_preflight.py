@@ -13,8 +13,8 @@ pytest.importorskip('onnx')
 
 from ros_ood_monitor.errors import BundleError, TrainingError
 from ros_ood_monitor.training.backbone_names import PACKAGED_TAPS
-from ros_ood_monitor.training.datasets import Selection
 from ros_ood_monitor.training.preflight import preflight
+from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.settings import TrainSettings
 from tests.training_tools import write_scenes
 
