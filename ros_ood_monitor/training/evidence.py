@@ -240,18 +240,10 @@ def _precisions(evidence: Evidence) -> list[PrecisionRow]:
                 share_change=verdict.share_change,
                 auroc_by_kind=_auroc_by_kind(evidence.deployed[verdict.precision]),
                 accepted=verdict.ok,
-                reason=_reason(verdict),
+                reason=verdict.reason,
             )
         )
     return rows
-
-
-def _reason(verdict: PrecisionVerdict) -> str:
-    if verdict.refused:
-        return f'on {verdict.kind}, {"; ".join(verdict.refused)}'
-    if verdict.within_chance:
-        return f'what AUROC drops on {verdict.kind} may be chance'
-    return ''
 
 
 def _auroc_by_kind(deployed: Deployed) -> dict[str, float]:

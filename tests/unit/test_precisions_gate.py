@@ -76,6 +76,8 @@ def test_the_kind_that_suffers_most_decides() -> None:
     assert verdict.kind == 'near'
     assert not verdict.ok
     assert 'AUROC on near' in str(verdict)
+    assert verdict.reason.startswith('on near: AUROC drops by ')
+    assert judge(reference, reference).reason == ''
 
 
 def _few_frames(seed: int, loss: float, frames: int = 20) -> PrecisionVerdict:
@@ -103,7 +105,9 @@ def test_a_drop_that_chance_explains_is_told_and_not_refused() -> None:
     assert len(over) > 10  # over the limit, on 20 frames, though nothing is lost
     assert all(verdict.within_chance for verdict in over if verdict.ok)
     assert sum(not verdict.ok for verdict in verdicts) <= 2
-    assert ', within chance)' in str(over[0])
+    told = next(verdict for verdict in over if verdict.ok)
+    assert ', within chance)' in str(told)
+    assert told.reason == f'on {told.kind}: AUROC drops, which may be chance'
 
 
 def test_a_drop_of_seven_pairs_in_640_is_within_chance() -> None:

@@ -32,6 +32,7 @@ from ros_ood_monitor.errors import BundleError, TrainingError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.training.config_file import settings_from
 from ros_ood_monitor.training.fit import fit_density, FlowSettings
+from ros_ood_monitor.training.pseudo_ood import KINDS
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
 from tests.flow_tools import features
@@ -186,6 +187,13 @@ def test_each_precision_has_its_own_calibration_and_is_reproduced(
         monitor = Monitor.from_bundle(done.bundle, precision=precision)
         assert monitor.verify().ok
         monitor.close()
+    shown = json.loads((out / 'report' / 'report.json').read_text())
+    reference, candidate = shown['precisions']
+    assert list(reference['auroc_by_kind']) == list(candidate['auroc_by_kind']) == list(KINDS)
+    assert candidate['auroc_by_kind'][verdict.kind] == verdict.auroc
+    change = verdict.auroc - reference['auroc_by_kind'][verdict.kind]
+    assert verdict.auroc_change == pytest.approx(change)
+    assert 'on 12 validation frames' in shown['judged_on']
     half, single = (done.bundle.calibration(name).raw_score for name in ('fp16', 'fp32'))
     assert not np.array_equal(half, single)
     assert np.abs(half - single).max() < single.std()

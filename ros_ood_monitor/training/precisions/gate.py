@@ -106,6 +106,14 @@ class PrecisionVerdict:
         """Return whether the precision may be shipped."""
         return not self.refused
 
+    @property
+    def reason(self) -> str:
+        """Return why it is refused, or what else to know of it; empty where that is nothing."""
+        where = f'on {self.kind}: ' if self.kind else ''
+        if self.refused:
+            return where + '; '.join(self.refused)
+        return f'{where}AUROC drops, which may be chance' if self.within_chance else ''
+
     def __str__(self) -> str:
         facts = (
             f'raw_score error {self.error_mean:.3f} sigma (p99 {self.error_p99:.3f}), '
