@@ -82,7 +82,7 @@ class Monitor:
         engine : str, default 'auto'
             Inference library; see `open_engine`.
         precision : str, optional
-            One of the bundle's precisions; the first one where it is not given.
+            One of the bundle's precisions; where it is not given the engine takes one.
         threads : int, default 1
             CPU threads of the engine.
         alert, clock
@@ -102,7 +102,7 @@ class Monitor:
 
         """
         opened = open_engine(bundle, engine, precision=precision, threads=threads)
-        return cls(bundle, opened, precision=precision, alert=alert, clock=clock)
+        return cls(bundle, opened, precision=opened.precision, alert=alert, clock=clock)
 
     @property
     def threshold(self) -> float:

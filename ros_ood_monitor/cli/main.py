@@ -17,6 +17,7 @@ VERBS = (
     'train',
     'inspect',
     'verify',
+    'build-engine',
     'replay',
     'evaluate',
     'bench',
@@ -53,7 +54,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('-V', '--version', action='version', version=f'ood_monitor {__version__}')
     subparsers = parser.add_subparsers(title='verbs', metavar='VERB', required=True)
     for verb in VERBS:
-        importlib.import_module(f'ros_ood_monitor.cli.{verb}').add_parser(subparsers)
+        importlib.import_module(f'ros_ood_monitor.cli.{verb.replace("-", "_")}').add_parser(
+            subparsers
+        )
     return parser
 
 

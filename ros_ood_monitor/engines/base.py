@@ -15,6 +15,9 @@ __all__ = ['Engine']
 class Engine(Protocol):
     """Backbone and scorer of one bundle, ready on one device."""
 
+    precision: str
+    """The bundle's precision that it runs."""
+
     def infer(self, batch: npt.NDArray[np.uint8]) -> Reading:
         """
         Score a batch of network inputs.
@@ -48,7 +51,8 @@ class Engine(Protocol):
         Returns
         -------
         dict of str to str
-            At least ``engine``, ``version``, ``device`` and ``precision``.
+            At least ``engine``, ``version``, ``device``, ``precision`` and ``chosen``, which is
+            why it is this one.
 
         """
         ...

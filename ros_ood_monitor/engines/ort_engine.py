@@ -1,5 +1,5 @@
 """
-ONNX Runtime on a CPU: the embedded default.
+ONNX Runtime: on a CPU it is the embedded default, on a GPU a yardstick.
 
 One thread and no spinning by default: on a busy robot a spinning second thread makes inference
 several times slower, not faster (``docs/deployment.md``).
@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ['OrtEngine', 'open_session']
 
+_DEVICES = {
+    'CPUExecutionProvider': 'cpu',
+    'CUDAExecutionProvider': 'gpu, CUDA',
+    'TensorrtExecutionProvider': 'gpu, TensorRT',
+}
 
-def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> Any:
+
+def open_session(
+    model: bytes,
+    *,
+    threads: int = 1,
+    precision: str = 'fp32',
+    provider: str = 'CPUExecutionProvider',
+) -> Any:
     """
-    Open an ONNX Runtime session on the CPU the way a bundle is deployed.
+    Open an ONNX Runtime session the way a bundle is deployed.
 
     Parameters
     ----------
@@ -35,6 +47,8 @@ def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> 
         What the model was made for. int8 products of any other file than ``cpu-int8`` are
         computed the exact way: on CPUs without VNNI the fast way overflows, and only that file's
         weights are narrow enough for it.
+    provider : str, default 'CPUExecutionProvider'
+        What ONNX Runtime runs it on.
 
     Returns
     -------
@@ -44,7 +58,7 @@ def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> 
     Raises
     ------
     EngineError
-        If ONNX Runtime is not installed or refuses the model.
+        If ONNX Runtime is not installed, lacks the provider or refuses the model.
 
     """
     if threads < 1:
@@ -55,6 +69,14 @@ def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> 
     except ImportError as error:
         msg = 'ONNX Runtime is not installed; install it: pip install onnxruntime'
         raise EngineError(msg) from error
+    available = ort.get_available_providers()
+    if provider not in available:
+        msg = (
+            f'ONNX Runtime {ort.__version__} has no {provider}: it has {available}; install a '
+            'build that has it (onnxruntime-gpu in the place of onnxruntime), or take the engine '
+            "'onnxruntime'"
+        )
+        raise EngineError(msg)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -63,10 +85,14 @@ def open_session(model: bytes, *, threads: int = 1, precision: str = 'fp32') -> 
     if precision != 'cpu-int8':
         options.add_session_config_entry('session.x64quantprecision', '1')
     try:
-        return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+        session = ort.InferenceSession(model, options, providers=[provider])
     except Exception as error:  # its exceptions share no public base
         msg = f'ONNX Runtime {ort.__version__} refuses the model: {error}'
         raise EngineError(msg) from error
+    if session.get_providers()[0] != provider:  # it falls back to the CPU without a word
+        msg = f'ONNX Runtime cannot use {provider} here: it took {session.get_providers()[0]}'
+        raise EngineError(msg)
+    return session
 
 
 class OrtEngine:
@@ -81,6 +107,10 @@ class OrtEngine:
         One of its precisions; the first one where it is not given.
     threads : int, default 1
         Intra-op threads.
+    provider : str, default 'CPUExecutionProvider'
+        What the backbone runs on; the scorer is small and stays on the CPU.
+    chosen : str, default 'asked for'
+        Why it is this engine.
 
     Raises
     ------
@@ -89,13 +119,26 @@ class OrtEngine:
 
     """
 
-    def __init__(self, bundle: Bundle, *, precision: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        provider: str = 'CPUExecutionProvider',
+        chosen: str = 'asked for',
+    ) -> None:
         manifest = bundle.manifest
-        self._precision = bundle.precision(precision)
+        self.precision = bundle.precision(precision)
+        self._provider = provider
+        self._chosen = chosen
         self._threads = threads
         self._shape = (manifest.input_height, manifest.input_width, 3)
         self._backbone = open_session(
-            bundle.backbone(precision), threads=threads, precision=self._precision
+            bundle.backbone(precision),
+            threads=threads,
+            precision=self.precision,
+            provider=provider,
         )
         self._scorer = open_session(bundle.scorer(), threads=threads)
         self._taps = [tap.output for tap in manifest.taps]
@@ -167,7 +210,7 @@ class OrtEngine:
         Returns
         -------
         dict of str to str
-            engine, version, device, precision, threads.
+            engine, version, device, precision, threads, chosen.
 
         """
         import onnxruntime as ort
@@ -175,9 +218,10 @@ class OrtEngine:
         return {
             'engine': 'onnxruntime',
             'version': str(ort.__version__),
-            'device': 'cpu',
-            'precision': self._precision,
+            'device': _DEVICES[self._provider],
+            'precision': self.precision,
             'threads': str(self._threads),
+            'chosen': self._chosen,
         }
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ def prove(
     with tempfile.TemporaryDirectory(prefix='ood_monitor_train.') as folder:
         bundle = write_bundle(Path(folder, 'bundle'), manifest=manifest, files=files)
         for precision in precisions:
-            engine = open_engine(bundle, precision=precision)
+            engine = open_engine(bundle, 'onnxruntime', precision=precision)
             result = bundle.verify(engine, precision)
             engine.close()
             if not result.ok:

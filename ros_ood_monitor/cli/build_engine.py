@@ -1,0 +1,168 @@
+"""``ood_monitor build-engine``: a bundle's engine for this device, built once and kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from ros_ood_monitor.cli.arguments import at_least
+
+if TYPE_CHECKING:
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.engines.cache import EngineFiles
+
+__all__ = ['add_parser', 'build', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'build-engine',
+        help='build the TensorRT engine of a bundle for this device',
+        description='Builds the engine, keeps it in a cache, and verifies it on the goldens where '
+        'there is a GPU. An engine that is there already is not built again.',
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
+    parser.add_argument(
+        '--library',
+        default='auto',
+        choices=('auto', 'tensorrt', 'tensorrt_rtx'),
+        help='what builds and runs it (default: the first that is installed)',
+    )
+    parser.add_argument(
+        '--precision',
+        help="one of the bundle's precisions (default: fp16 if the bundle has it, else its first)",
+    )
+    parser.add_argument(
+        '--batch',
+        type=at_least(1),
+        nargs=3,
+        default=(1, 1, 1),
+        metavar=('MIN', 'OPT', 'MAX'),
+        help='pictures in one call: least, usual, most (default: 1 1 1)',
+    )
+    parser.add_argument(
+        '--device', type=at_least(0), default=0, metavar='N', help='the GPU (default: 0)'
+    )
+    parser.add_argument(
+        '--tf32', action='store_true', help="let the backbone's fp32 products be rounded to TF32"
+    )
+    parser.add_argument(
+        '--workspace',
+        type=at_least(0),
+        default=0,
+        metavar='MIB',
+        help='most scratch memory (default: as much as there is)',
+    )
+    parser.add_argument(
+        '--compute-capability',
+        nargs='+',
+        default=(),
+        metavar='C',
+        help='tensorrt_rtx: build for these only, such as 8.6 (default: one engine for all that '
+        'it knows)',
+    )
+    parser.add_argument(
+        '--cache', type=Path, metavar='DIR', help='where engines are kept (default: see docs)'
+    )
+    parser.add_argument('--force', action='store_true', help='build it again')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, say where it is, and verify; 1 where the engine does not reproduce the goldens."""
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.engines.build import BuildOptions
+    from ros_ood_monitor.share import bundle_path
+
+    options = BuildOptions(
+        batch=tuple(args.batch),
+        tf32=args.tf32,
+        workspace_mib=args.workspace,
+        compute_capabilities=tuple(args.compute_capability),
+    )
+    return build(
+        Bundle.load(bundle_path(args.bundle)),
+        library=args.library,
+        precision=args.precision,
+        options=options,
+        device=args.device,
+        cache=args.cache,
+        force=args.force,
+    )
+
+
+def build(bundle: Bundle, *, device: int = 0, **wanted: Any) -> int:
+    """
+    Build an engine, say where it is, and verify it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What it is built of.
+    device : int, default 0
+        The GPU.
+    **wanted
+        As `ros_ood_monitor.engines.build.build_engine` takes them.
+
+    Returns
+    -------
+    int
+        1 where the engine does not reproduce the goldens.
+
+    """
+    from ros_ood_monitor.engines.build import build_engine
+
+    shown = _Progress()
+    files, is_new = build_engine(bundle, device=device, on_progress=shown, **wanted)
+    shown.end()
+    identity, about = files.identity, files.about
+    mib = sum(about['mib'].values())
+    print(
+        f'{identity.library} {identity.version}, {identity.precision}, '
+        f'for {", ".join(identity.target.values())}: {mib:.1f} MiB, '
+        + (f'built in {about["build_s"]:.1f} s' if is_new else f'built {about["built"]} already')
+    )
+    print(f'engine: {files.folder}')
+    return _verify(bundle, files, device)
+
+
+def _verify(bundle: Bundle, files: EngineFiles, device: int) -> int:
+    from ros_ood_monitor.engines.cuda import find_device
+    from ros_ood_monitor.engines.trt_engine import TrtEngine
+    from ros_ood_monitor.errors import EngineError
+
+    try:
+        find_device(device)
+    except EngineError as error:
+        print(f'not verified here: {error}')
+        return 0
+    engine = TrtEngine(bundle, files, device=device)
+    engine.warm_up()
+    result = bundle.verify(engine, engine.precision)
+    facts = engine.describe()
+    engine.close()
+    print(f'{facts["engine"]} {facts["version"]} on {facts["device"]}: {result}')
+    return 0 if result.ok else 1
+
+
+class _Progress:
+    """A line that grows on a terminal; one line a part elsewhere."""
+
+    def __init__(self) -> None:
+        self._is_tty = sys.stderr.isatty()
+        self._last = ''
+
+    def __call__(self, what: str, share: float) -> None:
+        text = f'building the {what}: {share:4.0%}'
+        if self._is_tty and text != self._last:
+            print(f'\r{text}', end='', file=sys.stderr, flush=True)
+        elif not self._is_tty and share == 0.0:
+            print(f'building the {what}', file=sys.stderr, flush=True)
+        self._last = text
+
+    def end(self) -> None:
+        if self._is_tty and self._last:
+            print(file=sys.stderr)

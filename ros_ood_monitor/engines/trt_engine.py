@@ -1,0 +1,412 @@
+"""
+TensorRT on a GPU: backbone and scorer as one captured CUDA graph, replayed for every frame.
+
+The two plans share memory: what the backbone writes is where the scorer reads. A graph is
+captured once for each number of pictures that comes. Waiting for the GPU costs no CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+import re
+from typing import Any, Final, TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.engines.cache import EngineFiles, PARTS
+from ros_ood_monitor.engines.cuda import Buffer, call, cudart, Device, find_device
+from ros_ood_monitor.engines.trt_library import Library, load_library, make_log
+from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.records import Reading
+
+if TYPE_CHECKING:
+    from ros_ood_monitor.bundle import Bundle
+
+__all__ = ['TrtEngine', 'load_plan', 'plan_version']
+
+_BUILD: Final = 'build it on this device: ood_monitor build-engine'
+
+
+class TrtEngine:
+    """
+    A bundle's engine on a GPU.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What it was built from.
+    files : EngineFiles
+        The built engine.
+    device : int, default 0
+        The GPU.
+    capture : bool, default True
+        Whether calls are captured as CUDA graphs; False enqueues each kernel anew.
+    chosen : str, default 'asked for'
+        Why it is this engine.
+
+    Raises
+    ------
+    EngineError
+        If library, driver, GPU or engine are missing or do not fit, or memory runs out.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        files: EngineFiles,
+        *,
+        device: int = 0,
+        capture: bool = True,
+        chosen: str = 'asked for',
+    ) -> None:
+        identity = files.identity
+        self.precision = identity.precision
+        self._shape = (bundle.manifest.input_height, bundle.manifest.input_width, 3)
+        self._library = load_library(identity.library)
+        self._gpu = find_device(device)
+        self._capture = capture
+        self._chosen = chosen
+        self._graphs: dict[int, Any] = {}
+        self._buffers: dict[str, Buffer] = {}
+        self._contexts: dict[str, Any] = {}
+        self._engines: dict[str, Any] = {}
+        self._stream: Any = None
+        self._done: Any = None
+        self._runtime = runtime = cudart()
+        try:
+            self._select()
+            with contextlib.suppress(EngineError):  # too late where the process uses CUDA already
+                call(
+                    runtime.cudaSetDeviceFlags,
+                    runtime.cudaDeviceScheduleBlockingSync,
+                    doing='asking for quiet waiting',
+                )
+            self._log = make_log(self._library)
+            self._loader = self._library.module.Runtime(self._log)
+            for part in PARTS:
+                plan = files.plan(part)
+                self._engines[part] = load_plan(plan, self._library, self._loader, self._log)
+            self._kernels = _KernelCache(files, self._library, self._gpu)
+            for part, engine in self._engines.items():
+                self._contexts[part] = self._kernels.context(engine, self._log)
+            self._most = self._largest_batch()
+            self._allocate()
+            self._stream = call(
+                runtime.cudaStreamCreateWithFlags,
+                runtime.cudaStreamNonBlocking,
+                doing='making a stream',
+            )
+            flags = runtime.cudaEventBlockingSync | runtime.cudaEventDisableTiming
+            self._done = call(runtime.cudaEventCreateWithFlags, flags, doing='making an event')
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, batch: npt.NDArray[np.uint8]) -> Reading:
+        """
+        Score a batch of network inputs; see `Engine.infer`.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (n, height, width, 3), uint8
+            RGB pixels at the bundle's input size; more than the engine was built for go in turns.
+
+        Returns
+        -------
+        Reading
+            Scores of the n inputs.
+
+        Raises
+        ------
+        EngineError
+            If the shape does not fit, the GPU fails, or a score is not finite.
+
+        """
+        if batch.ndim != 4 or batch.shape[1:] != self._shape or batch.dtype != np.uint8:
+            msg = (
+                f'engine input mismatch: expected (n, {", ".join(map(str, self._shape))}) uint8, '
+                f'got {batch.shape} {batch.dtype}'
+            )
+            raise EngineError(msg)
+        if self._stream is None:
+            msg = 'engine is closed; open it again'
+            raise EngineError(msg)
+        self._select()
+        turns = [batch[k : k + self._most] for k in range(0, len(batch), self._most)]
+        raw_score = np.concatenate([self._run(turn) for turn in turns]).astype(np.float64)  # (n,)
+        if not np.all(np.isfinite(raw_score)):
+            msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
+            raise EngineError(msg)
+        return Reading(raw_score)
+
+    def warm_up(self) -> None:
+        """Run one grey picture, which compiles what is compiled late and captures the graph."""
+        self.infer(np.full((1, *self._shape), 127, dtype=np.uint8))
+        self._kernels.save()
+
+    def describe(self) -> dict[str, str]:
+        """
+        Return the facts that diagnostics show.
+
+        Returns
+        -------
+        dict of str to str
+            engine, version, device, compute_capability, driver, precision, batch, cuda_graph,
+            chosen.
+
+        """
+        return {
+            'engine': self._library.name,
+            'version': self._library.version,
+            'device': self._gpu.name,
+            'compute_capability': self._gpu.compute_capability,
+            'driver': self._gpu.driver,
+            'precision': self.precision,
+            'batch': f'1 to {self._most}',
+            'cuda_graph': 'yes' if any(self._graphs.values()) else 'no',
+            'chosen': self._chosen,
+        }
+
+    def close(self) -> None:
+        """Give back everything on the GPU, in the order in which it is used."""
+        runtime, stream = self._runtime, self._stream
+        self._stream = None
+        if stream is not None:
+            runtime.cudaStreamSynchronize(stream)
+        for graph in self._graphs.values():
+            if graph is not None:
+                runtime.cudaGraphExecDestroy(graph)
+        self._graphs.clear()
+        self._contexts.clear()
+        self._engines.clear()
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers.clear()
+        done, self._done = self._done, None
+        if done is not None:
+            runtime.cudaEventDestroy(done)
+        if stream is not None:
+            runtime.cudaStreamDestroy(stream)
+
+    # a call -------------------------------------------------------------------------------------
+
+    def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        count, runtime = len(batch), self._runtime
+        image, score = self._buffers['image'].host, self._buffers['raw_score'].host
+        assert image is not None
+        assert score is not None
+        np.copyto(image[:count], batch)
+        if count not in self._graphs:
+            self._graphs[count] = self._prepare(count)
+        graph = self._graphs[count]
+        if graph is None:
+            self._enqueue(count)
+        else:
+            call(runtime.cudaGraphLaunch, graph, self._stream, doing='running the engine')
+        call(runtime.cudaEventRecord, self._done, self._stream, doing='running the engine')
+        call(runtime.cudaEventSynchronize, self._done, doing='waiting for the engine')
+        scores: npt.NDArray[np.float32] = score[:count].copy()  # (n,)
+        return scores
+
+    def _prepare(self, count: int) -> Any:
+        """Run once outside of any capture, then capture; None where that is not to be."""
+        self._enqueue(count)
+        runtime = self._runtime
+        call(runtime.cudaStreamSynchronize, self._stream, doing='running the engine first')
+        if not self._capture or not self._is_capturable():
+            return None
+        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call(runtime.cudaStreamBeginCapture, self._stream, mode, doing='capturing the engine')
+        try:
+            self._enqueue(count)
+        finally:
+            graph = call(runtime.cudaStreamEndCapture, self._stream, doing='capturing the engine')
+        try:
+            return call(runtime.cudaGraphInstantiate, graph, 0, doing='capturing the engine')
+        finally:
+            runtime.cudaGraphDestroy(graph)
+
+    def _is_capturable(self) -> bool:
+        if not self._library.is_rtx:
+            return True
+        stream = int(self._stream)
+        return all(context.is_stream_capturable(stream) for context in self._contexts.values())
+
+    def _enqueue(self, count: int) -> None:
+        self._buffers['image'].copy(count, self._stream, to_device=True)
+        for part in PARTS:
+            context, engine = self._contexts[part], self._engines[part]
+            for name, is_input in _tensors(engine, self._library):
+                if is_input:
+                    shape = (count, *tuple(engine.get_tensor_shape(name))[1:])
+                    self._expect(context.set_input_shape(name, shape), f'shape {shape} of {name}')
+                address = self._buffers[name].address
+                self._expect(context.set_tensor_address(name, address), f'memory of {name}')
+            missing = context.infer_shapes()
+            self._expect(not missing, f'shapes of {missing}')
+            self._expect(context.execute_async_v3(int(self._stream)), f'a run of the {part}')
+        self._buffers['raw_score'].copy(count, self._stream, to_device=False)
+
+    # preparations -------------------------------------------------------------------------------
+
+    def _select(self) -> None:
+        # the device is a thing of the thread, and configuring and scoring have one each
+        call(self._runtime.cudaSetDevice, self._gpu.index, doing='choosing the GPU')
+
+    def _largest_batch(self) -> int:
+        most = []
+        for engine in self._engines.values():
+            for name, is_input in _tensors(engine, self._library):
+                if is_input:
+                    shape = tuple(engine.get_tensor_shape(name))
+                    limit = tuple(engine.get_tensor_profile_shape(name, 0)[2])
+                    most.append(int(limit[0]) if shape[0] == -1 else int(shape[0]))
+        return min(most)
+
+    def _allocate(self) -> None:
+        for engine in self._engines.values():
+            for name, _ in _tensors(engine, self._library):
+                shape = (self._most, *tuple(engine.get_tensor_shape(name))[1:])
+                dtype = _dtype(engine.get_tensor_dtype(name).name, name)
+                known = self._buffers.get(name)
+                if known is None:
+                    self._buffers[name] = Buffer(
+                        shape,
+                        dtype,
+                        on_host=name in ('image', 'raw_score'),
+                        is_mapped=self._gpu.is_integrated,
+                    )
+                elif known.row_bytes != int(np.prod(shape[1:])) * dtype.itemsize:
+                    msg = f'backbone and scorer disagree about {name!r}; {_BUILD} --force'
+                    raise EngineError(msg)
+        for name in ('image', 'raw_score'):
+            if name not in self._buffers:
+                msg = f'engine has no tensor {name!r}; re-export the bundle, then {_BUILD}'
+                raise EngineError(msg)
+
+    def _expect(self, is_well: Any, what: str) -> None:
+        if not is_well:
+            msg = f'{self._library.name} refuses {what}: {self._log.tail()}'
+            raise EngineError(msg)
+
+
+def load_plan(plan: bytes, library: Library, loader: Any, log: Any) -> Any:
+    """
+    Turn a plan into an engine, or say why it does not fit this device.
+
+    Parameters
+    ----------
+    plan : bytes
+        What `ros_ood_monitor.engines.build` built.
+    library : Library
+        What built it.
+    loader : trt.Runtime
+        Of this library.
+    log : ILogger
+        That the loader writes to.
+
+    Returns
+    -------
+    trt.ICudaEngine
+        Ready to make contexts.
+
+    Raises
+    ------
+    EngineError
+        If it is of another version, for another device, or no plan.
+
+    """
+    trt = library.module
+    log.clear()
+    if library.is_rtx:
+        validity, why = loader.get_engine_validity(plan)
+        if validity == trt.EngineValidity.INVALID:
+            names = trt.EngineInvalidityDiagnostics.__members__.items()
+            reasons = [name for name, flag in names if int(why) & int(flag.value)]
+            said = ', '.join(reasons) or log.tail()
+            msg = f'engine is not valid on this device: {said}; {_BUILD} --force'
+            raise EngineError(msg)
+    engine = loader.deserialize_cuda_engine(plan)
+    if engine is None:
+        built = '.'.join(map(str, plan_version(plan)))
+        msg = (
+            f'engine does not load: built by {library.name} {built}, this is {library.version}: '
+            f'{log.tail()}; {_BUILD} --force'
+        )
+        raise EngineError(msg)
+    return engine
+
+
+def plan_version(plan: bytes) -> tuple[int, ...]:
+    """
+    Return the version of the library that built a plan, as its header has it.
+
+    Parameters
+    ----------
+    plan : bytes
+        A plan.
+
+    Returns
+    -------
+    tuple of int
+        Major, minor and patch.
+
+    """
+    return tuple(plan[24:27])
+
+
+class _KernelCache:
+    """What ``tensorrt_rtx`` compiles on the device, kept beside the plans for the next start."""
+
+    def __init__(self, files: EngineFiles, library: Library, gpu: Device) -> None:
+        self._caches: list[tuple[Path, Any]] = []
+        self._folder = files.folder
+        self._library = library
+        text = f'{gpu.name}-{gpu.compute_capability}-{gpu.driver}'
+        self._device = re.sub('[^A-Za-z0-9.]+', '-', text)
+
+    def context(self, engine: Any, log: Any) -> Any:
+        """Return an execution context."""
+        if not self._library.is_rtx:
+            context = engine.create_execution_context()
+        else:
+            config = engine.create_runtime_config()
+            cache = config.create_runtime_cache()
+            path = self._folder / f'kernels.{len(self._caches)}.{self._device}.cache'
+            with contextlib.suppress(OSError):  # there is none yet
+                cache.deserialize(path.read_bytes())
+            config.set_runtime_cache(cache)
+            self._caches.append((path, cache))
+            context = engine.create_execution_context(config)
+        if context is None:
+            msg = f'{self._library.name} makes no execution context: {log.tail()}'
+            raise EngineError(msg)
+        return context
+
+    def save(self) -> None:
+        """Write what is new; that it cannot be written only costs time at the next start."""
+        for path, cache in self._caches:
+            content = bytes(cache.serialize())
+            with contextlib.suppress(OSError):
+                if path.exists() and path.read_bytes() == content:
+                    continue
+                with new_file(path) as file:
+                    file.write_bytes(content)
+
+
+def _tensors(engine: Any, library: Library) -> list[tuple[str, bool]]:
+    kind = library.module.TensorIOMode.INPUT
+    names = [engine.get_tensor_name(k) for k in range(engine.num_io_tensors)]
+    return [(name, engine.get_tensor_mode(name) == kind) for name in names]
+
+
+def _dtype(kind: str, name: str) -> np.dtype[Any]:
+    known = {'FLOAT': np.float32, 'HALF': np.float16, 'UINT8': np.uint8}
+    if kind not in known:
+        msg = f'tensor {name!r} is {kind}: expected one of {list(known)}; re-export the bundle'
+        raise EngineError(msg)
+    return np.dtype(known[kind])

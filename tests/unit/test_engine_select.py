@@ -1,0 +1,124 @@
+"""Which engine is opened, in which order, and what is said about those that are not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import open_engine, select
+from ros_ood_monitor.engines.build import graph_digests
+from ros_ood_monitor.engines.cache import EngineFiles, Identity, write_engine
+from ros_ood_monitor.engines.cuda import Device
+from ros_ood_monitor.engines.select import find_built
+from ros_ood_monitor.engines.trt_library import Library
+from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.monitor import Monitor
+from tests.tiny_bundle import make_tiny_bundle
+
+ORIN = Device(0, 'Orin', '8.7', '12.6', 7620, is_integrated=True)
+PLANS = {'backbone': b'a', 'scorer': b'b'}
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny')
+
+
+def built(cache: Path, bundle: Bundle, **changes: Any) -> EngineFiles:
+    identity = Identity(
+        onnx=graph_digests(bundle, 'fp32'),
+        precision='fp32',
+        library='tensorrt',
+        version='10.3.0',
+        target={'gpu': 'Orin', 'compute_capability': '8.7'},
+    )
+    return write_engine(cache, dataclasses.replace(identity, **changes), PLANS, {})
+
+
+@pytest.fixture
+def on_an_orin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer as a Jetson does; what runs there is not touched."""
+    monkeypatch.setattr(select, 'find_device', lambda _index: ORIN)
+    monkeypatch.setattr(select, 'load_library', lambda name: Library(name, None, '10.3.0'))
+
+
+def test_auto_takes_onnxruntime_where_nothing_was_built_and_says_why(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    facts = open_engine(bundle, cache=tmp_path).describe()
+    assert facts['engine'] == 'onnxruntime'
+    assert facts['device'] == 'cpu'
+    for name in ('tensorrt', 'tensorrt_rtx'):
+        assert f'not {name}: no engine of this bundle is built for {name}' in facts['chosen']
+    assert facts['chosen'].index('not tensorrt:') < facts['chosen'].index('not tensorrt_rtx:')
+
+
+def test_an_engine_that_was_asked_for_is_not_replaced_by_another(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    expected = rf'build-engine {bundle.path} --library tensorrt --precision fp32'
+    with pytest.raises(EngineError, match=expected):
+        open_engine(bundle, 'tensorrt', precision='fp32', cache=tmp_path)
+    assert open_engine(bundle, 'onnxruntime').describe()['chosen'] == 'asked for'
+
+
+def test_a_provider_that_onnxruntime_lacks_is_refused(bundle: Bundle) -> None:
+    import onnxruntime
+
+    if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
+        pytest.skip('this ONNX Runtime has it')
+    with pytest.raises(EngineError, match=r'has no CUDAExecutionProvider: .*onnxruntime-gpu'):
+        open_engine(bundle, 'onnxruntime-cuda')
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_the_engine_that_was_built_last_for_this_device_is_taken(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    built(tmp_path, bundle, target={'gpu': 'Xavier', 'compute_capability': '7.2'})
+    fits = built(tmp_path, bundle)
+    built(tmp_path, bundle, version='10.7.0')
+    built(tmp_path, bundle, onnx={'backbone': 'of another', 'scorer': 'bundle'})
+    built(tmp_path, bundle, library='tensorrt_rtx')
+    assert find_built(bundle, 'tensorrt', cache=tmp_path) == fits
+
+
+@pytest.mark.usefixtures('on_an_orin')
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'version': '10.7.0'}, r'built by tensorrt 10\.7\.0 for Orin, this is 10\.3\.0 on Orin'),
+        (
+            {'target': {'gpu': 'Xavier', 'compute_capability': '7.2'}},
+            r'built by tensorrt 10\.3\.0 for Xavier, this is 10\.3\.0 on Orin',
+        ),
+    ],
+)
+def test_an_engine_of_another_version_or_device_is_named_with_the_cure(
+    bundle: Bundle, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    built(tmp_path, bundle, **change)
+    with pytest.raises(EngineError, match=rf'{message}; build it again: ood_monitor build-engine'):
+        find_built(bundle, 'tensorrt', cache=tmp_path)
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_an_engine_of_rtx_is_for_any_device_that_its_library_knows(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    portable = {'compute_capabilities': 'portable'}
+    fits = built(tmp_path, bundle, library='tensorrt_rtx', target=portable)
+    assert find_built(bundle, 'tensorrt_rtx', cache=tmp_path) == fits
+
+
+def test_a_monitor_keeps_to_the_precision_of_its_engine(tmp_path: Path) -> None:
+    both = make_tiny_bundle(tmp_path / 'tiny', precisions=('fp32', 'cpu-int8'))
+    monitor = Monitor.from_bundle(both, engine='onnxruntime', precision='cpu-int8')
+    assert monitor.precision == monitor.engine.precision == 'cpu-int8'
+    point = both.calibration('cpu-int8').operating_point
+    assert monitor.threshold == point.trigger
+    monitor.close()

@@ -1,0 +1,121 @@
+"""The engine on a GPU: it reproduces the goldens, in every batch, captured or not, and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines.build import build_engine, BuildOptions
+from ros_ood_monitor.engines.cuda import cudart, find_device
+from ros_ood_monitor.engines.trt_engine import TrtEngine
+from ros_ood_monitor.engines.trt_library import load_library
+from ros_ood_monitor.errors import EngineError
+from tests.tiny_bundle import make_tiny_bundle
+
+BATCH = (1, 2, 3)
+
+
+def test_without_a_gpu_the_message_tells_what_to_look_at() -> None:
+    pytest.importorskip('cuda.bindings', reason='cuda-bindings is not installed')
+    count = cudart().cudaGetDeviceCount()[1] or 0
+    message = r'there is no GPU 99: expected one of \[0' if count else 'look at nvidia-smi'
+    with pytest.raises(EngineError, match=message):
+        find_device(99)
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(
+        tmp_path_factory.mktemp('bundle') / 'tiny', precisions=('fp32', 'fp16')
+    )
+
+
+@pytest.fixture
+def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine]]:
+    try:
+        find_device()
+        load_library()
+    except EngineError as error:
+        pytest.skip(f'needs a GPU: {error}')
+    opened: list[TrtEngine] = []
+
+    def open_(precision: str = 'fp32', *, capture: bool = True) -> TrtEngine:
+        options = BuildOptions(batch=BATCH)
+        files, _ = build_engine(bundle, precision=precision, options=options, cache=tmp_path)
+        try:
+            opened.append(TrtEngine(bundle, files, capture=capture))
+        except EngineError as error:
+            if 'UNSUPPORTED_CC' in str(error):
+                pytest.skip(f'the library does not run on this GPU: {error}')
+            raise
+        return opened[-1]
+
+    yield open_
+    for engine in opened:
+        engine.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_goldens_are_reproduced(
+    bundle: Bundle, open_trt: Callable[..., TrtEngine], precision: str
+) -> None:
+    engine = open_trt(precision)
+    engine.warm_up()
+    result = bundle.verify(engine, precision)
+    assert result.ok, result
+
+
+@pytest.mark.gpu
+def test_every_batch_gives_what_single_pictures_give(open_trt: Callable[..., TrtEngine]) -> None:
+    engine = open_trt()
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 48, 3)).astype(np.uint8)
+    single = np.concatenate([engine.infer(image[np.newaxis]).raw_score for image in images])
+    for count in (1, 2, 3, 8):  # 8 go in turns of 3
+        got = engine.infer(images[:count]).raw_score
+        np.testing.assert_allclose(got, single[:count], rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_captured_graph_computes_what_plain_calls_compute(
+    open_trt: Callable[..., TrtEngine],
+) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
+    captured, plain = open_trt(), open_trt(capture=False)
+    for _ in range(3):
+        np.testing.assert_array_equal(
+            captured.infer(images).raw_score, plain.infer(images).raw_score
+        )
+    assert plain.describe()['cuda_graph'] == 'no'
+
+
+@pytest.mark.gpu
+def test_ten_openings_leave_nothing_on_the_gpu(open_trt: Callable[..., TrtEngine]) -> None:
+    def free() -> int:
+        runtime = cudart()
+        runtime.cudaDeviceSynchronize()
+        return int(runtime.cudaMemGetInfo()[1])
+
+    open_trt().close()
+    before = free()
+    for _ in range(10):
+        engine = open_trt()
+        engine.warm_up()
+        engine.close()
+    assert before - free() < 2**20
+
+
+@pytest.mark.gpu
+def test_a_closed_engine_and_a_wrong_picture_are_refused(
+    open_trt: Callable[..., TrtEngine],
+) -> None:
+    engine = open_trt()
+    with pytest.raises(EngineError, match='engine input mismatch'):
+        engine.infer(np.zeros((1, 31, 48, 3), np.uint8))
+    engine.close()
+    with pytest.raises(EngineError, match='closed'):
+        engine.infer(np.zeros((1, 32, 48, 3), np.uint8))
