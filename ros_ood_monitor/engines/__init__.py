@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ros_ood_monitor.engines.base import Engine
-from ros_ood_monitor.engines.select import ENGINES, open_engine
+from ros_ood_monitor.engines.selection import ENGINES, open_engine
 
 __all__ = ['ENGINES', 'Engine', 'open_engine']

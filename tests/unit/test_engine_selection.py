@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.engines import open_engine, select
+from ros_ood_monitor.engines import open_engine, selection
 from ros_ood_monitor.engines.build import graph_digests
 from ros_ood_monitor.engines.cache import EngineFiles, Identity, write_engine
 from ros_ood_monitor.engines.cuda import Device
-from ros_ood_monitor.engines.select import find_built
+from ros_ood_monitor.engines.selection import find_built
 from ros_ood_monitor.engines.trt_library import Library
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
@@ -42,8 +42,8 @@ def built(cache: Path, bundle: Bundle, **changes: Any) -> EngineFiles:
 @pytest.fixture
 def on_an_orin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer as a Jetson does; what runs there is not touched."""
-    monkeypatch.setattr(select, 'find_device', lambda _index: ORIN)
-    monkeypatch.setattr(select, 'load_library', lambda name: Library(name, None, '10.3.0'))
+    monkeypatch.setattr(selection, 'find_device', lambda _index: ORIN)
+    monkeypatch.setattr(selection, 'load_library', lambda name: Library(name, None, '10.3.0'))
 
 
 def test_auto_takes_onnxruntime_where_nothing_was_built_and_says_why(
