@@ -51,7 +51,6 @@ TRAIN = [
 LUNAR = [
     'pyvista',
 ]
-# No code imports these yet.
 TENSORRT = [
     'cuda-bindings',
     'tensorrt',

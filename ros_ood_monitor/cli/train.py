@@ -50,8 +50,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--build-engine',
         metavar='LIBRARY',
-        choices=('tensorrt', 'tensorrt_rtx'),
-        help='build an engine for this device afterwards (not part of this version yet)',
+        choices=('auto', 'tensorrt', 'tensorrt_rtx'),
+        help='build the engine for this device afterwards, as ood_monitor build-engine does',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
     parser.add_argument(
@@ -217,14 +217,6 @@ def _names(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then print what came out."""
-    from ros_ood_monitor.errors import EngineError
-
-    if args.build_engine:
-        msg = (
-            f'engines for {args.build_engine} cannot be built by this version yet; train without '
-            '--build-engine, the bundle runs in ONNX Runtime'
-        )
-        raise EngineError(msg)
     with _imports_explained():
         from ros_ood_monitor.training.cache import default_cache
         from ros_ood_monitor.training.config_file import read_config, settings_from
@@ -247,6 +239,10 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(quiet=args.quiet)
     with _warnings_at_once(), _interrupt_explained(kept=resources.cache is not None):
         dataset = preflight(settings, args.out, overwrite=args.overwrite)
+        if args.build_engine:
+            from ros_ood_monitor.engines.build import check_can_build
+
+            check_can_build(args.build_engine, settings.precisions)
         progress.note('loading PyTorch')
         with _imports_explained():
             from ros_ood_monitor.training.trainer import train
@@ -262,7 +258,12 @@ def run(args: argparse.Namespace) -> int:
     for line in warnings(result):
         print(f'ood_monitor: warning: {line}', file=sys.stderr)
     print('\n'.join(summary(result)))
-    return 1 if any(not verdict.ok for verdict in result.found.verdicts) else 0
+    code = 1 if any(not verdict.ok for verdict in result.found.verdicts) else 0
+    if args.build_engine:
+        from ros_ood_monitor.cli.build_engine import build
+
+        code = build(result.bundle, library=args.build_engine) or code
+    return code
 
 
 @contextlib.contextmanager

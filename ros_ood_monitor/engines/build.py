@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 from dataclasses import dataclass
 import datetime as dt
@@ -27,7 +27,17 @@ from ros_ood_monitor.errors import EngineError
 if TYPE_CHECKING:
     from ros_ood_monitor.bundle import Bundle
 
-__all__ = ['BuildOptions', 'build_engine', 'build_plan', 'graph_digests', 'target_of']
+__all__ = [
+    'PRECISIONS',
+    'BuildOptions',
+    'build_engine',
+    'build_plan',
+    'check_can_build',
+    'gpu_facts',
+    'graph_digests',
+    'pick_precision',
+    'target_of',
+]
 
 PRECISIONS: Final = {
     'tensorrt': ('fp32', 'fp16', 'trt-int8'),
@@ -141,7 +151,11 @@ def build_engine(
     options = options or BuildOptions()
     options.check()
     found = load_library(library)
-    precision = _precision(bundle, found, precision)
+    if precision is None:
+        precision = pick_precision(found.name, bundle.manifest.precisions)
+    else:
+        bundle.precision(precision)
+        _check_precision(found.name, precision)
     target = target_of(found, device, options)
     cache = cache_folder(cache)
     identity = Identity(
@@ -352,23 +366,68 @@ def make_monitor(library: Library, on_share: Callable[[float], None]) -> Any:
     return Monitor()
 
 
-def _precision(bundle: Bundle, library: Library, wanted: str | None) -> str:
-    runs = PRECISIONS[library.name]
-    held = bundle.manifest.precisions
-    if wanted is not None:
-        bundle.precision(wanted)
-        if wanted not in runs:
-            msg = f'{library.name} does not run {wanted!r}: expected one of {list(runs)}'
-            raise EngineError(msg)
-        return wanted
+def pick_precision(library: str, held: Sequence[str]) -> str:
+    """
+    Return the precision that an engine is built in where none is named.
+
+    Parameters
+    ----------
+    library : {'tensorrt', 'tensorrt_rtx'}
+        What builds and runs it.
+    held : sequence of str
+        What the bundle has.
+
+    Returns
+    -------
+    str
+        fp16 if the bundle has it, else its first one that the library runs.
+
+    Raises
+    ------
+    EngineError
+        If the library runs none of them.
+
+    """
+    runs = PRECISIONS[library]
     for precision in ('fp16', *held):
         if precision in held and precision in runs:
             return precision
     msg = (
-        f'{library.name} runs none of the precisions of this bundle: expected one of '
-        f'{list(runs)}, got {list(held)}; train with --precisions fp16: {bundle.path}'
+        f'{library} runs none of the precisions of this bundle: expected one of {list(runs)}, '
+        f'got {list(held)}; train with --precisions fp16'
     )
     raise EngineError(msg)
+
+
+def check_can_build(library: str, precisions: Sequence[str], *, device: int = 0) -> None:
+    """
+    Refuse what `build_engine` would refuse, before a bundle is there.
+
+    Parameters
+    ----------
+    library : {'auto', 'tensorrt', 'tensorrt_rtx'}
+        What shall build.
+    precisions : sequence of str
+        What the bundle will have.
+    device : int, default 0
+        The GPU.
+
+    Raises
+    ------
+    EngineError
+        If the library or its GPU is not there, or it runs none of the precisions.
+
+    """
+    found = load_library(library)
+    pick_precision(found.name, precisions)
+    target_of(found, device, BuildOptions())
+
+
+def _check_precision(library: str, precision: str) -> None:
+    runs = PRECISIONS[library]
+    if precision not in runs:
+        msg = f'{library} does not run {precision!r}: expected one of {list(runs)}'
+        raise EngineError(msg)
 
 
 def _add_profile(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> None:

@@ -28,7 +28,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import train as verb
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.engines import open_engine
-from ros_ood_monitor.errors import BundleError, TrainingError
+from ros_ood_monitor.errors import BundleError, EngineError, TrainingError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.training.config_file import settings_from
 from ros_ood_monitor.training.fit import fit_density, FlowSettings
@@ -346,6 +346,38 @@ def test_command_trains_and_prints_a_row_per_tap(
     assert len(manifest.raw['training']['taps']['blocks.0']['fit_curve']) == 1
     assert manifest.name == 'fresh'
     assert manifest.raw['licences']['data'] == 'CC0-1.0'
+
+
+def test_command_builds_the_engine_of_what_it_trained(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
+    monkeypatch.setenv('OOD_MONITOR_ENGINES', str(tmp_path / 'engines'))
+    out = tmp_path / 'bundle'
+    options = ['--taps', 'blocks.0', '--alpha', '0.05', '--input-size', '64', '--quiet']
+    options += ['--density', 'mahalanobis', '--build-engine', 'tensorrt_rtx']
+    assert call(['--data', str(data), '--out', str(out), *options]) == 0
+    (folder,) = (tmp_path / 'engines').iterdir()
+    assert f'engine: {folder}' in capsys.readouterr().out
+    facts = json.loads((folder / 'facts.json').read_text())
+    assert facts['about']['bundle_digest'] == Bundle.load(out).digest
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--build-engine', 'tensorrt'], 'tensorrt is not installed|look at nvidia-smi'),
+        (['--build-engine', 'auto', '--precisions', 'cpu-int8'], 'none of the precisions'),
+    ],
+)
+def test_an_engine_that_cannot_be_built_is_told_before_the_training(
+    data: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
+    base = ['--data', str(data), '--out', str(tmp_path / 'bundle'), '--alpha', '0.05', '--quiet']
+    with pytest.raises(EngineError, match=message):
+        call([*base, *options])
+    assert not (tmp_path / 'bundle').exists()
 
 
 def test_command_names_a_flow_at_step_0_a_gaussian_and_data_given_twice(
