@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import copy
 import time
 
 import numpy as np
@@ -103,6 +104,26 @@ class Monitor:
         """
         opened = open_engine(bundle, engine, precision=precision, threads=threads)
         return cls(bundle, opened, precision=opened.precision, alert=alert, clock=clock)
+
+    def another(self, alert: AlertLogic) -> Monitor:
+        """
+        Return the monitor of a further camera, on the same engine.
+
+        Parameters
+        ----------
+        alert : AlertLogic
+            Its alert logic, which it shares with no other camera.
+
+        Returns
+        -------
+        Monitor
+            It holds nothing of its own but ``alert``: to be used from the same thread, and useless
+            after either is closed.
+
+        """
+        twin = copy.copy(self)
+        twin.alert = alert
+        return twin
 
     @property
     def threshold(self) -> float:

@@ -15,7 +15,7 @@ from ros_ood_monitor.records import AlertState, Frame, Observation, State
 
 __all__ = [
     'LEVELS',
-    'alert_message',
+    'alert_status',
     'frame_from_compressed',
     'frame_from_image',
     'key_values',
@@ -165,8 +165,7 @@ def observation_message(
     return DiagnosticArray(header=header, status=[status])
 
 
-def alert_message(
-    header: Header,
+def alert_status(
     alert: AlertState,
     *,
     name: str,
@@ -174,14 +173,12 @@ def alert_message(
     bundle: str,
     peak: float,
     duration: float,
-) -> DiagnosticArray:
+) -> DiagnosticStatus:
     """
-    Return the message of ``~/alert``.
+    Return the status of one camera in ``~/alert``.
 
     Parameters
     ----------
-    header : std_msgs.msg.Header
-        Header of the frame that caused the change.
     alert : AlertState
         The state that holds now.
     name, camera, bundle : str
@@ -194,11 +191,11 @@ def alert_message(
 
     Returns
     -------
-    diagnostic_msgs.msg.DiagnosticArray
-        With exactly one status.
+    diagnostic_msgs.msg.DiagnosticStatus
+        With the state in words and values.
 
     """
-    status = DiagnosticStatus(
+    return DiagnosticStatus(
         level=LEVELS[alert.state],
         name=name,
         message=alert.reason,
@@ -207,13 +204,13 @@ def alert_message(
             {
                 'state': alert.state.value,
                 'reason': alert.reason,
+                'since': alert.since,
                 'peak': peak,
                 'duration': duration,
                 'bundle': bundle,
             }
         ),
     )
-    return DiagnosticArray(header=header, status=[status])
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.qos_overrides import overriding_options
 from ros_ood_monitor.ros.settings import Settings
 
 __all__ = ['subscribe_images']
@@ -20,6 +21,7 @@ __all__ = ['subscribe_images']
 
 def subscribe_images(
     node: Node,
+    topic: str,
     settings: Settings,
     *,
     on_image: Callable[..., None],
@@ -27,12 +29,14 @@ def subscribe_images(
     on_incompatible_qos: Callable[[int, str], None],
 ) -> Subscription:
     """
-    Subscribe to the topic ``image``, or to ``image/compressed`` as image_transport names it.
+    Subscribe to the images of one camera.
 
     Parameters
     ----------
     node : rclpy.node.Node
-        The node; its remapping of ``image`` holds for both.
+        The node.
+    topic : str
+        The resolved topic, of the transport.
     settings : Settings
         The ``input.*`` parameters.
     on_image : callable
@@ -47,11 +51,12 @@ def subscribe_images(
     rclpy.subscription.Subscription
         The subscription, in a callback group of its own.
 
+    Raises
+    ------
+    ParameterError
+        If one of ROS's own overrides of the quality of service is not allowed.
+
     """
-    compressed = settings.input_transport == 'compressed'
-    topic = node.resolve_topic_name('image')
-    if compressed and not topic.endswith('/compressed'):
-        topic += '/compressed'
 
     def on_unfit(event: Any) -> None:
         on_incompatible_qos(event.total_count, qos_policy_name_from_kind(event.last_policy_kind))
@@ -61,7 +66,7 @@ def subscribe_images(
 
     def subscribe(events: SubscriptionEventCallbacks) -> Subscription:
         return node.create_subscription(
-            CompressedImage if compressed else Image,
+            CompressedImage if settings.input_transport == 'compressed' else Image,
             topic,
             on_image,
             qos.input_qos(settings.input_reliability, settings.input_depth),
@@ -69,6 +74,7 @@ def subscribe_images(
             # destroyed in the moment in which it is taken
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=events,
+            qos_overriding_options=overriding_options(node, topic),
         )
 
     try:

@@ -21,7 +21,7 @@ class Load:
 
     Parameters
     ----------
-    dropped, missed, scored : int
+    dropped, late, missed, scored : int
         Frames of the last `REPORTS` reports, counted as in `Snapshot`.
     is_over : bool
         Whether the node is overloaded.
@@ -29,6 +29,7 @@ class Load:
     """
 
     dropped: int = 0
+    late: int = 0
     missed: int = 0
     scored: int = 0
     is_over: bool = False
@@ -38,8 +39,8 @@ class LoadMeter:
     """
     Tells overload with hysteresis, so that a level near the limit does not flip at every report.
 
-    Overload begins where more frames were dropped and missed than scored, and ends where fewer
-    than half as many were.
+    Overload begins where more frames were dropped, late and missed than scored, and ends where
+    fewer than half as many were.
     """
 
     def __init__(self) -> None:
@@ -64,12 +65,12 @@ class LoadMeter:
         if self._snapshots and now.received < self._snapshots[-1].received:
             self._snapshots.clear()  # counters that ran back are another stream's
         start = self._snapshots[0] if len(self._snapshots) == REPORTS else None
-        dropped, missed, scored = (
+        dropped, late, missed, scored = (
             getattr(now, name) - (getattr(start, name) if start is not None else 0)
-            for name in ('dropped', 'missed', 'scored')
+            for name in ('dropped', 'late', 'missed', 'scored')
         )
         self._snapshots.append(now)
-        unscored = dropped + missed
+        unscored = dropped + late + missed
         limit = scored / 2.0 if self._is_over else float(scored)
         self._is_over = unscored > limit
-        return Load(dropped, missed, scored, self._is_over)
+        return Load(dropped, late, missed, scored, self._is_over)

@@ -1,5 +1,5 @@
 """
-The node ``ood_monitor``: scores one camera and raises an alert when it looks unlike the training.
+The node ``ood_monitor``: scores cameras and raises an alert when one looks unlike the training.
 
 A lifecycle node: configuring loads the bundle and proves the engine on its goldens, activating
 subscribes. It logs an event once and counts what repeats.
@@ -13,50 +13,42 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import sys
-import time
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage
 
-from ros_ood_monitor.errors import EngineError, OodMonitorError
+from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.records import AlertState, Frame, State
+from ros_ood_monitor.records import AlertState, State
 from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.camera_stream import CameraStream
+from ros_ood_monitor.ros.cameras import Camera, cameras_of
 from ros_ood_monitor.ros.command_line import asks_for_help, HELP
-from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
-from ros_ood_monitor.ros.diagnostics import input_status, model_status, ModelFacts
-from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
-from ros_ood_monitor.ros.load import LoadMeter
-from ros_ood_monitor.ros.open_monitor import open_monitor, retune
+from ros_ood_monitor.ros.model_status import model_status, ModelFacts
+from ros_ood_monitor.ros.open_monitor import open_monitor, retune, share_engine
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.parameter_server import ParameterServer
 from ros_ood_monitor.ros.process import run_node
-from ros_ood_monitor.ros.rate_limit import RateLimit
-from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
+from ros_ood_monitor.ros.qos_overrides import overriding_options, unused_overrides
 from ros_ood_monitor.ros.reporter import Reporter
 from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
 from ros_ood_monitor.ros.transitions import Transitions
+from ros_ood_monitor.ros.watch import idle_statuses, Watch
 
 __all__ = ['OodMonitorNode', 'main']
 
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0  # for the frame in work
 _TRANSITION_TIMEOUT_S: Final = 4.0  # launch asks more harshly after 5 s
-_WARN_PERIOD_S: Final = 5.0
 _SUCCESS: Final = TransitionCallbackReturn.SUCCESS
 
 
 class OodMonitorNode(LifecycleNode):
     """
-    Monitors the topic ``image``.
+    Monitors the topics of ``input.topics``, by default the one topic ``image``.
 
     Parameters
     ----------
@@ -79,17 +71,11 @@ class OodMonitorNode(LifecycleNode):
         self._transitions = Transitions(self)
         guard_change_state(self, self._transitions)
         self._open_monitor = open_monitor
-        self._monitor: Monitor | None = None
-        self._stream: CameraStream | None = None
-        self._subscription: Subscription | None = None
-        self._counts = StreamCounts(time.monotonic())
-        self._reported: Snapshot | None = None
-        self._load = LoadMeter()
-        self._limit = RateLimit()
+        self._monitors: list[Monitor] = []  # one a camera, all on the first one's engine
+        self._cameras: tuple[Camera, ...] = ()
+        self._watch: Watch | None = None  # also the last one, which has ended
         self._facts = ModelFacts()
         self._faulted = False
-        self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
-        self._errors = ReasonThrottle(_WARN_PERIOD_S)
         self._parameters_server = ParameterServer(
             self, is_unconfigured=self._is_unconfigured, on_live=self._apply_live
         )
@@ -99,7 +85,10 @@ class OodMonitorNode(LifecycleNode):
         )
         self._settings = self._parameters_server.settings()
         self._outputs = Outputs(self)
-        self._outputs.publish_alert(_stopped('not active yet'))
+        try:
+            self._set_cameras(cameras_of(self._settings, self.resolve_topic_name))
+        except ParameterError:  # configuring refuses them and says why
+            self._set_cameras(())
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
         self._fault_guard = self.create_guard_condition(self._leave_active_after_fault)
         if self._settings.autostart:
@@ -129,6 +118,9 @@ class OodMonitorNode(LifecycleNode):
         try:
             self._settings = self._parameters_server.settings()
             self._facts.path = self._settings.model_bundle
+            cameras = cameras_of(self._settings, self.resolve_topic_name)
+            for camera in cameras:
+                overriding_options(self, camera.topic)  # refused here and not when subscribing
             monitor = self._open_monitor(self._settings)
             monitor.warm_up()
             verification = monitor.verify()
@@ -143,7 +135,7 @@ class OodMonitorNode(LifecycleNode):
                 self._facts.problem = '; '.join([self._facts.problem, *self._unused_files])
             self.get_logger().error(self._facts.problem)
             return TransitionCallbackReturn.FAILURE
-        self._monitor = monitor
+        self._monitors = share_engine(monitor, len(cameras))
         bundle = monitor.bundle
         self._facts = ModelFacts(
             bundle=f'{bundle.manifest.name}@{bundle.digest[:12]}',
@@ -151,47 +143,34 @@ class OodMonitorNode(LifecycleNode):
             engine=monitor.engine.describe(),
             verification=str(verification),
         )
-        self._outputs.bundle = self._facts.bundle
+        self._set_cameras(cameras, bundle=self._facts.bundle)
+        for name in unused_overrides(self, [camera.topic for camera in cameras]):
+            self.get_logger().warning(f'{name!r} overrides nothing: no such policy or topic')
         self.get_logger().info(f'configured with {self._facts.bundle}: {verification}')
         return _SUCCESS
 
     @guarded
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start scoring."""
-        monitor = self._monitor
-        if monitor is None:
+        if not self._monitors:
             return TransitionCallbackReturn.FAILURE
         settings = self._settings = self._parameters_server.settings()
+        for monitor in self._monitors:
+            monitor.reset()
+        self._outputs.forget_streams()
+        watch = Watch(
+            self, settings, self._cameras, self._monitors, self._outputs, on_fault=self._on_fault
+        )
         try:
-            retune(monitor, settings)  # live parameters may have changed while it was opened
+            for monitor in self._monitors:
+                retune(monitor, settings)  # live parameters may have changed meanwhile
+            watch.start()
         except OodMonitorError as error:
             self.get_logger().error(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
-        monitor.reset()
-        self._outputs.forget_stream()
-        self._outputs.camera = settings.input_camera
-        self._counts, self._reported = StreamCounts(time.monotonic()), None
-        self._load = LoadMeter()
-        self._limit = RateLimit(settings.input_max_rate_hz)
-        self._stream = CameraStream(
-            monitor,
-            decode=self._decode,
-            outputs=self._outputs,
-            counts=self._counts,
-            limit=self._limit,
-            on_bad_frame=self._warn_bad_frame,
-            on_fault=self._on_fault,
-            on_error=self._on_error,
-        )
-        self._stream.start()
-        self._subscription = subscribe_images(
-            self,
-            settings,
-            on_image=self._stream.push,
-            on_lost=self._counts.on_lost,
-            on_incompatible_qos=self._on_incompatible_qos,
-        )
-        self.get_logger().info(f'monitoring {self._subscription.topic_name}')
+        self._watch = watch
+        topics = ', '.join(camera.topic for camera in self._cameras)
+        self.get_logger().info(f'monitoring {topics}')
         return _SUCCESS
 
     @guarded
@@ -199,7 +178,7 @@ class OodMonitorNode(LifecycleNode):
         """Unsubscribe and stop; ERROR where the engine has failed, which leads to on_error."""
         if self._faulted:
             return TransitionCallbackReturn.ERROR
-        self._stop_stream('deactivated')
+        self._stop_watch('deactivated')
         return _SUCCESS
 
     @guarded
@@ -211,41 +190,17 @@ class OodMonitorNode(LifecycleNode):
     @guarded
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and close from any state."""
-        self._stop_stream('shut down')
+        self._stop_watch('shut down')
         self._release()
         return _SUCCESS
 
     @guarded
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back; SUCCESS leads to unconfigured, from where it can start anew."""
-        self._stop_stream('' if self._faulted else 'stopped by an error')
+        self._stop_watch('' if self._faulted else 'stopped by an error')
         self._release(keep_problem=True)
         self._facts.problem = self._facts.problem or 'a transition failed; see the log'
         return _SUCCESS
-
-    # frames -------------------------------------------------------------------------------------
-
-    def _decode(self, message: Any) -> Frame:
-        convert = (
-            frame_from_compressed if isinstance(message, CompressedImage) else frame_from_image
-        )
-        arrived = self.get_clock().now().nanoseconds * 1e-9
-        return convert(message, self._settings.input_camera, unstamped=arrived)
-
-    def _warn_bad_frame(self, reason: str) -> None:
-        if self._bad_frames.accepts(reason, time.monotonic()):
-            self.get_logger().warning(f'bad frame: {reason}')
-
-    def _on_error(self, details: str) -> None:
-        if self.context.ok() and self._errors.accepts(details, time.monotonic()):
-            self.get_logger().error(f'an answer was lost, the node goes on:\n{details}')
-
-    def _on_incompatible_qos(self, count: int, policy: str) -> None:
-        self._counts.on_incompatible_qos(count, policy)
-        self.get_logger().warning(
-            f'a publisher on the input topic offers another {policy} than input.reliability asks '
-            'for: nothing is received from it'
-        )
 
     # faults -------------------------------------------------------------------------------------
 
@@ -284,38 +239,22 @@ class OodMonitorNode(LifecycleNode):
 
     def _is_unconfigured(self) -> bool:
         # a transition in work has read its parameters already
-        return self._monitor is None and not self._transitions.is_busy
+        return not self._monitors and not self._transitions.is_busy
 
     def _apply_live(self, settings: Settings) -> None:
-        if self._monitor is not None:
-            retune(self._monitor, settings)
+        for monitor in self._monitors:  # what one refuses the first one refuses
+            retune(monitor, settings)
         self._settings = settings
-        self._limit.rate_hz = settings.input_max_rate_hz
+        if self._watch is not None:
+            self._watch.retune(settings)
 
     def _report(self) -> None:
-        stream, subscription, name = self._stream, self._subscription, self._outputs.name
-        stale_after = self._settings.alert_stale_after
-        now = self._counts.snapshot(time.monotonic())
-        if stream is not None and stream.report_hang(stale_after):
+        watch = self._watch
+        if watch is not None and watch.report_hang():
             self.get_logger().warning('the engine has not answered: STALE')
-        topic = self._topic_of(subscription)
-        statuses = [
-            input_status(
-                name,
-                camera=self._outputs.camera,
-                topic=topic,
-                active=stream is not None,
-                publishers=self.count_publishers(topic) if topic else 0,
-                state=self._outputs.state,
-                silent_for=stream.seconds_without_score() if stream is not None else 0.0,
-                stale_after=stale_after,
-                now=now,
-                before=self._reported,
-                load=self._load.update(now),
-            ),
-            model_status(name, self._facts, self._state_machine.current_state[1]),
-        ]
-        self._reported = now
+        statuses = watch.statuses() if watch is not None else idle_statuses(self._outputs)
+        label = self._state_machine.current_state[1]
+        statuses.append(model_status(self._outputs.name, self._facts, label))
         self._diagnostics.publish(
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)
         )
@@ -324,29 +263,28 @@ class OodMonitorNode(LifecycleNode):
         if self.context.ok():
             self.get_logger().error(f'a report failed, the node goes on: {error!r}')
 
-    def _topic_of(self, subscription: Subscription | None) -> str:
-        try:
-            return str(subscription.topic_name) if subscription is not None else ''
-        except Exception:  # noqa: BLE001, deactivated in between: its handle is gone
-            return ''
-
     # ends ---------------------------------------------------------------------------------------
 
-    def _stop_stream(self, why: str) -> None:
-        stream, self._stream = self._stream, None
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            self.destroy_subscription(subscription)
-        if stream is not None and not stream.stop(_STOP_TIMEOUT_S):
+    def _set_cameras(self, cameras: tuple[Camera, ...], *, bundle: str = '') -> None:
+        self._cameras = cameras
+        # without a camera the node still has one state to tell
+        names = [camera.name for camera in cameras] or ['']
+        if self._outputs.set_cameras(names, bundle=bundle):
+            self._watch = None  # it was about others
+            self._outputs.publish_alert_of_all(_stopped('not active yet'))
+
+    def _stop_watch(self, why: str) -> None:
+        watch = self._watch
+        if watch is not None and watch.is_active and not watch.stop(_STOP_TIMEOUT_S):
             self.get_logger().error('the engine did not come back; it is left behind')
-            self._monitor = None  # not closed: it is still in use
+            self._monitors = []  # not closed: it is still in use
         if why:
-            self._outputs.publish_alert(_stopped(why))
+            self._outputs.publish_alert_of_all(_stopped(why))
 
     def _release(self, *, keep_problem: bool = False) -> None:
-        monitor, self._monitor = self._monitor, None
-        if monitor is not None:
-            monitor.close()
+        monitors, self._monitors = self._monitors, []
+        if monitors:
+            monitors[0].close()
         self._facts = ModelFacts(problem=self._facts.problem if keep_problem else '')
 
     def close(self) -> bool:

@@ -14,7 +14,7 @@ from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import bundle_path
 
-__all__ = ['alert_logic', 'open_monitor', 'retune']
+__all__ = ['alert_logic', 'open_monitor', 'retune', 'share_engine']
 
 
 def alert_logic(settings: Settings, point: OperatingPoint) -> ConsecutiveLogic:
@@ -88,6 +88,29 @@ def open_monitor(settings: Settings) -> Monitor:
         threads=settings.model_threads,
         alert=logic,
     )
+
+
+def share_engine(monitor: Monitor, cameras: int) -> list[Monitor]:
+    """
+    Return a monitor for every camera, all on one engine.
+
+    Parameters
+    ----------
+    monitor : Monitor
+        The monitor of the first camera.
+    cameras : int
+        How many cameras there are.
+
+    Returns
+    -------
+    list of Monitor
+        The first is ``monitor``; closing it closes the engine of all. The others' alert logics are
+        new, at the bundle's operating point.
+
+    """
+    point = monitor.calibration.operating_point
+    logics = [alert_logic(Settings.defaults(), point) for _ in range(cameras - 1)]
+    return [monitor, *map(monitor.another, logics)]
 
 
 def retune(monitor: Monitor, settings: Settings) -> None:

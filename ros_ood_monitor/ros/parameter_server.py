@@ -24,6 +24,7 @@ from ros_ood_monitor.ros.parameters import (
     PARAMETERS,
     ParameterSpec,
     unknown_names,
+    Value,
     widen,
 )
 from ros_ood_monitor.ros.settings import Settings
@@ -68,7 +69,7 @@ class ParameterServer:
         # rclpy keeps what was given on the command line or in files here, declared or not
         self._given: dict[str, Any] = getattr(node, '_parameter_overrides', {})
         for name, value in widen({key: p.value for key, p in self._given.items()}).items():
-            self._given[name] = Parameter(name, value=value)
+            self._given[name] = _parameter(name, value)
         for spec in PARAMETERS:
             self._declare(spec)
         node.add_on_set_parameters_callback(self._on_set)
@@ -119,7 +120,8 @@ class ParameterServer:
 
     def _declare(self, spec: ParameterSpec) -> None:
         try:
-            self._node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+            default = _parameter(spec.name, spec.default).value
+            self._node.declare_parameter(spec.name, default, _descriptor(spec))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             given = self._given.get(spec.name)
             if given is not None:
@@ -148,6 +150,12 @@ class ParameterServer:
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+
+def _parameter(name: str, value: Value) -> Parameter:
+    if isinstance(value, tuple):  # an empty one would be taken for bytes
+        return Parameter(name, Parameter.Type.STRING_ARRAY, list(value))
+    return Parameter(name, value=value)
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:

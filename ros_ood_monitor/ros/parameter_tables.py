@@ -95,4 +95,6 @@ def _yaml_value(spec: ParameterSpec) -> str:
         return '.nan' if math.isnan(value) else repr(value)
     if isinstance(value, str):
         return value or "''"
+    if isinstance(value, tuple):
+        return repr(list(value))
     return str(value)

@@ -25,7 +25,7 @@ __all__ = [
     'widen',
 ]
 
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple[str, ...]
 Applies = Literal['start', 'configure', 'live']
 
 
@@ -38,7 +38,7 @@ class ParameterSpec:
     ----------
     name : str
         Dotted name.
-    default : bool, int, float or str
+    default : bool, int, float, str or tuple of str
         Default; its type is the parameter's type.
     description : str
         One sentence, without the range.
@@ -66,7 +66,13 @@ class ParameterSpec:
     @property
     def type_name(self) -> str:
         """Name of the type as ROS spells it."""
-        names: dict[type, str] = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+        names: dict[type, str] = {
+            bool: 'bool',
+            int: 'integer',
+            float: 'double',
+            str: 'string',
+            tuple: 'string array',
+        }
         return names[type(self.default)]
 
     @property
@@ -106,10 +112,22 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         maximum=64,
     ),
     ParameterSpec(
+        'input.topics',
+        ('image',),
+        'Image topics, one a camera, without /compressed; each may be remapped.',
+    ),
+    ParameterSpec(
+        'input.cameras',
+        # an empty sequence in a parameter file has no type, and ROS then forgets the default
+        ('',),
+        "Names of the cameras, in the order of input.topics; [''] lets one camera have the "
+        'frame_id of its images, and several the part of their topics that tells them apart.',
+    ),
+    ParameterSpec(
         'input.transport',
         'raw',
-        'raw subscribes to sensor_msgs/Image on the topic image, compressed to '
-        'sensor_msgs/CompressedImage on image/compressed (of the remapped topic).',
+        'raw subscribes to sensor_msgs/Image on input.topics, compressed to '
+        'sensor_msgs/CompressedImage on their /compressed.',
         choices=('raw', 'compressed'),
     ),
     ParameterSpec(
@@ -131,16 +149,22 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ParameterSpec(
         'input.max_rate_hz',
         0.0,
-        'Highest rate at which frames are scored, the others are skipped; 0 scores all it can.',
+        'Highest rate at which frames of one camera are scored, the others are skipped; 0 scores '
+        'all it can.',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,
         applies='live',
     ),
     ParameterSpec(
-        'input.camera',
-        '',
-        'Name of the camera in hardware_id; empty takes the frame_id of its images.',
+        'input.max_wait',
+        1.0,
+        'Longest time for which a received frame waits for the engine; one that waited longer is '
+        'counted as late and not scored; 0 sets no limit.',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+        applies='live',
     ),
     ParameterSpec(
         'alert.trigger',
@@ -218,10 +242,11 @@ def check_value(spec: ParameterSpec, value: object) -> None:
         If its type, range or choice is wrong.
 
     """
-    if type(value) is not type(spec.default):
+    if not _is_of_type(value, spec.default):
+        such = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         msg = (
             f'parameter {spec.name!r} has the wrong type: expected {spec.type_name} '
-            f'(such as {spec.default!r}), got {value!r}'
+            f'(such as {such!r}), got {value!r}'
         )
         raise ParameterError(msg)
     if spec.choices and value not in spec.choices:
@@ -234,6 +259,12 @@ def check_value(spec: ParameterSpec, value: object) -> None:
         limits = f'{spec.constraint} {spec.unit}'.rstrip()
         msg = f'parameter {spec.name!r} must lie in {limits}, got {value!r}'
         raise ParameterError(msg)
+
+
+def _is_of_type(value: object, default: Value) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value)
+    return type(value) is type(default)
 
 
 def unknown_names(names: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, str]:
@@ -264,22 +295,31 @@ def unknown_names(names: Iterable[str], *, known: Iterable[str] = ()) -> dict[st
     return found
 
 
-def widen(overrides: Mapping[str, object]) -> dict[str, float]:
+def widen(overrides: Mapping[str, object]) -> dict[str, Value]:
     """
-    Return the whole numbers that were given for parameters of type double.
+    Return the values that mean another type than they were written as.
 
-    ROS refuses ``alert.trigger: 5`` for a double; people write it anyway and mean 5.0.
+    ROS refuses ``alert.trigger: 5`` for a double and ``input.topics: image`` for an array of
+    strings, and takes the default from a parameter that is given ``[]``, which has no type. People
+    write them anyway and mean 5.0, one topic and none.
 
     Parameters
     ----------
     overrides : mapping of str to object
-        Values from a file or a command line, by name.
+        Values from a file or a command line, by name; None for ``[]``.
 
     Returns
     -------
-    dict of str to float
+    dict of str to float or tuple of str
         Only those to replace.
 
     """
-    doubles = {spec.name for spec in PARAMETERS if isinstance(spec.default, float)}
-    return {name: float(v) for name, v in overrides.items() if name in doubles and type(v) is int}
+    defaults = {spec.name: spec.default for spec in PARAMETERS}
+    found: dict[str, Value] = {}
+    for name, value in overrides.items():
+        default = defaults.get(name)
+        if isinstance(default, float) and type(value) is int:
+            found[name] = float(value)
+        elif isinstance(default, tuple) and (value is None or isinstance(value, str)):
+            found[name] = () if value is None else (value,)
+    return found

@@ -24,11 +24,13 @@ class Settings:
     model_engine: str
     model_precision: str
     model_threads: int
+    input_topics: tuple[str, ...]
+    input_cameras: tuple[str, ...]
     input_transport: str
     input_reliability: str
     input_depth: int
     input_max_rate_hz: float
-    input_camera: str
+    input_max_wait: float
     alert_trigger: float
     alert_release: float
     alert_trigger_frames: int
@@ -62,7 +64,10 @@ class Settings:
         for spec in PARAMETERS:
             value = get(spec.name)
             check_value(spec, value)
-            values[spec.name.replace('.', '_')] = value
+            # ROS hands arrays over as lists
+            values[spec.name.replace('.', '_')] = (
+                tuple(value) if isinstance(spec.default, tuple) else value
+            )
         return cls(**values)
 
     @classmethod
@@ -72,7 +77,7 @@ class Settings:
 
         Parameters
         ----------
-        **changes : bool, int, float or str
+        **changes : bool, int, float, str or tuple of str
             Values by field name.
 
         Returns

@@ -1,28 +1,68 @@
-"""A queue of one: whoever takes gets the newest, and what it replaced is counted."""
+"""A slot of one for every camera: the newest frame of each waits, and all get their turn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
 import threading
+import time
 from typing import Generic, TypeVar
 
-__all__ = ['LatestSlot']
+__all__ = ['LatestSlots', 'Taken']
 
 _T = TypeVar('_T')
 
 
-class LatestSlot(Generic[_T]):
+@dataclass(frozen=True)
+class Taken(Generic[_T]):
     """
-    Holds at most one item between one giving and one taking thread.
+    An item that was taken.
 
-    A robot wants the answer to what it sees now; a longer queue would only make it late.
+    Parameters
+    ----------
+    slot : int
+        Where it lay.
+    item : object
+        The newest item of that slot.
+    waited : float
+        Time that it lay there, in s.
+    is_late : bool
+        Whether that was longer than allowed.
+
     """
 
-    def __init__(self) -> None:
-        self._item: _T | None = None
+    slot: int
+    item: _T
+    waited: float
+    is_late: bool
+
+
+class LatestSlots(Generic[_T]):
+    """
+    Holds at most one item a slot between those that give and one thread that takes.
+
+    A robot wants the answer to what it sees now; a longer queue would only make it late. The next
+    item comes from the slot whose last turn is longest ago: a fast giver takes nothing from a slow
+    one, and an empty slot costs no time.
+
+    Parameters
+    ----------
+    number : int, default 1
+        How many slots.
+    clock : callable
+        Monotonic seconds.
+
+    """
+
+    def __init__(self, number: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._items: list[tuple[_T, float] | None] = [None] * number
+        self._order = list(range(number))  # whose turn comes first
+        self._clock = clock
         self._open = True
         self._changed = threading.Condition()
 
-    def put(self, item: _T) -> bool:
+    def put(self, item: _T, slot: int = 0) -> bool:
         """
         Give an item; never blocks.
 
@@ -30,6 +70,8 @@ class LatestSlot(Generic[_T]):
         ----------
         item : object
             The newest item.
+        slot : int, default 0
+            Where it goes.
 
         Returns
         -------
@@ -38,30 +80,47 @@ class LatestSlot(Generic[_T]):
 
         """
         with self._changed:
-            replaced = self._item is not None
-            self._item = item
+            replaced = self._items[slot] is not None
+            self._items[slot] = item, self._clock()
             self._changed.notify()
             return replaced
 
-    def take(self, timeout: float) -> _T | None:
+    def take(self, timeout: float, max_wait: float = math.inf) -> Taken[_T] | None:
         """
-        Take the item, waiting for one.
+        Take the item whose turn it is, waiting for one.
 
         Parameters
         ----------
         timeout : float
             Longest wait, in s.
+        max_wait : float, optional
+            An item that lay in its slot for longer is late. It costs its slot no turn: otherwise
+            the slots that come last would be late at every round.
 
         Returns
         -------
-        object or None
-            The newest item; None after the timeout or once the slot is closed.
+        Taken or None
+            None after the timeout or once the slots are closed.
 
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or not self._open, timeout)
-            item, self._item = self._item, None
-            return item if self._open else None
+            self._changed.wait_for(lambda: any(self._items) or not self._open, timeout)
+            if not self._open:
+                return None
+            for slot in self._order:
+                held = self._items[slot]
+                if held is not None:
+                    break
+            else:
+                return None
+            self._items[slot] = None
+            item, since = held
+            waited = self._clock() - since
+            is_late = waited > max_wait
+            if not is_late:
+                self._order.remove(slot)
+                self._order.append(slot)
+            return Taken(slot, item, waited, is_late)
 
     def close(self) -> None:
         """Wake the taker for good; items given later are never taken."""

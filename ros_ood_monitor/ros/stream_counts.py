@@ -23,9 +23,10 @@ class Snapshot:
 
     Parameters
     ----------
-    received, scored, dropped, skipped, bad : int
+    received, scored, dropped, skipped, late, bad : int
         Frames since activation: handed over by the middleware; scored; replaced by a newer one
-        before they were looked at; left out by the rate limit; undecodable.
+        before they were looked at; left out by the rate limit; left out after too long a wait;
+        undecodable.
     missed : int
         Frames of a publisher that were never handed over: lost on the way, or replaced by a newer
         one in the subscription's queue. Counted by gaps in its numbering.
@@ -49,6 +50,7 @@ class Snapshot:
     scored: int
     dropped: int
     skipped: int
+    late: int
     bad: int
     missed: int
     lost: int
@@ -74,7 +76,7 @@ class StreamCounts:
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
         self._received = self._scored = self._dropped = self._skipped = 0
-        self._bad = self._missed = self._lost = self._incompatible_qos = 0
+        self._late = self._bad = self._missed = self._lost = self._incompatible_qos = 0
         self._number: int | None = None
         self._last_bad = self._incompatible_policy = ''
         self._latency_ms: deque[float] = deque(maxlen=_WINDOW)
@@ -103,6 +105,11 @@ class StreamCounts:
             self._scored += 1
             self._latency_ms.append(latency_ms)
             self._processing_ms.append(processing_ms)
+
+    def on_late(self) -> None:
+        """Count a frame that waited for too long."""
+        with self._lock:
+            self._late += 1
 
     def on_bad(self, reason: str) -> None:
         """Count a frame that is no picture."""
@@ -145,6 +152,7 @@ class StreamCounts:
                 scored=self._scored,
                 dropped=self._dropped,
                 skipped=self._skipped,
+                late=self._late,
                 bad=self._bad,
                 missed=self._missed,
                 lost=self._lost,

@@ -90,24 +90,22 @@ def test_every_value_of_the_messages_is_documented() -> None:
     from std_msgs.msg import Header
 
     from ros_ood_monitor.records import AlertState, Observation, State
-    from ros_ood_monitor.ros.converters import alert_message, observation_message
+    from ros_ood_monitor.ros.converters import alert_status, observation_message
 
     observation = Observation(0.0, 'front', 1.0, 0.5, 2.0, AlertState(State.NORMAL), 1.0)
-    messages = [
-        observation_message(Header(), observation, name='n', bundle='b', latency_ms=1.0),
-        alert_message(
-            Header(), observation.alert, name='n', camera='c', bundle='b', peak=1.0, duration=1.0
-        ),
+    statuses = [
+        *observation_message(Header(), observation, name='n', bundle='b', latency_ms=1.0).status,
+        alert_status(observation.alert, name='n', camera='c', bundle='b', peak=1.0, duration=1.0),
     ]
     section = README[README.index('| Value of |') : README.index('| Status in')]
-    keys = {value.key for message in messages for value in message.status[0].values}
+    keys = {value.key for status in statuses for value in status.values}
     assert {'raw_score', 'state', 'peak', 'duration', 'bundle'} <= keys
     assert keys == set(re.findall(r'`(\w+)`', section))
 
 
 def test_every_counter_of_the_diagnostics_is_documented() -> None:
     pytest.importorskip('rclpy')
-    from ros_ood_monitor.ros.diagnostics import input_status
+    from ros_ood_monitor.ros.input_status import input_status
     from ros_ood_monitor.ros.load import Load
     from ros_ood_monitor.ros.stream_counts import StreamCounts
 
@@ -116,7 +114,7 @@ def test_every_counter_of_the_diagnostics_is_documented() -> None:
         camera='c',
         topic='/image',
         active=True,
-        publishers=1,
+        publishers=Publishers(1),
         state=None,
         silent_for=0.0,
         stale_after=2.0,

@@ -56,7 +56,7 @@ def test_header_comes_back_unchanged_to_the_nanosecond(tiny_bundle: Path) -> Non
 
 def test_observation_has_exactly_one_status_with_the_documented_values(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
-    with running_node(model__bundle=str(tiny_bundle), input__camera='left'), peer() as me:
+    with running_node(model__bundle=str(tiny_bundle), input__cameras=['left']), peer() as me:
         me.activate()
         message = me.publish_and_wait(image(normal_frame()))
         wait_until(lambda: me.scores, 'a score')
@@ -238,10 +238,12 @@ def test_newest_frame_wins_while_the_engine_is_busy_and_drops_are_counted(
     tiny_bundle: Path,
 ) -> None:
     gate, open_monitor = _gated(tiny_bundle)
-    with (
-        running_node(open_monitor=open_monitor, input__depth=50, input__reliability='reliable'),
-        peer() as me,
-    ):
+    parameters: dict[str, Any] = {
+        'input__depth': 50,
+        'input__reliability': 'reliable',
+        'input__max_wait': 0.0,  # the newest waits as long as the gate is closed
+    }
+    with running_node(open_monitor=open_monitor, **parameters), peer() as me:
         me.activate()
         gate.open.clear()
         entered = gate.entered

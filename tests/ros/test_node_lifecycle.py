@@ -249,7 +249,7 @@ def test_node_that_ends_while_an_engine_is_being_opened_does_not_activate(
         threading.Thread(target=lambda: (ending.join(), slow.leave.set())).start()
     assert node.settings.model_bundle == str(tiny_bundle)
     assert node._state_machine.current_state[1] == 'finalized'
-    assert node._stream is None
+    assert node._watch is None
 
 
 def _is_closing(node: Any) -> Any:

@@ -19,8 +19,9 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, Reading
-from ros_ood_monitor.ros.diagnostics import input_status
+from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load, LoadMeter
+from ros_ood_monitor.ros.publishers import Publishers
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 from tests.ros.camera_process import SLOW
 from tests.ros.harness import normal_frame, peer, running_node, wait_until
@@ -136,7 +137,9 @@ def test_node_scores_what_the_engine_can_while_the_camera_is_faster(tiny_bundle:
 
 
 def _judge(counts: StreamCounts, before: Any, load: Load, **changes: Any) -> DiagnosticStatus:
-    facts: dict[str, Any] = {'active': True, 'publishers': 1, 'silent_for': 0.0, **changes}
+    facts: dict[str, Any] = {
+        'active': True, 'publishers': Publishers(1), 'silent_for': 0.0, **changes
+    }  # fmt: skip
     return input_status(
         'node', camera='', topic='/image', state=None, stale_after=2.0,
         now=counts.snapshot(1.0), before=before, load=load, **facts,
@@ -209,9 +212,9 @@ def test_camera_that_is_gone_is_a_warning_before_it_is_stale() -> None:
     status = _judge(counts, before, Load())
     assert status.level == DiagnosticStatus.WARN
     assert status.message == 'no frame since the last report'
-    status = _judge(counts, None, Load(), publishers=0)
-    assert status.level == DiagnosticStatus.WARN
-    assert status.message == 'no publisher on /image; remap image to your camera'
+    nobody = 'no publisher on /image; remap image to your camera'
+    status = _judge(counts, None, Load(), publishers=Publishers(0, nobody))
+    assert (status.level, status.message) == (DiagnosticStatus.WARN, nobody)
     assert _judge(counts, before, Load(), active=False).message == 'not active'
 
 

@@ -33,6 +33,7 @@ def test_every_row_of_the_table_is_declared_with_its_type_and_description() -> N
         'integer': ParameterType.PARAMETER_INTEGER,
         'double': ParameterType.PARAMETER_DOUBLE,
         'string': ParameterType.PARAMETER_STRING,
+        'string array': ParameterType.PARAMETER_STRING_ARRAY,
     }
     with running_node() as node:
         for spec in PARAMETERS:
@@ -48,7 +49,9 @@ def test_rendered_file_is_read_back_as_the_defaults() -> None:
     with running_node(cli_args=['--ros-args', '--params-file', str(path)]) as node:
         for spec in PARAMETERS:
             if spec.name != 'autostart':  # the harness sets it
-                assert repr(node.get_parameter(spec.name).value) == repr(spec.default)
+                got = node.get_parameter(spec.name).value
+                is_array = isinstance(spec.default, tuple)
+                assert repr(tuple(got) if is_array else got) == repr(spec.default)
 
 
 def test_unknown_names_are_warned_about_with_the_nearest_match(

@@ -17,7 +17,7 @@ from ros_ood_monitor.ros.rate_limit import RateLimit
 from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.reporter import Reporter
 from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.slot import LatestSlot
+from ros_ood_monitor.ros.slot import LatestSlots
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 from ros_ood_monitor.share import share_path
 
@@ -40,7 +40,11 @@ def test_parameter_file_in_config_is_the_rendered_table() -> None:
 
 def test_rendered_file_holds_every_default_and_nothing_else() -> None:
     tree = yaml.safe_load(to_yaml())['/**']['ros__parameters']
-    assert repr(_flatten(tree)) == repr({spec.name: spec.default for spec in PARAMETERS})
+    read = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in _flatten(tree).items()
+    }
+    assert repr(read) == repr({spec.name: spec.default for spec in PARAMETERS})
 
 
 def test_rendered_lines_fit_and_every_parameter_is_commented() -> None:
@@ -91,25 +95,63 @@ def test_only_whole_numbers_given_for_doubles_are_widened() -> None:
     assert widen(given) == {'alert.trigger': 5.0, 'alert.stale_after': 1.0}
 
 
+def test_one_string_is_taken_for_an_array_of_it_and_an_empty_sequence_for_none() -> None:
+    given = {'input.topics': '/front/image', 'input.cameras': None, 'model.bundle': 'x'}
+    assert widen(given) == {'input.topics': ('/front/image',), 'input.cameras': ()}
+
+
+def _take(slots: LatestSlots[int], max_wait: float = math.inf) -> tuple[int, int, bool] | None:
+    taken = slots.take(0.0, max_wait)
+    return None if taken is None else (taken.slot, taken.item, taken.is_late)
+
+
 def test_slot_keeps_the_newest_and_says_what_it_replaced() -> None:
-    slot: LatestSlot[int] = LatestSlot()
-    assert [slot.put(k) for k in range(3)] == [False, True, True]
-    assert slot.take(0.0) == 2
-    assert slot.take(0.0) is None
-    assert slot.put(3) is False
+    slots: LatestSlots[int] = LatestSlots()
+    assert [slots.put(k) for k in range(3)] == [False, True, True]
+    assert _take(slots) == (0, 2, False)
+    assert _take(slots) is None
+    assert slots.put(3) is False
 
 
-def test_closing_the_slot_wakes_the_taker_and_drops_what_is_in_it() -> None:
-    slot: LatestSlot[int] = LatestSlot()
-    taken: list[int | None] = []
-    taker = threading.Thread(target=lambda: taken.append(slot.take(30.0)))
+def test_slots_take_turns_and_an_empty_one_costs_nothing() -> None:
+    slots: LatestSlots[int] = LatestSlots(3)
+    order = []
+    for turn in range(9):
+        for slot in (0, 2) if turn < 6 else (0, 1, 2):  # always full, but the one in between
+            slots.put(turn, slot)
+        taken = slots.take(0.0)
+        assert taken is not None
+        order.append(taken.slot)
+    assert order == [0, 2, 0, 2, 0, 2, 1, 0, 2]
+
+
+def test_item_that_waited_for_too_long_is_late_and_costs_its_slot_no_turn() -> None:
+    now = [0.0]
+    slots: LatestSlots[int] = LatestSlots(3, clock=lambda: now[0])
+    scored: list[int] = []
+    for _ in range(30):
+        for slot in range(3):  # three cameras at one moment, and an engine that manages two
+            slots.put(0, slot)
+        for _ in range(3):
+            taken = _take(slots, 1.0)
+            assert taken is not None
+            if not taken[2]:
+                scored.append(taken[0])
+                now[0] += 0.6
+    assert [scored.count(slot) for slot in range(3)] == [20, 20, 20]
+
+
+def test_closing_the_slots_wakes_the_taker_and_drops_what_is_in_them() -> None:
+    slots: LatestSlots[int] = LatestSlots(2)
+    taken: list[object] = []
+    taker = threading.Thread(target=lambda: taken.append(slots.take(30.0)))
     taker.start()
-    slot.close()
+    slots.close()
     taker.join(10.0)
     assert taken == [None]
-    slot.put(1)
-    assert slot.take(0.0) is None
-    assert not slot.is_open
+    slots.put(1, 1)
+    assert _take(slots) is None
+    assert not slots.is_open
 
 
 def test_a_reason_is_logged_once_a_period_and_a_new_one_at_once() -> None:
@@ -190,7 +232,7 @@ def test_gaps_in_the_publishers_numbering_are_missed_frames() -> None:
     assert counts.snapshot(1.0).missed == 3
 
 
-def test_received_frames_are_scored_dropped_skipped_or_bad() -> None:
+def test_received_frames_are_scored_dropped_skipped_late_or_bad() -> None:
     counts = StreamCounts(now=0.0)
     counts.on_received()
     counts.on_received(dropped=True)
@@ -198,8 +240,11 @@ def test_received_frames_are_scored_dropped_skipped_or_bad() -> None:
     counts.on_received()
     counts.on_scored(1.0, 1.0)
     counts.on_bad('truncated')
+    counts.on_received()
+    counts.on_late()
     seen = counts.snapshot(1.0)
-    assert seen.received == seen.scored + seen.dropped + seen.skipped + seen.bad
+    assert seen.late == 1
+    assert seen.received == seen.scored + seen.dropped + seen.skipped + seen.late + seen.bad
     assert seen.last_bad == 'truncated'
 
 

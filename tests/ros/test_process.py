@@ -10,7 +10,7 @@ pytest.importorskip('rclpy')
 
 from rclpy.node import Node
 
-from ros_ood_monitor.ros.diagnostics import memory_mib
+from ros_ood_monitor.ros.model_status import memory_mib
 from ros_ood_monitor.ros.process import Spinner, tune_malloc
 from tests.ros.harness import wait_until
 

@@ -1,47 +1,16 @@
-"""The node's own health on ``/diagnostics``: one status about its input, one about its model."""
+"""How frames of a camera come in, and what to mend: a status of it on ``/diagnostics``."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
-import math
-import os
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ros_ood_monitor.records import State
 from ros_ood_monitor.ros.converters import key_values
 from ros_ood_monitor.ros.load import Load, REPORTS
+from ros_ood_monitor.ros.publishers import Publishers
 from ros_ood_monitor.ros.stream_counts import Snapshot
 
-__all__ = ['ModelFacts', 'input_status', 'memory_mib', 'model_status']
-
-
-@dataclass
-class ModelFacts:
-    """
-    What is known about the model that the node runs, or could not run.
-
-    Parameters
-    ----------
-    bundle : str
-        Name and digest; empty while there is none.
-    path : str
-        Where it was loaded from.
-    engine : dict of str to str
-        What the engine says about itself.
-    verification : str
-        How well the engine reproduces the goldens.
-    problem : str
-        Why configuring failed, or what the engine failed with; empty where all is well.
-
-    """
-
-    bundle: str = ''
-    path: str = ''
-    engine: dict[str, str] = field(default_factory=dict)
-    verification: str = ''
-    problem: str = ''
+__all__ = ['input_status']
 
 
 def input_status(
@@ -50,7 +19,7 @@ def input_status(
     camera: str,
     topic: str,
     active: bool,
-    publishers: int,
+    publishers: Publishers,
     state: State | None,
     silent_for: float,
     stale_after: float,
@@ -59,22 +28,22 @@ def input_status(
     load: Load,
 ) -> DiagnosticStatus:
     """
-    Return the status about what comes in.
+    Return the status about what comes in from one camera.
 
     Parameters
     ----------
     name : str
-        The node's name.
+        The status's name.
     camera : str
         hardware_id.
     topic : str
-        The resolved input topic.
+        The topic that is subscribed to.
     active : bool
         Whether the node is active; STALE where it is not.
-    publishers : int
+    publishers : Publishers
         Publishers on the topic.
     state : State or None
-        The state that ``~/alert`` holds.
+        The state of the camera that ``~/alert`` holds.
     silent_for, stale_after : float
         Time without a score, and how much of it is STALE, in s.
     now, before : Snapshot
@@ -103,17 +72,18 @@ def input_status(
         'scored': now.scored,
         'dropped': now.dropped,
         'skipped': now.skipped,
+        'late': now.late,
         'decode_errors': now.bad,
         'last_decode_error': now.last_bad,
         'missed_frames': now.missed,
         'lost_messages': now.lost,
-        'publishers': publishers,
+        'publishers': publishers.count,
         'incompatible_qos': now.incompatible_qos,
         'incompatible_policy': now.incompatible_policy,
     }
     return DiagnosticStatus(
         level=level,
-        name=f'{name}: input',
+        name=name,
         message=message,
         hardware_id=camera,
         values=key_values(values),
@@ -123,7 +93,7 @@ def input_status(
 def _judge_input(
     topic: str,
     active: bool,
-    publishers: int,
+    publishers: Publishers,
     silent_for: float,
     stale_after: float,
     now: Snapshot,
@@ -131,26 +101,31 @@ def _judge_input(
     load: Load,
 ) -> tuple[bytes, str]:
     error, warn = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
-    received, bad, lost = (
+    received, bad, lost, late = (
         getattr(now, name) - (getattr(before, name) if before is not None else 0)
-        for name in ('received', 'bad', 'lost')
+        for name in ('received', 'bad', 'lost', 'late')
     )
-    nobody = f'no publisher on {topic}; remap image to your camera'
     if not active:
         return DiagnosticStatus.STALE, 'not active'
     if silent_for >= stale_after:
         if now.incompatible_qos:
+            policy = now.incompatible_policy
+            cure = 'set input.reliability' if policy == 'RELIABILITY' else 'see qos_overrides'
             return error, (
-                f'a publisher on {topic} cannot be heard: its {now.incompatible_policy} does not '
-                'fit; set input.reliability'
+                f'a publisher on {topic} cannot be heard: its {policy} does not fit; {cure}'
             )
-        if not publishers:
-            return DiagnosticStatus.STALE, nobody
+        if publishers.advice:
+            return DiagnosticStatus.STALE, publishers.advice
         if bad:
             return error, f'no usable frame for {silent_for:.1f} s: {now.last_bad}'
+        if late:
+            return DiagnosticStatus.STALE, (
+                f'no score for {silent_for:.1f} s: frames wait longer than input.max_wait; raise '
+                'it, limit input.max_rate_hz or use a faster engine'
+            )
         return DiagnosticStatus.STALE, f'no score for {silent_for:.1f} s'
-    if not publishers:
-        return warn, nobody
+    if publishers.advice:
+        return warn, publishers.advice
     if bad:
         return warn, f'{_frames(bad, "undecodable")}: {now.last_bad}'
     if lost:
@@ -162,72 +137,14 @@ def _judge_input(
         return warn, 'no frame yet' if not now.received else 'no frame since the last report'
     if load.is_over:
         # dropped in the node is slow scoring; only what never reached it can be the transport
+        late_too = f', {load.late} late' if load.late else ''
         cure = ', or give the camera config/fastdds.xml' if load.missed else ''
         return warn, (
-            f'overloaded: {_frames(load.dropped)} dropped and {load.missed} missed for '
+            f'overloaded: {_frames(load.dropped)} dropped{late_too} and {load.missed} missed for '
             f'{load.scored} scored in the last {REPORTS} reports; limit input.max_rate_hz or use '
             f'a faster engine{cure}'
         )
     return DiagnosticStatus.OK, f'{now.rate_hz:.1f} frames/s scored'
-
-
-def model_status(name: str, facts: ModelFacts, lifecycle_state: str) -> DiagnosticStatus:
-    """
-    Return the status about what judges.
-
-    Parameters
-    ----------
-    name : str
-        The node's name.
-    facts : ModelFacts
-        The model, or why there is none.
-    lifecycle_state : str
-        Label of the lifecycle state.
-
-    Returns
-    -------
-    diagnostic_msgs.msg.DiagnosticStatus
-        ERROR where configuring or the engine failed, STALE without a model, else OK.
-
-    """
-    if facts.problem:
-        level, message = DiagnosticStatus.ERROR, facts.problem
-    elif facts.bundle:
-        level, message = DiagnosticStatus.OK, facts.verification
-    else:
-        level, message = DiagnosticStatus.STALE, 'not configured'
-    values: dict[str, object] = {
-        'lifecycle_state': lifecycle_state,
-        'bundle': facts.bundle,
-        'path': facts.path,
-        **facts.engine,
-        'verification': facts.verification,
-        'memory_mib': _rounded(memory_mib()),
-    }
-    return DiagnosticStatus(
-        level=level,
-        name=f'{name}: model',
-        message=message,
-        hardware_id='',
-        values=key_values(values),
-    )
-
-
-def memory_mib() -> float:
-    """
-    Return the resident memory of this process.
-
-    Returns
-    -------
-    float
-        In MiB; NaN where the system does not tell.
-
-    """
-    try:
-        pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
-        return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
-    except (OSError, ValueError, IndexError):
-        return math.nan
 
 
 def _frames(number: int, kind: str = '') -> str:

@@ -1,0 +1,129 @@
+"""Which cameras the parameters name: what each is called, and the topic of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import re
+from typing import Final
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.settings import Settings
+
+__all__ = ['Camera', 'cameras_of']
+
+COMPRESSED: Final = '/compressed'
+"""What image_transport puts behind the name of a topic."""
+
+_NAME: Final = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """
+    One camera.
+
+    Parameters
+    ----------
+    name : str
+        Its name in hardware_id and in topics; empty for the only one, where the frame_id of its
+        images names it.
+    entry : str
+        Its topic as ``input.topics`` names it, which is what a remapping is written for.
+    topic : str
+        The topic to subscribe to: resolved, remapped, of the transport.
+
+    """
+
+    name: str
+    entry: str
+    topic: str
+
+
+def cameras_of(settings: Settings, resolve: Callable[[str], str]) -> tuple[Camera, ...]:
+    """
+    Return the cameras of ``input.topics`` in their order.
+
+    Parameters
+    ----------
+    settings : Settings
+        Parameters of the node.
+    resolve : callable
+        From a topic's name to the remapped name with its namespace; raises ValueError where it is
+        no name.
+
+    Returns
+    -------
+    tuple of Camera
+        At least one. Several have names and topics that differ.
+
+    Raises
+    ------
+    ParameterError
+        If ``input.topics`` and ``input.cameras`` do not say that.
+
+    """
+    entries = settings.input_topics
+    if not entries or '' in entries:
+        msg = f"parameter 'input.topics' must name a topic a camera, got {list(entries)}"
+        raise ParameterError(msg)
+    compressed = settings.input_transport == 'compressed'
+    topics = [_resolved(entry, resolve, compressed=compressed) for entry in entries]
+    for topic in topics:
+        if topics.count(topic) > 1:
+            msg = (
+                f"parameter 'input.topics' must name a topic of its own for every camera, got "
+                f'{list(entries)} with {topic} twice'
+            )
+            raise ParameterError(msg)
+    names = _names(settings.input_cameras, entries)
+    return tuple(Camera(*facts) for facts in zip(names, entries, topics, strict=True))
+
+
+def _resolved(entry: str, resolve: Callable[[str], str], *, compressed: bool) -> str:
+    try:
+        topic = resolve(entry)
+        if compressed and not topic.endswith(COMPRESSED):
+            topic = resolve(topic + COMPRESSED)  # it may be remapped by its whole name
+    except ValueError as error:
+        first = next(iter(str(error).splitlines()), '')
+        msg = f"parameter 'input.topics' must name topics, got {entry!r}: {first}"
+        raise ParameterError(msg) from error
+    return topic
+
+
+def _names(given: Sequence[str], entries: Sequence[str]) -> Sequence[str]:
+    if not any(given):
+        return ('',) if len(entries) == 1 else _derived(entries)
+    if len(given) != len(entries):
+        msg = (
+            f"parameter 'input.cameras' must hold a name for each of the {len(entries)} topics of "
+            f"'input.topics', got {list(given)}"
+        )
+        raise ParameterError(msg)
+    for name in given:
+        if not _NAME.fullmatch(name) or '__' in name or given.count(name) > 1:
+            msg = (
+                "parameter 'input.cameras' must hold names that differ, each of letters, digits "
+                f'and single underscores and with a letter first, got {name!r} in {list(given)}'
+            )
+            raise ParameterError(msg)
+    return given
+
+
+def _derived(entries: Sequence[str]) -> list[str]:
+    """Return the shortest part of each topic that tells all of them apart."""
+    paths = [re.findall(r'\w+', entry.removesuffix(COMPRESSED)) for entry in entries]
+    depth = max(map(len, paths))
+    # /front/image_raw is front, whatever the driver calls its picture
+    candidates = [
+        *(['_'.join(path[:-1][-k:]) for path in paths] for k in range(1, depth)),
+        *(['_'.join(path[-k:]) for path in paths] for k in range(1, depth + 1)),
+    ]
+    for names in candidates:
+        if len(set(names)) == len(names) and all(_NAME.fullmatch(name) for name in names):
+            return names
+    msg = (
+        f"cameras cannot be named after their topics {list(entries)}; name them in 'input.cameras'"
+    )
+    raise ParameterError(msg)

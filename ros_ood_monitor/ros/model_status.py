@@ -1,0 +1,100 @@
+"""The node's status about its model on ``/diagnostics``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import math
+import os
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ros_ood_monitor.ros.converters import key_values
+
+__all__ = ['ModelFacts', 'memory_mib', 'model_status']
+
+
+@dataclass
+class ModelFacts:
+    """
+    What is known about the model that the node runs, or could not run.
+
+    Parameters
+    ----------
+    bundle : str
+        Name and digest; empty while there is none.
+    path : str
+        Where it was loaded from.
+    engine : dict of str to str
+        What the engine says about itself.
+    verification : str
+        How well the engine reproduces the goldens.
+    problem : str
+        Why configuring failed, or what the engine failed with; empty where all is well.
+
+    """
+
+    bundle: str = ''
+    path: str = ''
+    engine: dict[str, str] = field(default_factory=dict)
+    verification: str = ''
+    problem: str = ''
+
+
+def model_status(name: str, facts: ModelFacts, lifecycle_state: str) -> DiagnosticStatus:
+    """
+    Return the status about what judges.
+
+    Parameters
+    ----------
+    name : str
+        The node's name.
+    facts : ModelFacts
+        The model, or why there is none.
+    lifecycle_state : str
+        Label of the lifecycle state.
+
+    Returns
+    -------
+    diagnostic_msgs.msg.DiagnosticStatus
+        ERROR where configuring or the engine failed, STALE without a model, else OK.
+
+    """
+    if facts.problem:
+        level, message = DiagnosticStatus.ERROR, facts.problem
+    elif facts.bundle:
+        level, message = DiagnosticStatus.OK, facts.verification
+    else:
+        level, message = DiagnosticStatus.STALE, 'not configured'
+    values: dict[str, object] = {
+        'lifecycle_state': lifecycle_state,
+        'bundle': facts.bundle,
+        'path': facts.path,
+        **facts.engine,
+        'verification': facts.verification,
+        'memory_mib': round(memory_mib(), 3),
+    }
+    return DiagnosticStatus(
+        level=level,
+        name=f'{name}: model',
+        message=message,
+        hardware_id='',
+        values=key_values(values),
+    )
+
+
+def memory_mib() -> float:
+    """
+    Return the resident memory of this process.
+
+    Returns
+    -------
+    float
+        In MiB; NaN where the system does not tell.
+
+    """
+    try:
+        pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
+    except (OSError, ValueError, IndexError):
+        return math.nan

@@ -1,0 +1,169 @@
+"""
+The thread that scores: one engine, a frame of each camera in turn.
+
+The executor's thread only puts messages into slots of one; decoding, inference and publishing
+happen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+import math
+import threading
+import time
+import traceback
+from typing import Any, Final
+
+from ros_ood_monitor.records import AlertState
+from ros_ood_monitor.ros.camera_stream import CameraStream
+from ros_ood_monitor.ros.slot import LatestSlots
+
+__all__ = ['ScoringThread']
+
+_LOOK_S: Final = 0.05  # how often the clock is looked at
+
+
+class ScoringThread:
+    """
+    Scores the newest frames of all cameras, over and over.
+
+    Parameters
+    ----------
+    streams : sequence of CameraStream
+        One a camera.
+    max_wait : float
+        Longest time for which a frame may wait for its turn, in s; 0 sets no limit.
+    on_fault : callable
+        Told once, with every camera's FAULT, the reason and a traceback, that the engine failed;
+        the thread then ends.
+    on_error : callable
+        Told with a traceback what else went wrong; the thread goes on.
+    clock : callable
+        Monotonic seconds.
+
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[CameraStream],
+        *,
+        max_wait: float,
+        on_fault: Callable[[list[AlertState], str, str], None],
+        on_error: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.streams = tuple(streams)
+        self.max_wait = max_wait
+        self._on_fault = on_fault
+        self._on_error = on_error
+        self._clock = clock
+        self._slots: LatestSlots[Any] = LatestSlots(len(self.streams), clock)
+        self._thread = threading.Thread(target=self._run, name='score', daemon=True)
+        self._looked = clock()
+
+    def start(self) -> None:
+        """Start scoring; silence is counted from here."""
+        for stream in self.streams:
+            stream.start()
+        self._looked = self._clock()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """
+        Stop scoring.
+
+        Parameters
+        ----------
+        timeout : float
+            Longest wait for the frame in work, in s.
+
+        Returns
+        -------
+        bool
+            False where the engine did not come back in time; the thread is then left to itself.
+
+        """
+        self._slots.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def push(self, index: int, message: Any, info: Mapping[str, Any]) -> None:
+        """
+        Take a received message; never blocks and never raises.
+
+        Parameters
+        ----------
+        index : int
+            Its camera.
+        message : object
+            A message with a header, as the camera's stream decodes it.
+        info : mapping
+            What the middleware says about it.
+
+        """
+        stream = self.streams[index]
+        if stream.accepts(info):
+            stream.counts.on_received(dropped=self._slots.put(message, index))
+
+    def report_hang(self, stale_after: float) -> bool:
+        """
+        Publish STALE where the engine has not come back for too long.
+
+        The thread itself looks at the clock between frames; this is for the time in which it
+        cannot, and may be called from any thread.
+
+        Parameters
+        ----------
+        stale_after : float
+            Longest time without a score, in s.
+
+        Returns
+        -------
+        bool
+            True where STALE was published.
+
+        """
+        margin = 2.0 * _LOOK_S
+        if not self._slots.is_open or self._clock() - self._looked < margin:
+            return False
+        reports = [stream.report_hang(stale_after + margin) for stream in self.streams]
+        return any(reports)
+
+    def _run(self) -> None:
+        while self._slots.is_open:
+            try:
+                self._score_next()
+                if self._slots.is_open and self._clock() - self._looked >= _LOOK_S:
+                    self._looked = self._clock()
+                    for stream in self.streams:  # one that is alive hides no dead one
+                        stream.look_at_clock()
+            except Exception:  # noqa: BLE001, an answer that cannot be published is no fault
+                if self._slots.is_open:
+                    self._on_error(traceback.format_exc())
+
+    def _score_next(self) -> None:
+        taken = self._slots.take(_LOOK_S, self.max_wait or math.inf)
+        if taken is None:
+            return
+        stream = self.streams[taken.slot]
+        if taken.is_late:
+            stream.leave_out(taken.waited)
+            return
+        frame = stream.decode(taken.item)
+        if frame is None:
+            return
+        try:
+            observation = stream.monitor.observe(frame)
+        except Exception as error:  # noqa: BLE001, nothing can be scored without the engine
+            self._fail(f'engine failed: {error}', traceback.format_exc())
+            return
+        if self._slots.is_open:  # else it was stopped meanwhile: this answer comes too late
+            stream.publish(taken.item.header, observation)
+
+    def _fail(self, reason: str, details: str) -> None:
+        if not self._slots.is_open:
+            return  # the engine was taken away while it worked: nothing failed
+        self._slots.close()
+        faults = [stream.monitor.fault(reason) for stream in self.streams]
+        self._on_fault(faults, reason, details)

@@ -1,0 +1,237 @@
+"""Everything that an active node has: subscriptions, and the thread that scores what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import time
+from typing import Any, Final
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage
+
+from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import AlertState, Frame
+from ros_ood_monitor.ros.camera_stream import CameraStream
+from ros_ood_monitor.ros.cameras import Camera
+from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
+from ros_ood_monitor.ros.image_input import subscribe_images
+from ros_ood_monitor.ros.input_status import input_status
+from ros_ood_monitor.ros.load import Load, LoadMeter
+from ros_ood_monitor.ros.outputs import Outputs
+from ros_ood_monitor.ros.publishers import find_publishers, Publishers
+from ros_ood_monitor.ros.rate_limit import RateLimit
+from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
+from ros_ood_monitor.ros.scoring import ScoringThread
+from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
+
+__all__ = ['Watch', 'idle_statuses']
+
+_WARN_PERIOD_S: Final = 5.0
+
+
+class Watch:
+    """
+    Watches cameras from `start` to `stop`; what it counted can be reported afterwards.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        The node.
+    settings : Settings
+        Its parameters.
+    cameras : sequence of Camera
+        What to subscribe to.
+    monitors : sequence of Monitor
+        One a camera, on one engine; they are not closed.
+    outputs : Outputs
+        Where answers go; its cameras are these.
+    on_fault : callable
+        Told once, with the reason and a traceback, that the engine failed; FAULT is published.
+
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        cameras: Sequence[Camera],
+        monitors: Sequence[Monitor],
+        outputs: Outputs,
+        *,
+        on_fault: Callable[[str, str], None],
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._cameras = cameras
+        self._publish_alerts = outputs.publish_alerts
+        self._outputs = outputs.cameras
+        self._on_fault = on_fault
+        self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
+        self._errors = ReasonThrottle(_WARN_PERIOD_S)
+        self._loads = [LoadMeter() for _ in cameras]
+        self._reported: list[Snapshot | None] = [None for _ in cameras]
+        self._subscriptions: list[Subscription] = []
+        self._scoring = ScoringThread(
+            [self._stream(k, monitor) for k, monitor in enumerate(monitors)],
+            max_wait=settings.input_max_wait,
+            on_fault=self._fail,
+            on_error=self._on_error,
+        )
+        self.is_active = False
+
+    def start(self) -> None:
+        """
+        Subscribe and start scoring.
+
+        Raises
+        ------
+        ParameterError
+            If a camera cannot be subscribed to as the parameters ask; nothing is left behind.
+
+        """
+        try:
+            for index in range(len(self._cameras)):
+                self._subscriptions.append(self._subscribe(index))
+        except OodMonitorError:
+            self._unsubscribe()
+            raise
+        self._scoring.start()
+        self.is_active = True
+
+    def stop(self, timeout: float) -> bool:
+        """
+        Unsubscribe and stop scoring.
+
+        Parameters
+        ----------
+        timeout : float
+            Longest wait for the frame in work, in s.
+
+        Returns
+        -------
+        bool
+            False where the engine did not come back in time; it is then in use for good.
+
+        """
+        self.is_active = False
+        self._unsubscribe()
+        return self._scoring.stop(timeout)
+
+    def retune(self, settings: Settings) -> None:
+        """Take over the parameters that apply live, but for those of the monitors."""
+        self._settings = settings
+        self._scoring.max_wait = settings.input_max_wait
+        for stream in self._scoring.streams:
+            stream.limit.rate_hz = settings.input_max_rate_hz
+
+    def report_hang(self) -> bool:
+        """Publish STALE where the engine has not come back; see `ScoringThread.report_hang`."""
+        return self.is_active and self._scoring.report_hang(self._settings.alert_stale_after)
+
+    def statuses(self) -> list[DiagnosticStatus]:
+        """Return the status of every camera's input, with what happened since the last call."""
+        return [self._status(index) for index in range(len(self._cameras))]
+
+    def _stream(self, index: int, monitor: Monitor) -> CameraStream:
+        camera = self._cameras[index]
+        label = f'{camera.name}: ' if len(self._cameras) > 1 else ''
+
+        def decode(message: Any) -> Frame:
+            convert = (
+                frame_from_compressed if isinstance(message, CompressedImage) else frame_from_image
+            )
+            arrived = self._node.get_clock().now().nanoseconds * 1e-9
+            return convert(message, camera.name, unstamped=arrived)
+
+        def warn_bad_frame(reason: str) -> None:
+            if self._bad_frames.accepts(label + reason, time.monotonic()):
+                self._node.get_logger().warning(f'{label}bad frame: {reason}')
+
+        return CameraStream(
+            monitor,
+            decode=decode,
+            outputs=self._outputs[index],
+            counts=StreamCounts(time.monotonic()),
+            limit=RateLimit(self._settings.input_max_rate_hz),
+            on_bad_frame=warn_bad_frame,
+        )
+
+    def _subscribe(self, index: int) -> Subscription:
+        topic, counts = self._cameras[index].topic, self._scoring.streams[index].counts
+
+        def on_image(message: Any, info: Any) -> None:
+            self._scoring.push(index, message, info)
+
+        def on_incompatible_qos(count: int, policy: str) -> None:
+            counts.on_incompatible_qos(count, policy)
+            self._node.get_logger().warning(
+                f'a publisher on {topic} offers another {policy} than is asked for (parameters '
+                'input.reliability, qos_overrides): nothing is received from it'
+            )
+
+        return subscribe_images(
+            self._node,
+            topic,
+            self._settings,
+            on_image=on_image,
+            on_lost=counts.on_lost,
+            on_incompatible_qos=on_incompatible_qos,
+        )
+
+    def _unsubscribe(self) -> None:
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def _status(self, index: int) -> DiagnosticStatus:
+        camera, stream = self._cameras[index], self._scoring.streams[index]
+        outputs, active = self._outputs[index], self.is_active
+        now = stream.counts.snapshot(time.monotonic())
+        before, self._reported[index] = self._reported[index], now
+        return input_status(
+            outputs.status_name('input'),
+            camera=outputs.camera,
+            topic=camera.topic,
+            active=active,
+            publishers=self._publishers(camera) if active else Publishers(0),
+            state=outputs.state,
+            silent_for=stream.seconds_without_score() if active else 0.0,
+            stale_after=self._settings.alert_stale_after,
+            now=now,
+            before=before,
+            load=self._loads[index].update(now),
+        )
+
+    def _publishers(self, camera: Camera) -> Publishers:
+        return find_publishers(self._node, camera, transport=self._settings.input_transport)
+
+    def _fail(self, faults: list[AlertState], reason: str, details: str) -> None:
+        self._publish_alerts(faults)
+        self._on_fault(reason, details)
+
+    def _on_error(self, details: str) -> None:
+        if self._node.context.ok() and self._errors.accepts(details, time.monotonic()):
+            self._node.get_logger().error(f'an answer was lost, the node goes on:\n{details}')
+
+
+def idle_statuses(outputs: Outputs) -> list[DiagnosticStatus]:
+    """Return the status of every camera's input for a node that has never been active."""
+    return [
+        input_status(
+            camera.status_name('input'),
+            camera=camera.camera,
+            topic='',
+            active=False,
+            publishers=Publishers(0),
+            state=camera.state,
+            silent_for=0.0,
+            stale_after=0.0,
+            now=StreamCounts(0.0).snapshot(0.0),
+            before=None,
+            load=Load(),
+        )
+        for camera in outputs.cameras
+    ]

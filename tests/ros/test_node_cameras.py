@@ -1,0 +1,363 @@
+"""Several cameras in one node: one engine, and none hides or starves another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+import threading
+import time
+from typing import Any
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float32
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import Reading
+from ros_ood_monitor.ros import qos
+from tests.ros.harness import (
+    image,
+    normal_frame,
+    Peer,
+    peer,
+    RELIABLE,
+    running_node,
+    strange_frame,
+    UNCONFIGURED,
+    wait_until,
+)
+
+pytestmark = pytest.mark.usefixtures('ros')
+
+NAMES = ('front', 'left', 'rear')
+TOPICS = [f'{name}/image_raw' for name in NAMES]
+PATIENT = 60.0  # longer than any pause of a busy test machine
+
+
+class Cameras:
+    """Three cameras and what the node says about each."""
+
+    def __init__(self, me: Peer) -> None:
+        self.me = me
+        self.scores: dict[str, list[Float32]] = {name: [] for name in NAMES}
+        self._publishers = {
+            name: me.node.create_publisher(Image, topic, RELIABLE)
+            for name, topic in zip(NAMES, TOPICS, strict=True)
+        }
+        for name in NAMES:
+            me.node.create_subscription(
+                Float32, f'ood_monitor/{name}/score', self.scores[name].append, RELIABLE
+            )
+
+    def wait_until_heard(self) -> None:
+        for publisher in self._publishers.values():
+            wait_until(publisher.get_subscription_count, 'the node to subscribe')
+
+    def publish(self, name: str, stamp: float, rgb: Any = None, **options: Any) -> None:
+        rgb = normal_frame() if rgb is None else rgb
+        options = {'frame_id': f'{name}_optical', **options}
+        self._publishers[name].publish(image(rgb, stamp=stamp, **options))
+
+    def publish_and_wait(self, name: str, stamp: float, rgb: Any = None) -> DiagnosticArray:
+        before = self.count(name)
+        self.publish(name, stamp, rgb)
+        wait_until(lambda: self.count(name) > before, f'an observation of {name}')
+        return [m for m in self.me.observations if m.status[0].hardware_id == name][-1]
+
+    def count(self, name: str) -> int:
+        return sum(m.status[0].hardware_id == name for m in self.me.observations)
+
+    def states(self) -> list[str]:
+        """Return the state of every camera as the last alert tells it."""
+        return states_of(self.me.alerts[-1]) if self.me.alerts else []
+
+    def wait_for_states(self, *states: str) -> DiagnosticArray:
+        wait_until(lambda: self.states() == list(states), f'alert states {states}')
+        return self.me.alerts[-1]
+
+    def reason(self, name: str) -> str:
+        """Return why that camera is in its state."""
+        return self.me.alerts[-1].status[NAMES.index(name)].message if self.me.alerts else ''
+
+    def wait_for_inputs(self, condition: Any) -> list[tuple[DiagnosticStatus, dict[str, str]]]:
+        """Wait for a fresh report in which the input of every camera fulfils the condition."""
+        start = len(self.me.statuses)
+
+        def look() -> Any:
+            # the last status of a report is that of the model
+            ends = [k for k, s in enumerate(self.me.statuses) if 'model' in s.name and k >= start]
+            for end in ends:
+                found = [(s, _pairs(s)) for s in self.me.statuses[max(start, end - 3) : end]]
+                names = [status.name.split()[-1] for status, _ in found]
+                if names == list(NAMES) and all(condition(*facts) for facts in found):
+                    return found
+            return None
+
+        return list(wait_until(look, 'statuses of all inputs'))
+
+
+def states_of(message: DiagnosticArray) -> list[str]:
+    assert [status.hardware_id for status in message.status] == list(NAMES)
+    return [_pairs(status)['state'] for status in message.status]
+
+
+def _pairs(status: DiagnosticStatus) -> dict[str, str]:
+    return {pair.key: pair.value for pair in status.values}
+
+
+@contextlib.contextmanager
+def watching(**parameters: Any) -> Iterator[Cameras]:
+    """Run an active node on the three cameras."""
+    given = {'input__topics': TOPICS, 'input__reliability': 'reliable', **parameters}
+    with running_node(**given), peer() as me:
+        cameras = Cameras(me)
+        me.activate()
+        cameras.wait_until_heard()
+        yield cameras
+
+
+class _Paced:
+    """A real engine that takes some time for a frame, whatever the machine."""
+
+    def __init__(self, engine: Any, seconds: float) -> None:
+        self._engine = engine
+        self._pause = threading.Event()
+        self.seconds = seconds
+        self.fails = False
+
+    def infer(self, batch: Any) -> Reading:
+        if self.fails:
+            msg = 'the device fell off the bus'
+            raise EngineError(msg)
+        self._pause.wait(self.seconds)
+        reading: Reading = self._engine.infer(batch)
+        return reading
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def _paced(tiny_bundle: Path, seconds: float = 0.0) -> tuple[list[_Paced], Any]:
+    """Return what opens the monitor, and the engines that it has opened."""
+    bundle = Bundle.load(tiny_bundle)
+    made: list[_Paced] = []
+
+    def open_monitor(settings: Any) -> Monitor:
+        made.append(_Paced(open_engine(bundle), seconds))
+        return Monitor(bundle, made[-1])
+
+    return made, open_monitor
+
+
+def test_each_camera_has_its_score_topic_its_observations_and_its_status(
+    tiny_bundle: Path,
+) -> None:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=PATIENT) as cameras:
+        for k, name in enumerate(NAMES):
+            message = cameras.publish_and_wait(name, 10.0 + k)
+            assert message.status[0].name == f'ood_monitor: observation {name}'
+            assert message.header.frame_id == f'{name}_optical'
+        wait_until(lambda: all(map(len, cameras.scores.values())), 'a score of each')
+        assert [len(scores) for scores in cameras.scores.values()] == [1, 1, 1]
+        assert cameras.me.scores == [], 'the topic of an only camera'
+        alert = cameras.wait_for_states('NORMAL', 'NORMAL', 'NORMAL')
+        assert [s.name for s in alert.status] == [f'ood_monitor: alert {n}' for n in NAMES]
+        for (status, pairs), name in zip(
+            cameras.wait_for_inputs(lambda _, p: p['scored'] == '1'), NAMES, strict=True
+        ):
+            assert status.hardware_id == name
+            assert pairs['topic'] == f'/{name}/image_raw'
+
+
+def test_alert_of_one_camera_is_its_own_and_a_late_joiner_is_told_all_states(
+    tiny_bundle: Path,
+) -> None:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=PATIENT) as cameras:
+        for k in range(4):
+            # taken together these are three strange frames in a row, thrice; each but one has one
+            for name in NAMES:
+                strange = name == 'left' or (name == 'rear' and k == 3)
+                cameras.publish_and_wait(name, 10.0 + k, strange_frame() if strange else None)
+        alert = cameras.wait_for_states('NORMAL', 'ALERT', 'SUSPECT')
+        # the header is that of the frame that caused this message; each status has its own time
+        assert (alert.header.frame_id, alert.header.stamp.sec) == ('rear_optical', 13)
+        since = [float(_pairs(status)['since']) for status in alert.status]
+        assert since[1:] == [12.0, 13.0]
+        assert [status.level for status in alert.status] == [
+            DiagnosticStatus.OK,
+            DiagnosticStatus.ERROR,
+            DiagnosticStatus.WARN,
+        ]
+        late: list[DiagnosticArray] = []
+        cameras.me.node.create_subscription(
+            DiagnosticArray, 'ood_monitor/alert', late.append, qos.ALERT
+        )
+        wait_until(lambda: late, 'the alerts that hold')
+        assert states_of(late[0]) == ['NORMAL', 'ALERT', 'SUSPECT']
+
+
+def test_cameras_of_a_node_that_never_ran_are_told_stale_in_one_message() -> None:
+    with running_node(input__topics=TOPICS), peer() as me:
+        cameras = Cameras(me)
+        alert = cameras.wait_for_states('STALE', 'STALE', 'STALE')
+        assert {s.message for s in alert.status} == {'no scores: the node is not active yet'}
+        for status, _ in cameras.wait_for_inputs(lambda *_: True):
+            assert (status.level, status.message) == (DiagnosticStatus.STALE, 'not active')
+
+
+def test_silent_camera_is_stale_while_the_others_go_on(tiny_bundle: Path) -> None:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=0.4) as cameras:
+        stamps = iter(range(10, 10_000))
+
+        def go_on_until(condition: Any) -> None:
+            def publish_and_look() -> bool:
+                stamp = 0.05 * next(stamps)
+                for name in ('front', 'rear'):
+                    cameras.publish(name, stamp)
+                return bool(condition())
+
+            wait_until(publish_and_look, 'the state of the silent camera')
+
+        go_on_until(lambda: cameras.reason('left').endswith('s without a frame'))
+        assert cameras.states() == ['NORMAL', 'STALE', 'NORMAL']
+        start = len(cameras.me.statuses)
+
+        def inputs() -> dict[str, bytes]:
+            return {s.name.split()[-1]: s.level for s in cameras.me.statuses[start:]}
+
+        wanted = {
+            'front': DiagnosticStatus.OK,
+            'left': DiagnosticStatus.STALE,
+            'rear': DiagnosticStatus.OK,
+        }
+        go_on_until(lambda: wanted.items() <= inputs().items())
+        # it comes, and is as good as the others
+        cameras.publish_and_wait('left', 0.05 * next(stamps))
+        go_on_until(lambda: cameras.states() == ['NORMAL', 'NORMAL', 'NORMAL'])
+
+
+def test_camera_with_broken_frames_is_stale_for_that_reason_and_disturbs_no_other(
+    tiny_bundle: Path,
+) -> None:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=0.4) as cameras:
+        stamps = iter(range(10, 10_000))
+
+        def publish_and_look() -> bool:
+            stamp = 0.05 * next(stamps)
+            cameras.publish('left', stamp, encoding='unheard_of')
+            for name in ('front', 'rear'):
+                cameras.publish(name, stamp)
+            reason = cameras.reason('left')
+            return ' s without a usable frame (last: unknown encoding' in reason
+
+        wait_until(publish_and_look, 'one camera to be STALE')
+        assert cameras.states() == ['NORMAL', 'STALE', 'NORMAL']
+        assert cameras.count('left') == 0
+        _, left, rear = (pairs for _, pairs in cameras.wait_for_inputs(lambda *_: True))
+        assert int(left['decode_errors']) > 0
+        assert (left['scored'], rear['decode_errors']) == ('0', '0')
+
+
+def test_each_camera_gets_its_third_of_an_engine_that_is_too_slow(tiny_bundle: Path) -> None:
+    _, open_monitor = _paced(tiny_bundle, 0.02)  # 50 Hz for 3 cameras, one of which is faster
+    with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
+        end = time.monotonic() + 2.0
+        stamp = 10.0
+        while time.monotonic() < end:
+            stamp += 0.01
+            for name in ('front', 'front', 'left', 'rear'):
+                cameras.publish(name, stamp, normal_frame(0, 24, 32))
+            threading.Event().wait(0.01)
+        observed = Counter(m.status[0].hardware_id for m in list(cameras.me.observations))
+        assert sum(observed.values()) > 30
+        assert min(observed.values()) >= 0.8 * max(observed.values()), observed
+        # what is in work or in a slot when a report is made is scored in the next one
+        cameras.wait_for_inputs(
+            lambda _, p: int(p['received']) == int(p['scored']) + int(p['dropped'])
+        )
+
+
+def test_frame_that_waited_for_too_long_is_late_and_not_scored(tiny_bundle: Path) -> None:
+    made, open_monitor = _paced(tiny_bundle)
+    parameters = {'alert__stale_after': PATIENT, 'input__max_wait': 0.2}
+    with watching(open_monitor=open_monitor, **parameters) as cameras:
+        cameras.publish_and_wait('front', 10.0)
+        made[0].seconds = 0.5
+        for name in NAMES:
+            cameras.publish(name, 11.0)
+        # one of them is in work for 0.5 s, for which the two others wait
+        found = cameras.wait_for_inputs(lambda _, p: int(p['received']) > 0)
+        assert sorted(int(pairs['late']) for _, pairs in found) == [0, 1, 1]
+        made[0].seconds = 0.0
+        for name in NAMES:
+            cameras.publish_and_wait(name, 12.0)
+
+
+def test_fault_of_the_engine_is_the_fault_of_every_camera_in_one_message(
+    tiny_bundle: Path,
+) -> None:
+    made, open_monitor = _paced(tiny_bundle)
+    with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
+        cameras.publish_and_wait('front', 10.0)
+        made[0].fails = True
+        cameras.publish('left', 10.1)
+        alert = cameras.wait_for_states('FAULT', 'FAULT', 'FAULT')
+        assert {s.message for s in alert.status} == {'engine failed: the device fell off the bus'}
+        cameras.me.wait_for_state(UNCONFIGURED)
+        assert sum('FAULT' in states_of(a) for a in cameras.me.alerts) == 1
+        # and it recovers
+        cameras.me.activate()
+        assert len(made) == 2
+        cameras.wait_until_heard()
+        for name in NAMES:
+            cameras.publish_and_wait(name, 20.0)
+        cameras.wait_for_states('NORMAL', 'NORMAL', 'NORMAL')
+
+
+def test_thresholds_change_live_for_every_camera(tiny_bundle: Path) -> None:
+    given = {'input__topics': TOPICS, 'alert__stale_after': PATIENT}
+    with running_node(model__bundle=str(tiny_bundle), **given) as node, peer() as me:
+        from rclpy.parameter import Parameter
+
+        cameras = Cameras(me)
+        me.activate()
+        cameras.wait_until_heard()
+        (result,) = node.set_parameters([Parameter('alert.trigger', value=-100.0)])
+        assert result.successful
+        for name in NAMES:
+            (status,) = cameras.publish_and_wait(name, 10.0).status
+            assert _pairs(status)['threshold'] == '-100.0'
+            assert _pairs(status)['state'] == 'SUSPECT'
+
+
+def test_cameras_change_between_two_configurations(tiny_bundle: Path) -> None:
+    from rclpy.parameter import Parameter
+
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        me.publish_and_wait(image(normal_frame()))
+        me.wait_for_alert('NORMAL')
+        assert me.change(Transition.TRANSITION_DEACTIVATE)
+        assert me.change(Transition.TRANSITION_CLEANUP)
+        (result,) = node.set_parameters([Parameter('input.topics', value=TOPICS)])
+        assert result.successful
+        cameras = Cameras(me)
+        me.activate()
+        cameras.wait_until_heard()
+        cameras.wait_for_states('STALE', 'STALE', 'STALE')
+        for name in NAMES:
+            cameras.publish_and_wait(name, 10.0)
+        scores = [t for t, _ in node.get_publisher_names_and_types_by_node('ood_monitor', '/')]
+        assert sorted(t for t in scores if t.endswith('score')) == [
+            f'/ood_monitor/{name}/score' for name in NAMES
+        ]
