@@ -107,6 +107,7 @@ def test_every_counter_of_the_diagnostics_is_documented() -> None:
     pytest.importorskip('rclpy')
     from ros_ood_monitor.ros.input_status import input_status
     from ros_ood_monitor.ros.load import Load
+    from ros_ood_monitor.ros.publishers import Publishers
     from ros_ood_monitor.ros.stream_counts import StreamCounts
 
     status = input_status(
