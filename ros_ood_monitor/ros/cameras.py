@@ -16,6 +16,7 @@ COMPRESSED: Final = '/compressed'
 """What image_transport puts behind the name of a topic."""
 
 _NAME: Final = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_PLACE: Final = re.compile(r', at /.*', re.DOTALL)  # where ROS stumbled, in its own source
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def cameras_of(settings: Settings, resolve: Callable[[str], str]) -> tuple[Camer
     settings : Settings
         Parameters of the node.
     resolve : callable
-        From a topic's name to the remapped name with its namespace; raises ValueError where it is
-        no name.
+        From a topic's name to the remapped name with its namespace; raises RuntimeError where it
+        is no name.
 
     Returns
     -------
@@ -85,9 +86,9 @@ def _resolved(entry: str, resolve: Callable[[str], str], *, compressed: bool) ->
         topic = resolve(entry)
         if compressed and not topic.endswith(COMPRESSED):
             topic = resolve(topic + COMPRESSED)  # it may be remapped by its whole name
-    except ValueError as error:
-        first = next(iter(str(error).splitlines()), '')
-        msg = f"parameter 'input.topics' must name topics, got {entry!r}: {first}"
+    except RuntimeError as error:
+        reason = _PLACE.sub('', str(error))
+        msg = f"parameter 'input.topics' must name topics, got {entry!r}: {reason}"
         raise ParameterError(msg) from error
     return topic
 
@@ -102,10 +103,10 @@ def _names(given: Sequence[str], entries: Sequence[str]) -> Sequence[str]:
         )
         raise ParameterError(msg)
     for name in given:
-        if not _NAME.fullmatch(name) or '__' in name or given.count(name) > 1:
+        if not _NAME.fullmatch(name) or given.count(name) > 1:
             msg = (
                 "parameter 'input.cameras' must hold names that differ, each of letters, digits "
-                f'and single underscores and with a letter first, got {name!r} in {list(given)}'
+                f'and underscores with a letter first, got {name!r} in {list(given)}'
             )
             raise ParameterError(msg)
     return given

@@ -108,14 +108,15 @@ def _judge_input(
     if not active:
         return DiagnosticStatus.STALE, 'not active'
     if silent_for >= stale_after:
+        if publishers.advice:
+            level = error if publishers.is_mistaken else DiagnosticStatus.STALE
+            return level, publishers.advice
         if now.incompatible_qos:
             policy = now.incompatible_policy
             cure = 'set input.reliability' if policy == 'RELIABILITY' else 'see qos_overrides'
             return error, (
                 f'a publisher on {topic} cannot be heard: its {policy} does not fit; {cure}'
             )
-        if publishers.advice:
-            return DiagnosticStatus.STALE, publishers.advice
         if bad:
             return error, f'no usable frame for {silent_for:.1f} s: {now.last_bad}'
         if late:

@@ -153,9 +153,7 @@ class ParameterServer:
 
 
 def _parameter(name: str, value: Value) -> Parameter:
-    if isinstance(value, tuple):  # an empty one would be taken for bytes
-        return Parameter(name, Parameter.Type.STRING_ARRAY, list(value))
-    return Parameter(name, value=value)
+    return Parameter(name, value=list(value) if isinstance(value, tuple) else value)
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:

@@ -300,8 +300,8 @@ def widen(overrides: Mapping[str, object]) -> dict[str, Value]:
     Return the values that mean another type than they were written as.
 
     ROS refuses ``alert.trigger: 5`` for a double and ``input.topics: image`` for an array of
-    strings, and takes the default from a parameter that is given ``[]``, which has no type. People
-    write them anyway and mean 5.0, one topic and none.
+    strings; ``[]`` has no type for it and unsets the parameter. People write them anyway and mean
+    5.0, one topic, and none, which is ``['']`` where an array cannot be empty.
 
     Parameters
     ----------
@@ -321,5 +321,5 @@ def widen(overrides: Mapping[str, object]) -> dict[str, Value]:
         if isinstance(default, float) and type(value) is int:
             found[name] = float(value)
         elif isinstance(default, tuple) and (value is None or isinstance(value, str)):
-            found[name] = () if value is None else (value,)
+            found[name] = (value or '',)
     return found

@@ -26,11 +26,14 @@ class Publishers:
         Those that publish what the node subscribes to.
     advice : str
         Where there are none: what there is instead, and what to change.
+    is_mistaken : bool
+        Whether there is something instead: images of the other transport, or no images.
 
     """
 
     count: int
     advice: str = ''
+    is_mistaken: bool = False
 
 
 def find_publishers(node: Node, camera: Camera, *, transport: str) -> Publishers:
@@ -63,10 +66,13 @@ def find_publishers(node: Node, camera: Camera, *, transport: str) -> Publishers
     if kinds:
         kind = min(kinds)
         cure = set_other if kind == other else f'remap {camera.entry} to images'
-        return Publishers(0, f'{topic} is published as {kind}, not as {wanted}; {cure}')
+        return Publishers(
+            0, f'{topic} is published as {kind}, not as {wanted}; {cure}', is_mistaken=True
+        )
     sibling = topic.removesuffix(COMPRESSED) if compressed else topic + COMPRESSED
     if other in _types(node, sibling):
-        return Publishers(0, f'no publisher on {topic}, but one on {sibling}; {set_other}')
+        advice = f'no publisher on {topic}, but one on {sibling}; {set_other}'
+        return Publishers(0, advice, is_mistaken=True)
     return Publishers(0, f'no publisher on {topic}; remap {camera.entry} to your camera')
 
 

@@ -60,7 +60,7 @@ def test_unknown_names_are_warned_about_with_the_nearest_match(
     path = tmp_path / 'typo.yaml'
     path.write_text(
         '/**:\n  ros__parameters:\n    modle: {bundle: x}\n    alert: {triger_frames: 2}\n'
-        '    threads: 2\n    use_sim_time: false\n'
+        '    threads: 2\n    use_sim_time: false\n    input: {camera: left}\n'
     )
     with running_node(cli_args=['--ros-args', '--params-file', str(path)]):
         pass
@@ -68,6 +68,7 @@ def test_unknown_names_are_warned_about_with_the_nearest_match(
     assert "unknown parameter 'modle.bundle' is ignored; did you mean 'model.bundle'?" in said
     assert "did you mean 'alert.trigger_frames'?" in said
     assert "unknown parameter 'threads' is ignored; did you mean 'model.threads'?" in said
+    assert "unknown parameter 'input.camera' is ignored; did you mean 'input.cameras'?" in said
     assert 'use_sim_time' not in said
 
 
@@ -128,6 +129,8 @@ def test_namespaces_over_the_node_name_are_part_of_it(tmp_path: Path) -> None:
     [
         ('model.threads:=0', "'model.threads' must lie in 1 to 64, got 0"),
         ('model.threads:=two', "'model.threads' has the wrong type: expected integer"),
+        ('input.topics:=3', "'input.topics' has the wrong type: expected string array (such as "),
+        ('input.cameras:=[1, 2]', "(such as ['']), got [1, 2]"),
         ('input.transport:=smoke', "'input.transport' must be one of ['raw', 'compressed']"),
         ('alert.stale_after:=.nan', "'alert.stale_after' must lie in 0.05 to 3600 s, got nan"),
     ],
@@ -144,6 +147,31 @@ def test_value_that_is_not_allowed_stops_the_start_with_a_reason(given: str, mes
 def test_whole_number_is_taken_for_a_double() -> None:
     with running_node(cli_args=['--ros-args', '-p', 'alert.trigger:=5']) as node:
         assert node.get_parameter('alert.trigger').value == 5.0
+
+
+@pytest.mark.parametrize(
+    ('given', 'names', 'topics'),
+    [
+        ('input.topics:=/front/image', [''], ['/front/image']),
+        ('input.topics:=[/a/image, /b/image]', [''], ['/a/image', '/b/image']),
+        ('input.cameras:=left', ['left'], ['image']),
+        ('input.cameras:=[]', [''], ['image']),
+    ],
+)
+def test_arrays_of_strings_are_taken_as_people_write_them(
+    given: str, names: list[str], topics: list[str]
+) -> None:
+    with running_node(cli_args=['--ros-args', '-p', given]) as node:
+        assert node.get_parameter('input.cameras').value == names
+        assert node.get_parameter('input.topics').value == topics
+
+
+def test_empty_sequence_in_a_file_leaves_the_cameras_to_their_topics(tmp_path: Path) -> None:
+    path = tmp_path / 'given.yaml'
+    path.write_text('/**:\n  ros__parameters:\n    input:\n      cameras: []\n      depth: 3\n')
+    with running_node(cli_args=['--ros-args', '--params-file', str(path)]) as node:
+        assert node.settings.input_cameras == ('',)
+        assert node.settings.input_depth == 3
 
 
 def test_start_parameters_are_read_only() -> None:
