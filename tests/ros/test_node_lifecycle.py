@@ -18,6 +18,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import Frame
 from ros_ood_monitor.ros.open_monitor import open_monitor
 from ros_ood_monitor.ros.settings import Settings
 from tests.ros.harness import (
@@ -32,6 +33,7 @@ from tests.ros.harness import (
     values,
     wait_until,
 )
+from tests.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.usefixtures('ros')
 
@@ -175,6 +177,29 @@ def test_configure_refuses_a_release_over_the_trigger(tiny_bundle: Path) -> None
         assert not me.change(Transition.TRANSITION_CONFIGURE)
         status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
         assert 'release at most trigger' in status.message
+
+
+def test_another_bundle_is_taken_without_starting_the_node_anew(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    other = make_tiny_bundle(tmp_path / 'other', height=16, width=24)
+    rgb = normal_frame(5)
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        for path in (tiny_bundle, other.path, tiny_bundle):
+            bundle = Bundle.load(path)
+            assert node.set_parameters([Parameter('model.bundle', value=str(path))])[0].successful
+            me.activate()
+            found = values(me.publish_and_wait(image(rgb)))
+            wanted = Monitor.from_bundle(bundle).observe(Frame(rgb))
+            assert float(found['raw_score']) == wanted.raw_score
+            assert float(found['threshold']) == wanted.threshold
+            assert found['bundle'] == f'tiny@{bundle.digest[:12]}'
+            alert = me.wait_for_alert('NORMAL')
+            assert values(alert)['bundle'] == found['bundle']
+            me.wait_for_status('model', lambda _, p, b=found['bundle']: p['bundle'] == b)
+            assert me.change(Transition.TRANSITION_DEACTIVATE)
+            assert me.change(Transition.TRANSITION_CLEANUP)
+    assert Bundle.load(tiny_bundle).digest != other.digest
 
 
 def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
