@@ -12,7 +12,7 @@ __all__ = ['HELP', 'asks_for_help', 'parameter_files']
 HELP: Final = """\
 usage: ood_monitor_node [-h] [--ros-args -p NAME:=VALUE ... -r image:=TOPIC ...]
 
-Scores the frames of one camera and raises an alert when they look unlike the training data.
+Scores the frames of cameras and raises an alert when one looks unlike the training data.
 A ROS 2 lifecycle node; it configures and activates itself unless autostart is false.
 
   -h, --help                            print this and leave

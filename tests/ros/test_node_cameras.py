@@ -16,6 +16,7 @@ pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
@@ -25,6 +26,7 @@ from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Reading
 from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.monitor_node import OodMonitorNode
 from tests.ros.harness import (
     image,
     normal_frame,
@@ -47,8 +49,9 @@ PATIENT = 60.0  # longer than any pause of a busy test machine
 class Cameras:
     """Three cameras and what the node says about each."""
 
-    def __init__(self, me: Peer) -> None:
+    def __init__(self, me: Peer, node: OodMonitorNode | None = None) -> None:
         self.me = me
+        self.node: Any = node
         self.scores: dict[str, list[Float32]] = {name: [] for name in NAMES}
         self._publishers = {
             name: me.node.create_publisher(Image, topic, RELIABLE)
@@ -119,8 +122,8 @@ def _pairs(status: DiagnosticStatus) -> dict[str, str]:
 def watching(**parameters: Any) -> Iterator[Cameras]:
     """Run an active node on the three cameras."""
     given = {'input__topics': TOPICS, 'input__reliability': 'reliable', **parameters}
-    with running_node(**given), peer() as me:
-        cameras = Cameras(me)
+    with running_node(**given) as node, peer() as me:
+        cameras = Cameras(me, node)
         me.activate()
         cameras.wait_until_heard()
         yield cameras
@@ -289,9 +292,10 @@ def test_each_camera_gets_its_third_of_an_engine_that_is_too_slow(tiny_bundle: P
 
 def test_frame_that_waited_for_too_long_is_late_and_not_scored(tiny_bundle: Path) -> None:
     made, open_monitor = _paced(tiny_bundle)
-    parameters = {'alert__stale_after': PATIENT, 'input__max_wait': 0.2}
-    with watching(open_monitor=open_monitor, **parameters) as cameras:
+    with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
         cameras.publish_and_wait('front', 10.0)
+        (result,) = cameras.node.set_parameters([Parameter('input.max_wait', value=0.2)])
+        assert result.successful, 'it applies live'
         made[0].seconds = 0.5
         for name in NAMES:
             cameras.publish(name, 11.0)
@@ -325,14 +329,8 @@ def test_fault_of_the_engine_is_the_fault_of_every_camera_in_one_message(
 
 
 def test_thresholds_change_live_for_every_camera(tiny_bundle: Path) -> None:
-    given = {'input__topics': TOPICS, 'alert__stale_after': PATIENT}
-    with running_node(model__bundle=str(tiny_bundle), **given) as node, peer() as me:
-        from rclpy.parameter import Parameter
-
-        cameras = Cameras(me)
-        me.activate()
-        cameras.wait_until_heard()
-        (result,) = node.set_parameters([Parameter('alert.trigger', value=-100.0)])
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=PATIENT) as cameras:
+        (result,) = cameras.node.set_parameters([Parameter('alert.trigger', value=-100.0)])
         assert result.successful
         for name in NAMES:
             (status,) = cameras.publish_and_wait(name, 10.0).status
@@ -341,8 +339,6 @@ def test_thresholds_change_live_for_every_camera(tiny_bundle: Path) -> None:
 
 
 def test_cameras_change_between_two_configurations(tiny_bundle: Path) -> None:
-    from rclpy.parameter import Parameter
-
     with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
         me.activate()
         me.publish_and_wait(image(normal_frame()))
@@ -361,3 +357,32 @@ def test_cameras_change_between_two_configurations(tiny_bundle: Path) -> None:
         assert sorted(t for t in scores if t.endswith('score')) == [
             f'/ood_monitor/{name}/score' for name in NAMES
         ]
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ('example', 'topics'),
+    [
+        ('three', ['/front/image_raw', '/left/image_raw', '/right/image_raw']),
+        ('compressed', ['/camera/image/compressed']),
+    ],
+)
+def test_example_configures_as_it_says_and_holds_no_unknown_name(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str], example: str, topics: list[str]
+) -> None:
+    path = ROOT / 'config' / 'cameras' / f'{example}.param.yaml'
+    given = ['--ros-args', '--params-file', str(path)]
+    with running_node(model__bundle=str(tiny_bundle), cli_args=given) as node, peer() as me:
+        me.activate()
+        subscribed = [s.topic_name for s in node.subscriptions]
+        names = [camera.camera for camera in node._outputs.cameras]
+    assert subscribed == topics
+    assert names == [topic.split('/')[1] for topic in topics]
+    assert 'unknown parameter' not in capfd.readouterr().err
+
+
+def test_every_example_is_tested() -> None:
+    found = {path.name for path in (ROOT / 'config' / 'cameras').iterdir()}
+    assert found == {'three.param.yaml', 'compressed.param.yaml'}
