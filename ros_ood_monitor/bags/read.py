@@ -10,7 +10,6 @@ import heapq
 import logging
 import math
 from pathlib import Path
-import re
 import struct
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -22,15 +21,15 @@ from ros_ood_monitor.bags.files import (
     StorageFile,
 )
 from ros_ood_monitor.bags.mcap_stream import RawMessage
+from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.decode import decode_compressed, decode_image
 from ros_ood_monitor.errors import BagError, DecodeError, ParameterError
 from ros_ood_monitor.records import Frame
 
-__all__ = ['BagReader', 'PendingFrame', 'SkippedFrame', 'TopicInfo', 'camera_name']
+__all__ = ['BagReader', 'PendingFrame', 'SkippedFrame', 'TopicInfo']
 
 _IMAGE: Final = 'sensor_msgs/msg/Image'
 _COMPRESSED: Final = 'sensor_msgs/msg/CompressedImage'
-_TRANSPORTS: Final = frozenset({'compressed', 'raw', 'republished'})
 _MAX_LOGGED: Final = 5  # skipped frames of one reader
 
 _log = logging.getLogger(__name__)
@@ -192,7 +191,7 @@ class BagReader:
         Decode the frames of some cameras in order of log time.
 
         ``Frame.stamp`` is the header's stamp; where a driver left that at zero, the log time.
-        ``Frame.camera`` comes from the topic, see ``camera_name``. A frame that does not decode
+        ``Frame.camera`` comes from the topic, see `camera_name`. A frame that does not decode
         is added to ``skipped``, logged (the first few) and left out.
 
         Parameters
@@ -264,7 +263,7 @@ class BagReader:
 
         # the two image messages are the same in every ROS 2 distribution
         typestore = get_typestore(Stores.ROS2_JAZZY)
-        cameras = _camera_names(list(chosen))
+        cameras = dict(zip(chosen, camera_names(list(chosen)), strict=True))
         seen: Counter[str] = Counter()
         for message in self.messages(chosen):
             time = message.log_time / 1e9 - self.start
@@ -380,32 +379,6 @@ class BagReader:
         except BagError as error:
             self.damaged_files[file.path.name] = str(error)
             _log.warning('bag is damaged: %s', error)
-
-
-def camera_name(topic: str) -> str:
-    """
-    Name the camera that a topic belongs to.
-
-    Parts that name the transport (``compressed``) and the picture (``image``, ``image_raw``,
-    ``image_rect_color``) are left out: ``/front/left/image_raw/compressed`` is ``front_left``.
-    """
-    parts = [part for part in topic.split('/') if part and part != '~']
-    whole = list(parts)
-    if len(parts) > 1 and parts[-1] in _TRANSPORTS:
-        parts.pop()
-    if len(parts) > 1 and re.fullmatch(r'image(_\w+)?', parts[-1]):
-        parts.pop()
-    return '_'.join(parts or whole)
-
-
-def _camera_names(topics: list[str]) -> dict[str, str]:
-    """Name each topic's camera; topics that would share a name keep all their parts."""
-    names = {topic: camera_name(topic) for topic in topics}
-    shared = Counter(names.values())
-    return {
-        topic: name if shared[name] == 1 else topic.strip('/').replace('/', '_')
-        for topic, name in names.items()
-    }
 
 
 def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Frame:

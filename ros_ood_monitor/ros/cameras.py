@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import re
 from typing import Final
 
+from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.ros.settings import Settings
 
@@ -95,7 +96,11 @@ def _resolved(entry: str, resolve: Callable[[str], str], *, compressed: bool) ->
 
 def _names(given: Sequence[str], entries: Sequence[str]) -> Sequence[str]:
     if not any(given):
-        return ('',) if len(entries) == 1 else _derived(entries)
+        if len(entries) == 1:
+            return ('',)
+        given, whence = camera_names(entries), "; name them in 'input.cameras'"
+    else:
+        whence = ''
     if len(given) != len(entries):
         msg = (
             f"parameter 'input.cameras' must hold a name for each of the {len(entries)} topics of "
@@ -105,26 +110,8 @@ def _names(given: Sequence[str], entries: Sequence[str]) -> Sequence[str]:
     for name in given:
         if not _NAME.fullmatch(name) or given.count(name) > 1:
             msg = (
-                "parameter 'input.cameras' must hold names that differ, each of letters, digits "
-                f'and underscores with a letter first, got {name!r} in {list(given)}'
+                'the names of cameras must differ, each of letters, digits and underscores with a '
+                f'letter first, got {name!r} in {list(given)}{whence}'
             )
             raise ParameterError(msg)
     return given
-
-
-def _derived(entries: Sequence[str]) -> list[str]:
-    """Return the shortest part of each topic that tells all of them apart."""
-    paths = [re.findall(r'\w+', entry.removesuffix(COMPRESSED)) for entry in entries]
-    depth = max(map(len, paths))
-    # /front/image_raw is front, whatever the driver calls its picture
-    candidates = [
-        *(['_'.join(path[:-1][-k:]) for path in paths] for k in range(1, depth)),
-        *(['_'.join(path[-k:]) for path in paths] for k in range(1, depth + 1)),
-    ]
-    for names in candidates:
-        if len(set(names)) == len(names) and all(_NAME.fullmatch(name) for name in names):
-            return names
-    msg = (
-        f"cameras cannot be named after their topics {list(entries)}; name them in 'input.cameras'"
-    )
-    raise ParameterError(msg)

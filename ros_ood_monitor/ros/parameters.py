@@ -120,8 +120,8 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         'input.cameras',
         # an empty sequence in a parameter file has no type, and ROS then forgets the default
         ('',),
-        "Names of the cameras, in the order of input.topics; [''] lets one camera have the "
-        'frame_id of its images, and several the part of their topics that tells them apart.',
+        "Names of the cameras, in the order of input.topics; [''] names one camera by the "
+        'frame_id of its images, and several after their topics.',
     ),
     ParameterSpec(
         'input.transport',

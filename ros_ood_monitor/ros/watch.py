@@ -11,7 +11,6 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 
-from ros_ood_monitor.errors import OodMonitorError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame
 from ros_ood_monitor.ros.camera_stream import CameraStream
@@ -96,7 +95,7 @@ class Watch:
         try:
             for index in range(len(self._cameras)):
                 self._subscriptions.append(self._subscribe(index))
-        except OodMonitorError:
+        except Exception:
             self._unsubscribe()
             raise
         self._scoring.start()

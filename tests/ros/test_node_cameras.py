@@ -138,6 +138,14 @@ class _Paced:
         self.seconds = seconds
         self.fails = False
 
+    def hold(self) -> None:
+        """Let the next frame take until `release`."""
+        self.seconds = 30.0
+
+    def release(self) -> None:
+        self.seconds = 0.0
+        self._pause.set()
+
     def infer(self, batch: Any) -> Reading:
         if self.fails:
             msg = 'the device fell off the bus'
@@ -326,6 +334,26 @@ def test_fault_of_the_engine_is_the_fault_of_every_camera_in_one_message(
         for name in NAMES:
             cameras.publish_and_wait(name, 20.0)
         cameras.wait_for_states('NORMAL', 'NORMAL', 'NORMAL')
+
+
+def test_engine_that_hangs_makes_every_camera_stale_and_those_without_frames_for_that(
+    tiny_bundle: Path,
+) -> None:
+    made, open_monitor = _paced(tiny_bundle)
+    with watching(open_monitor=open_monitor, alert__stale_after=0.3) as cameras:
+        cameras.publish_and_wait('left', 10.0)
+        made[0].hold()
+        cameras.publish('left', 10.1)
+        wait_until(lambda: 'not answered' in cameras.reason('left'), 'the hang to be told')
+        assert cameras.states() == ['STALE', 'STALE', 'STALE']
+        # of the others nothing was waited for
+        assert 'not answered' not in cameras.reason('front') + cameras.reason('rear')
+        made[0].release()
+        again = wait_until(
+            lambda: cameras.states() == ['STALE', 'NORMAL', 'STALE'] and cameras.me.alerts[-1],
+            'the answer that comes at last',
+        )
+        assert again.status[1].message.endswith('s without an answer')
 
 
 def test_thresholds_change_live_for_every_camera(tiny_bundle: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from rosbags.typesys import get_typestore, Stores
 import yaml
 
-from ros_ood_monitor.bags import BagReader, camera_name
+from ros_ood_monitor.bags import BagReader
+from ros_ood_monitor.camera_names import camera_name
 from ros_ood_monitor.errors import ParameterError
 from tests.bag_tools import (
     frames_bag,
