@@ -64,8 +64,8 @@ class CameraOutputs:
         self._name = name
         self._suffix = f' {name}' if of_several else ''
         self._label = f'{name}: ' if of_several else ''
-        self.topic = f'~/{name}/score' if of_several else '~/score'
-        self._score = node.create_publisher(Float32, self.topic, qos.SCORE)
+        topic = f'~/{name}/score' if of_several else '~/score'
+        self._score = node.create_publisher(Float32, topic, qos.SCORE)
         self._observation = observation
         self._lock = lock
         self._announce = announce

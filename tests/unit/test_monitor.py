@@ -72,6 +72,18 @@ def test_another_alert_logic_can_be_given(bundle: Bundle) -> None:
     assert observation.threshold == monitor.threshold == -1e9
 
 
+def test_monitors_of_two_cameras_share_all_but_their_alert_state(bundle: Bundle) -> None:
+    left = Monitor.from_bundle(bundle)
+    logic = ConsecutiveLogic(trigger=left.threshold, release=left.threshold, trigger_frames=1)
+    right = left.another(logic)
+    assert (right.engine, right.bundle) == (left.engine, left.bundle)
+    assert (right.alert, left.alert is logic) == (logic, False)
+    odd, *_ = frames(1, odd=range(1))
+    seen = [right.observe(odd), left.observe(odd)]
+    assert seen[0].raw_score == seen[1].raw_score
+    assert [o.state for o in seen] == [State.ALERT, State.SUSPECT]
+
+
 def test_reset_makes_the_next_frame_the_first(bundle: Bundle) -> None:
     monitor = Monitor.from_bundle(bundle)
     stream = frames(20, odd=range(20))
