@@ -145,7 +145,7 @@ class CameraStream:
         """Return the time since the last published score or since the start, in s."""
         return self._clock() - self._last_score
 
-    def report_hang(self, longest: float) -> bool:
+    def report_hang(self, longest: float) -> str:
         """
         Publish STALE while the thread that scores cannot, because the engine does not come back.
 
@@ -156,20 +156,20 @@ class CameraStream:
 
         Returns
         -------
-        bool
-            True where STALE was published.
+        str
+            Why, where STALE was published; else empty.
 
         """
         seconds = self.seconds_without_score()
         if seconds < longest:
-            return False
+            return ''
         if self._last_frame > self._last_score:
             self._hung = True
             reason = f'{seconds:.2f} s without a score: the engine has not answered'
         else:
             reason = f'{seconds:.2f} s without a frame'
         alert = AlertState(State.STALE, reason=reason)
-        return self._outputs.publish_alert(alert, silent_for=seconds)
+        return reason if self._outputs.publish_alert(alert, silent_for=seconds) else ''
 
     def _after_hang(self, observation: Observation) -> Observation:
         self._hung = False

@@ -250,8 +250,8 @@ class OodMonitorNode(LifecycleNode):
 
     def _report(self) -> None:
         watch = self._watch
-        if watch is not None and watch.report_hang():
-            self.get_logger().warning('the engine has not answered: STALE')
+        if watch is not None:
+            watch.report_hang()
         statuses = watch.statuses() if watch is not None else idle_statuses(self._outputs)
         label = self._state_machine.current_state[1]
         statuses.append(model_status(self._outputs.name, self._facts, label))

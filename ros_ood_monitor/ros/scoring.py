@@ -106,7 +106,7 @@ class ScoringThread:
         if stream.accepts(info):
             stream.counts.on_received(dropped=self._slots.put(message, index))
 
-    def report_hang(self, stale_after: float) -> bool:
+    def report_hang(self, stale_after: float) -> list[str]:
         """
         Publish STALE where the engine has not come back for too long.
 
@@ -120,15 +120,14 @@ class ScoringThread:
 
         Returns
         -------
-        bool
-            True where STALE was published.
+        list of str
+            Why, for each camera of which STALE was published; empty for the others.
 
         """
         margin = 2.0 * _LOOK_S
         if not self._slots.is_open or self._clock() - self._looked < margin:
-            return False
-        reports = [stream.report_hang(stale_after + margin) for stream in self.streams]
-        return any(reports)
+            return [''] * len(self.streams)
+        return [stream.report_hang(stale_after + margin) for stream in self.streams]
 
     def _run(self) -> None:
         while self._slots.is_open:

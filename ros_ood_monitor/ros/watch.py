@@ -69,6 +69,7 @@ class Watch:
         self._publish_alerts = outputs.publish_alerts
         self._outputs = outputs.cameras
         self._on_fault = on_fault
+        self._labels = [f'{camera.name}: ' if len(cameras) > 1 else '' for camera in cameras]
         self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
         self._errors = ReasonThrottle(_WARN_PERIOD_S)
         self._loads = [LoadMeter() for _ in cameras]
@@ -127,9 +128,14 @@ class Watch:
         for stream in self._scoring.streams:
             stream.limit.rate_hz = settings.input_max_rate_hz
 
-    def report_hang(self) -> bool:
+    def report_hang(self) -> None:
         """Publish STALE where the engine has not come back; see `ScoringThread.report_hang`."""
-        return self.is_active and self._scoring.report_hang(self._settings.alert_stale_after)
+        if not self.is_active:
+            return
+        reasons = self._scoring.report_hang(self._settings.alert_stale_after)
+        for label, reason in zip(self._labels, reasons, strict=True):
+            if reason:
+                self._node.get_logger().warning(f'{label}STALE: {reason}')
 
     def statuses(self) -> list[DiagnosticStatus]:
         """Return the status of every camera's input, with what happened since the last call."""
@@ -137,7 +143,7 @@ class Watch:
 
     def _stream(self, index: int, monitor: Monitor) -> CameraStream:
         camera = self._cameras[index]
-        label = f'{camera.name}: ' if len(self._cameras) > 1 else ''
+        label = self._labels[index]
 
         def decode(message: Any) -> Frame:
             convert = (

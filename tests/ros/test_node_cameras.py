@@ -343,7 +343,7 @@ def test_fault_of_the_engine_is_the_fault_of_every_camera_in_one_message(
 
 
 def test_engine_that_hangs_makes_every_camera_stale_and_those_without_frames_for_that(
-    tiny_bundle: Path,
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made, open_monitor = _paced(tiny_bundle)
     with watching(open_monitor=open_monitor, alert__stale_after=0.3) as cameras:
@@ -352,6 +352,7 @@ def test_engine_that_hangs_makes_every_camera_stale_and_those_without_frames_for
         cameras.publish('left', 10.1)
         wait_until(lambda: 'not answered' in cameras.reason('left'), 'the hang to be told')
         assert cameras.states() == ['STALE', 'STALE', 'STALE']
+        cameras.wait_for_inputs(lambda s, _: s.level == DiagnosticStatus.STALE)  # a report later
         # of the others nothing was waited for
         assert 'not answered' not in cameras.reason('front') + cameras.reason('rear')
         made[0].release()
@@ -360,6 +361,9 @@ def test_engine_that_hangs_makes_every_camera_stale_and_those_without_frames_for
             'the answer that comes at last',
         )
         assert again.status[1].message.endswith('s without an answer')
+    said = capfd.readouterr().err
+    assert said.count('the engine has not answered') == 1, 'once, however long it lasts'
+    assert 'left: STALE: ' in said
 
 
 def test_thresholds_change_live_for_every_camera(tiny_bundle: Path) -> None:
