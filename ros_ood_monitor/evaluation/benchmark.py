@@ -2,8 +2,9 @@
 How fast the monitor is, as ratios to what it cannot do without.
 
 The yardstick is ONNX Runtime called bare on tensors that are ready: whatever ``Monitor.observe``
-takes beyond that is ours. All contenders run in one process on one thread, on the bundle's own
-goldens enlarged to camera frames, several of them in turn so that a frame is not always in cache.
+takes beyond that is ours. Another engine is its own yardstick. All contenders run in one process
+on one thread, on the bundle's own goldens enlarged to camera frames, several of them in turn so
+that a frame is not always in cache.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.fresh import import_facts, monitor_memory, UNWANTED
+from ros_ood_monitor.evaluation.fresh import import_facts, monitor_process, UNWANTED
 from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.evaluation.report import text_table
 from ros_ood_monitor.evaluation.timing import Call, interleave, ratio, summary
@@ -50,6 +51,10 @@ GOALS = (
     Goal('observe input-size / bare', 'observe_input', 'bare', 1.10),
     Goal('(backbone + scorer) / backbone', 'bare', 'backbone', 1.10),
 )
+"""Of ONNX Runtime on the CPU."""
+
+GOALS_ELSEWHERE = (Goal('observe input-size / infer', 'observe_input', 'infer', 1.10),)
+"""Of any other engine: what is inside of it cannot be called on its own."""
 
 
 class Settings(NamedTuple):
@@ -68,7 +73,11 @@ class Settings(NamedTuple):
 
 
 def benchmark(
-    bundle: Bundle, *, precision: str | None = None, settings: Settings | None = None
+    bundle: Bundle,
+    *,
+    engine: str = 'onnxruntime',
+    precision: str | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
     """
     Measure a bundle on this machine.
@@ -77,8 +86,10 @@ def benchmark(
     ----------
     bundle : Bundle
         What to measure.
+    engine : str, default 'onnxruntime'
+        What runs it; see `open_engine`.
     precision : str, optional
-        One of its precisions; the first one where it is not given.
+        One of its precisions; where it is not given the engine takes one.
     settings : Settings, optional
         How much is measured.
 
@@ -86,7 +97,8 @@ def benchmark(
     -------
     dict
         Serialisable as JSON: ``bundle``, ``engine``, ``settings``, ``context``, ``times_ms`` of
-        every contender, ``ratios`` with goals, ``memory`` and ``imports``.
+        every contender, ``ratios`` with goals, ``precisions`` beside each other on the CPU,
+        ``process`` with start-up and memory, and ``imports``.
 
     Raises
     ------
@@ -95,19 +107,20 @@ def benchmark(
 
     """
     settings = settings or Settings()
-    precision = bundle.precision(precision)
     before = context()
-    engine = open_engine(bundle, 'onnxruntime', precision=precision, threads=1)
-    monitor = Monitor(bundle, engine, precision=precision)
+    opened = open_engine(bundle, engine, precision=precision, threads=1)
+    precision = opened.precision
+    monitor = Monitor(bundle, opened, precision=precision)
+    opened.warm_up()
+    facts = opened.describe()
+    is_ours = (facts['engine'], facts['device']) == ('onnxruntime', 'cpu')
+    contenders = _contenders(bundle, monitor)
+    if is_ours:
+        contenders |= _bare_contenders(bundle, precision)
     with _one_opencv_thread():
-        times = interleave(
-            _contenders(bundle, monitor),
-            rounds=settings.rounds,
-            burst=settings.burst,
-            warm_up=settings.warm_up,
-        )
-    facts = engine.describe()
+        times = _interleave(contenders, settings)
     monitor.close()
+    goals = GOALS if is_ours else GOALS_ELSEWHERE
     manifest = bundle.manifest
     imports = import_facts(settings.processes)
     return {
@@ -121,44 +134,86 @@ def benchmark(
         'settings': settings._asdict(),
         'context': {**before, 'load_average_after': context()['load_average']},
         'times_ms': {name: summary(values) for name, values in times.items()},
-        'ratios': {goal.name: _judge(goal, times) for goal in GOALS},
-        'memory': monitor_memory(bundle.path, precision, frames=settings.frames),
+        'ratios': {goal.name: _judge(goal, times) for goal in goals},
+        'precisions': _precisions(bundle, settings),
+        'process': monitor_process(bundle.path, precision, engine=engine, frames=settings.frames),
         'imports': {name: {**found, **_lightness(found)} for name, found in imports.items()},
     }
 
 
 def _contenders(bundle: Bundle, monitor: Monitor) -> dict[str, Call]:
-    precision, manifest = monitor.precision, bundle.manifest
-    images = bundle.goldens(precision).image  # (k, h, w, 3)
-    tensors = [np.ascontiguousarray(image[np.newaxis]) for image in images]  # k x (1, h, w, 3)
+    manifest = bundle.manifest
+    images = bundle.goldens(monitor.precision).image  # (k, h, w, 3)
+    tensors = _tensors(images)
     small = [Frame(image) for image in images]
     large = [Frame(_enlarged(image)) for image in images]
     count = len(images)
 
-    name = bundle.precision(precision)
-    backbone = open_session(bundle.backbone(name), precision=name)
-    scorer = open_session(bundle.scorer())
-    taps = [tap.output for tap in manifest.taps]
     preprocess = Preprocessor(manifest.input_height, manifest.input_width)
     scores = monitor.engine.infer(images).raw_score.tolist()
-
-    def bare(k: int) -> None:
-        features = backbone.run(taps, {'image': tensors[k % count]})
-        scorer.run(['raw_score'], dict(zip(taps, features, strict=True)))
 
     def alert(k: int) -> None:
         monitor.calibration.score(scores[k % count])
         monitor.alert.update(scores[k % count], 0.0)
 
     return {
-        'backbone': lambda k: backbone.run(taps, {'image': tensors[k % count]}),
-        'bare': bare,
         'observe_input': lambda k: monitor.observe(small[k % count]),
         'observe_camera': lambda k: monitor.observe(large[k % count]),
         'resize': lambda k: preprocess(large[k % count].rgb),
         'infer': lambda k: monitor.engine.infer(tensors[k % count]),
         'alert': alert,
     }
+
+
+def _bare_contenders(bundle: Bundle, precision: str) -> dict[str, Call]:
+    tensors = _tensors(bundle.goldens(precision).image)
+    backbone = open_session(bundle.backbone(precision), precision=precision)
+    scorer = open_session(bundle.scorer())
+    taps = [tap.output for tap in bundle.manifest.taps]
+    count = len(tensors)
+
+    def bare(k: int) -> None:
+        features = backbone.run(taps, {'image': tensors[k % count]})
+        scorer.run(['raw_score'], dict(zip(taps, features, strict=True)))
+
+    return {
+        'backbone': lambda k: backbone.run(taps, {'image': tensors[k % count]}),
+        'bare': bare,
+    }
+
+
+def _precisions(bundle: Bundle, settings: Settings) -> dict[str, Any]:
+    """Time every precision on the CPU, beside each other and as a ratio to the first one."""
+    held = bundle.manifest.precisions
+    engines = {name: open_engine(bundle, 'onnxruntime', precision=name) for name in held}
+    tensors = _tensors(bundle.goldens(held[0]).image)
+
+    def infer(name: str) -> Call:
+        return lambda k: engines[name].infer(tensors[k % len(tensors)])
+
+    times = _interleave({name: infer(name) for name in held}, settings)
+    for opened in engines.values():
+        opened.close()
+    return {
+        name: {
+            **summary(times[name]),
+            'ratio': vars(ratio(times[name], times[held[0]])),
+            'mib': len(bundle.backbone(name)) / 2**20,
+        }
+        for name in held
+    }
+
+
+def _interleave(
+    contenders: dict[str, Call], settings: Settings
+) -> dict[str, npt.NDArray[np.float64]]:
+    return interleave(
+        contenders, rounds=settings.rounds, burst=settings.burst, warm_up=settings.warm_up
+    )
+
+
+def _tensors(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    return [np.ascontiguousarray(image[np.newaxis]) for image in images]  # k x (1, h, w, 3)
 
 
 def _enlarged(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -201,11 +256,11 @@ def to_text(facts: dict[str, Any]) -> str:
         Tables of ratios with goals, times, memory and imports.
 
     """
-    where, engine, memory = facts['context'], facts['engine'], facts['memory']
+    where, engine, process = facts['context'], facts['engine'], facts['process']
     head = [
         f'bundle {facts["bundle"]["name"]}, digest {facts["bundle"]["digest"][:12]}, '
         f'input {facts["bundle"]["input"]}, {engine["precision"]}',
-        f'{engine["engine"]} {engine["version"]}, {engine["threads"]} thread, {where["cpu"]}, '
+        f'{engine["engine"]} {engine["version"]} on {engine["device"]}, {where["cpu"]}, '
         f'{where["cores"]} cores, load {where["load_average"][0]:.1f} before and '
         f'{where["load_average_after"][0]:.1f} after',
     ]
@@ -226,10 +281,18 @@ def to_text(facts: dict[str, Any]) -> str:
             (name, str(i['modules']), f'{i["ms_median"]:.0f}', heavy, goal, _word(i['met']))
         )
     resident = (
-        f'monitor process: {memory["peak_mib"]:.0f} MiB at its peak, {memory["end_mib"]:.0f} MiB '
-        f'after {memory["frames"]} frames, {memory["ready_mib"]:.0f} MiB when ready'
+        f'monitor process: ready after {process["ready_s"]:.2f} s with the goldens reproduced; '
+        f'{process["peak_mib"]:.0f} MiB at its peak, {process["end_mib"]:.0f} MiB '
+        f'after {process["frames"]} frames, {process["ready_mib"]:.0f} MiB when ready'
     )
-    tables = [text_table(rows) for rows in (ratios, times, loads)]
+    first = next(iter(facts['precisions']))
+    others: list[tuple[str, ...]] = [
+        ('precision on the CPU', 'min', 'p50', f'/ {first}', 'of minima', 'MiB')
+    ]
+    for name, p in facts['precisions'].items():
+        figures = (p['min'], p['p50'], p['ratio']['median'], p['ratio']['of_minima'])
+        others.append((name, *(f'{value:.3f}' for value in figures), f'{p["mib"]:.1f}'))
+    tables = [text_table(rows) for rows in (ratios, times, others, loads)]
     notes = [resident]
     if any(r['high'] / r['low'] > BUSY for r in facts['ratios'].values()):
         notes.append('quartiles far apart: the machine was busy; measure again when it is not')

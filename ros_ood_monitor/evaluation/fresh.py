@@ -18,7 +18,7 @@ import numpy as np
 
 from ros_ood_monitor.errors import EngineError
 
-__all__ = ['UNWANTED', 'import_facts', 'monitor_memory']
+__all__ = ['UNWANTED', 'import_facts', 'monitor_process']
 
 UNWANTED = ('torch', 'rclpy', 'matplotlib')
 """Modules that neither the package's import nor ``--help`` may load."""
@@ -54,7 +54,7 @@ _STATEMENTS = {
 
 # VmHWM and not ru_maxrss: the latter starts from the parent's peak where the child was forked
 _MONITOR = """
-import json, re, sys
+import json, re, sys, time
 def memory(key):
     with open('/proc/self/status') as status:
         return int(re.search(key + r':\\s+(\\d+) kB', status.read())[1]) / 1024
@@ -63,8 +63,11 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.monitor import Monitor
 import numpy as np
 heavy, path, precision, frames = set(json.loads(sys.argv[1])), *sys.argv[2:4], int(sys.argv[4])
-monitor = Monitor.from_bundle(Bundle.load(path), precision=precision)
+began = time.perf_counter()
+monitor = Monitor.from_bundle(Bundle.load(path), engine=sys.argv[5], precision=precision)
 monitor.warm_up()
+assert monitor.verify().ok
+found['ready_s'] = time.perf_counter() - began
 found['ready_mib'] = memory('VmRSS')
 rng = np.random.default_rng(0)
 for k in range(frames):
@@ -105,9 +108,9 @@ def import_facts(repeats: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def monitor_memory(bundle: Path, precision: str, *, frames: int) -> dict[str, Any]:
+def monitor_process(bundle: Path, precision: str, *, engine: str, frames: int) -> dict[str, Any]:
     """
-    Measure the resident memory of a process that monitors 640x480 frames.
+    Measure start-up and resident memory of a process that monitors 640x480 frames.
 
     Parameters
     ----------
@@ -115,17 +118,20 @@ def monitor_memory(bundle: Path, precision: str, *, frames: int) -> dict[str, An
         Folder or .zip of the bundle.
     precision : str
         One of its precisions.
+    engine : str
+        What runs it.
     frames : int
         Frames to observe.
 
     Returns
     -------
     dict
-        ``interpreter_mib`` before any import, ``ready_mib`` after warm-up, ``end_mib`` after the
-        frames, ``peak_mib``, all in MiB; ``frames``; the ``heavy`` modules loaded.
+        ``interpreter_mib`` before any import, ``ready_mib`` after the goldens, ``end_mib`` after
+        the frames, ``peak_mib``, all in MiB; ``ready_s``, from loading the bundle to the proof on
+        the goldens; ``frames``; the ``heavy`` modules loaded.
 
     """
-    found = _run(_MONITOR, str(bundle), precision, str(frames))
+    found = _run(_MONITOR, str(bundle), precision, str(frames), engine)
     del found['process_ms']
     return found
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+import re
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import bench as verb
 from ros_ood_monitor.errors import EngineError, ParameterError
 from ros_ood_monitor.evaluation.benchmark import benchmark, GOALS, Settings, to_text
-from ros_ood_monitor.evaluation.fresh import import_facts, monitor_memory, UNWANTED
+from ros_ood_monitor.evaluation.fresh import import_facts, monitor_process, UNWANTED
 from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -65,7 +66,8 @@ def test_no_round_or_no_burst_is_refused(rounds: int, burst: int) -> None:
 
 def test_facts_are_complete_and_finite(facts: dict[str, Any], bundle: Bundle) -> None:
     assert set(facts) == {
-        'bundle', 'engine', 'settings', 'context', 'times_ms', 'ratios', 'memory', 'imports',
+        'bundle', 'engine', 'settings', 'context', 'times_ms', 'ratios', 'precisions', 'process',
+        'imports',
     }  # fmt: skip
     assert facts['bundle']['digest'] == bundle.digest
     assert set(facts['ratios']) == {goal.name for goal in GOALS}
@@ -79,6 +81,23 @@ def test_facts_are_complete_and_finite(facts: dict[str, Any], bundle: Bundle) ->
         assert times['n'] == calls
         assert 0.0 < times['min'] <= times['p50'] <= times['p90'] <= times['p99']
     assert {'cpu', 'cores', 'load_average', 'versions'} <= set(facts['context'])
+
+
+def test_precisions_are_timed_beside_each_other(tmp_path: Path) -> None:
+    both = make_tiny_bundle(tmp_path / 'tiny', precisions=('fp32', 'cpu-int8'))
+    facts = benchmark(both, precision='cpu-int8', settings=Settings.quick())
+    assert facts['engine']['precision'] == 'cpu-int8'
+    assert list(facts['precisions']) == ['fp32', 'cpu-int8']
+    assert facts['precisions']['fp32']['ratio']['median'] == 1.0
+    assert facts['precisions']['cpu-int8']['ratio']['of_minima'] > 0.0
+    text = to_text(facts)
+    assert re.search(r'^cpu-int8 +\d', text, re.MULTILINE)
+    assert f'ready after {facts["process"]["ready_s"]:.2f} s' in text
+
+
+def test_an_engine_that_is_not_there_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match='no engine of this bundle is built for tensorrt'):
+        benchmark(bundle, engine='tensorrt', settings=Settings.quick())
 
 
 def test_facts_survive_json_and_name_no_path(facts: dict[str, Any], bundle: Bundle) -> None:
@@ -117,7 +136,7 @@ def test_neither_the_import_nor_help_loads_torch_rclpy_or_matplotlib() -> None:
 
 
 def test_monitor_process_holds_memory_and_no_module_of_other_rooms(bundle: Bundle) -> None:
-    found = monitor_memory(bundle.path, 'fp32', frames=3)
+    found = monitor_process(bundle.path, 'fp32', engine='onnxruntime', frames=3)
     assert 1.0 < found['interpreter_mib'] < found['ready_mib'] <= found['peak_mib']
     assert found['end_mib'] <= found['peak_mib']
     assert set(found['heavy']) == {'cv2', 'numpy', 'onnxruntime'}
@@ -125,7 +144,7 @@ def test_monitor_process_holds_memory_and_no_module_of_other_rooms(bundle: Bundl
 
 def test_a_failure_in_the_other_process_names_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r'exit code 1: .*bundle not found'):
-        monitor_memory(tmp_path / 'absent', 'fp32', frames=1)
+        monitor_process(tmp_path / 'absent', 'fp32', engine='onnxruntime', frames=1)
 
 
 def test_the_verb_prints_tables_and_writes_json(
