@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.compat import (
+    SubscriptionEventCallbacks,
+    UnsupportedEventTypeError,
+    with_message_info,
+)
 from ros_ood_monitor.ros.qos_overrides import overriding_options
 from ros_ood_monitor.ros.settings import Settings
 
@@ -68,7 +72,7 @@ def subscribe_images(
         return node.create_subscription(
             CompressedImage if settings.input_transport == 'compressed' else Image,
             topic,
-            on_image,
+            with_message_info(on_image),
             qos.input_qos(settings.input_reliability, settings.input_depth),
             # a new group each time: rclpy leaves a group locked where one of its events is
             # destroyed in the moment in which it is taken

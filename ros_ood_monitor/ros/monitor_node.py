@@ -16,8 +16,7 @@ import sys
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError

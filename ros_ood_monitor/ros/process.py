@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
-from rclpy.logging import get_logger_level, LoggingSeverity, set_logger_level
+from rclpy.logging import get_logger_effective_level, LoggingSeverity, set_logger_level
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
 
@@ -135,7 +135,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     set_logger_level('rcl', LoggingSeverity.FATAL)  # what it raises is said below, in one line
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        if get_logger_level('rcl') == LoggingSeverity.FATAL:  # not set by --log-level
+        if get_logger_effective_level('rcl') == LoggingSeverity.FATAL:  # not set by --log-level
             set_logger_level('rcl', LoggingSeverity.UNSET)
         node = make_node()
     except (OodMonitorError, *START_ERRORS) as error:
