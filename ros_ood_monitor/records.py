@@ -142,6 +142,20 @@ class AlertState:
     peak: float = math.nan
     reason: str = ''
 
+    def __eq__(self, other: object) -> bool:
+        # NaN is "none" here, and none equals none; what dataclasses give depends on the Python
+        if not isinstance(other, AlertState):
+            return NotImplemented
+        return self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[State, bool, float | None, float | None, str]:
+        since, peak = (None if math.isnan(x) else x for x in (self.since, self.peak))
+        return self.state, self.changed, since, peak, self.reason
+
 
 @dataclass(frozen=True)
 class Observation:

@@ -44,3 +44,12 @@ def test_observations_are_equal_whatever_they_took() -> None:
     assert one == dataclasses.replace(one, latency_ms=99.0)
     assert one != dataclasses.replace(one, raw_score=2.5)
     assert one.state is State.NORMAL
+
+
+def test_alert_states_without_an_episode_are_equal_whichever_nan_says_so() -> None:
+    first, second = (AlertState(State.NORMAL, since=float('nan'), peak=3.0) for _ in range(2))
+    assert first == second
+    assert len({first, second}) == 1
+    assert first != AlertState(State.NORMAL, since=1.0, peak=3.0)
+    assert first != AlertState(State.NORMAL, since=float('nan'), peak=4.0)
+    assert first != 'NORMAL'
