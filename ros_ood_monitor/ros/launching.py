@@ -1,5 +1,5 @@
 """
-What the launch files start, so that they only declare and include.
+The monitor's part of a launch file: arguments and actions, for our launch files and for others.
 
 ``launch`` is imported late: it exists only where ROS is installed from its own packages, and this
 module is read elsewhere, too.
@@ -7,28 +7,42 @@ module is read elsewhere, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import importlib
-import sys
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
+from ros_ood_monitor.ros.launch_arguments import (
+    LaunchArgument,
+    MONITOR,
+    monitor_options,
+    MULTI_CAMERA,
+    REPLAY,
+)
 from ros_ood_monitor.share import share_path
 
-__all__ = ['monitor_action', 'player_actions', 'shared', 'transport_of_bag']
+if TYPE_CHECKING:
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+    from launch.some_substitutions_type import SomeSubstitutionsType as Text
+    from launch.substitutions import EnvironmentVariable
+    from launch_ros.actions import LifecycleNode
+
+__all__ = [
+    'camera_environment',
+    'monitor_action',
+    'monitor_arguments',
+    'monitor_node',
+    'multi_camera_action',
+    'multi_camera_arguments',
+    'profile_environment',
+    'replay_arguments',
+    'shared',
+]
 
 PACKAGE: Final = 'ros_ood_monitor'
 EXECUTABLE: Final = 'ood_monitor_node'
-_TRUE: Final = ('1', 'true', 'yes', 'on')
-_FALSE: Final = ('0', 'false', 'no', 'off')
-
-# launch argument -> parameter it sets; an empty argument leaves the parameter to the file
-_OVERRIDES: Final = {
-    'bundle': 'model.bundle',
-    'transport': 'input.transport',
-    'reliability': 'input.reliability',
-    'autostart': 'autostart',
-    'use_sim_time': 'use_sim_time',
-}
-_BOOLEANS: Final = ('autostart', 'use_sim_time')
+# releases of Fast DDS differ in which one they read
+_PROFILE_VARIABLES: Final = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+_TYPES: Final = {'text': str, 'switch': bool, 'names': list[str]}
 
 
 def shared(*parts: str) -> str:
@@ -36,147 +50,188 @@ def shared(*parts: str) -> str:
     return str(share_path(*parts))
 
 
-def monitor_action() -> Any:
+def monitor_node(
+    *,
+    bundle: Text | None = None,
+    image: Text | None = None,
+    topics: Sequence[str] | Text | None = None,
+    cameras: Sequence[str] | Text | None = None,
+    transport: Text | None = None,
+    reliability: Text | None = None,
+    params_file: Text | None = None,
+    namespace: Text = '',
+    name: Text = 'ood_monitor',
+    autostart: bool | Text | None = None,
+    use_sim_time: bool | Text | None = None,
+    log_level: Text = 'info',
+    parameters: Sequence[Any] = (),
+    remappings: Sequence[tuple[Text, Text]] = (),
+    **kwargs: Any,
+) -> LifecycleNode:
     """
-    Return the action that starts the monitor as its launch arguments say.
+    Return the action that starts the monitor.
 
     The node configures and activates itself (its parameter ``autostart``). An event handler that
     does it from outside would fire again after every later ``configure`` of an operator.
 
-    Returns
-    -------
-    launch.actions.OpaqueFunction
-        It reads ``name namespace params_file image bundle transport reliability autostart
-        use_sim_time log_level``.
-
-    """
-    return _launch().actions.OpaqueFunction(function=_monitor)
-
-
-def _monitor(context: Any) -> list[Any]:
-    given = context.launch_configurations
-    parameters: list[Any] = [given['params_file']] if given['params_file'] else []
-    overrides = node_overrides(given)
-    if overrides:
-        parameters.append(overrides)
-    return [
-        _launch_ros().LifecycleNode(
-            package=PACKAGE,
-            executable=EXECUTABLE,
-            name=given['name'],
-            namespace=given['namespace'],
-            parameters=parameters,
-            remappings=[('image', given['image'])],
-            arguments=['--ros-args', '--log-level', given['log_level']],
-            output='screen',
-        )
-    ]
-
-
-def node_overrides(given: Any) -> dict[str, Any]:
-    """
-    Return the parameters that launch arguments set over the parameter file.
+    What is None is left to the parameter files, and behind them to the node's defaults. Text may
+    be a substitution everywhere; one that stands for a list gives it as YAML.
 
     Parameters
     ----------
-    given : mapping of str to str
-        Launch arguments; empty ones set nothing.
+    bundle : text, optional
+        Folder or .zip of the bundle, or the name of a shipped one.
+    image : text, optional
+        Topic of the only camera, without ``/compressed``: a remapping of ``image``.
+    topics : sequence of str, optional
+        Topics of several cameras, instead of ``image``.
+    cameras : sequence of str, optional
+        Their names, in the same order.
+    transport : {'raw', 'compressed'}, optional
+        Kind of pictures.
+    reliability : {'best_effort', 'reliable'}, optional
+        What is asked of the cameras.
+    params_file : text, optional
+        Parameter file; what is given beside it wins.
+    namespace, name : text
+        Of the node.
+    autostart, use_sim_time : bool, optional
+        The node's parameters of these names.
+    log_level : text, default 'info'
+        Least severe messages that are logged.
+    parameters : sequence
+        More of what `launch_ros.actions.Node` takes as parameters; they win over all others.
+    remappings : sequence of (text, text)
+        More remappings.
+    **kwargs
+        Passed on to `launch_ros.actions.LifecycleNode`, such as ``condition`` or ``respawn``.
 
     Returns
     -------
-    dict
-        Values by parameter.
-
-    Raises
-    ------
-    ValueError
-        If a switch is neither true nor false.
+    launch_ros.actions.LifecycleNode
+        The action. The process runs with our Fast DDS profile where no other one is set.
 
     """
-    overrides: dict[str, Any] = {}
-    for argument, parameter in _OVERRIDES.items():
-        text = given[argument]
-        if text:
-            overrides[parameter] = _switch(argument, text) if argument in _BOOLEANS else text
-    return overrides
-
-
-def transport_of_bag() -> Any:
-    """
-    Return the action that sets the launch argument ``transport`` to what the bag holds.
-
-    Returns
-    -------
-    launch.actions.OpaqueFunction
-        It reads ``bag source transport`` and leaves a ``transport`` that is given alone.
-
-    """
-    return _launch().actions.OpaqueFunction(function=_set_transport)
-
-
-def _set_transport(context: Any) -> list[Any]:
-    from ros_ood_monitor.bags import BagReader
-    from ros_ood_monitor.ros.player import choose_topic, COMPRESSED_TYPE
-
-    given = context.launch_configurations
-    if not given.get('transport'):
-        with BagReader(given['bag']) as reader:
-            _, kind = choose_topic(reader, given['source'])
-        given['transport'] = 'compressed' if kind == COMPRESSED_TYPE else 'raw'
-    return []
-
-
-def player_actions() -> Any:
-    """
-    Return the action that plays a bag, and ends the launch after it where that is wished.
-
-    Returns
-    -------
-    launch.actions.OpaqueFunction
-        It reads ``bag source rate restamp namespace image shutdown_at_end``.
-
-    """
-    return _launch().actions.OpaqueFunction(function=_player)
-
-
-def _player(context: Any) -> list[Any]:
-    given = context.launch_configurations
-    arguments = ['-m', 'ros_ood_monitor.ros.player', given['bag'], '--rate', given['rate']]
-    if given['source']:
-        arguments += ['--source', given['source']]
-    if _switch('restamp', given['restamp']):
-        arguments.append('--restamp')
-    launch = _launch()
-    player = _launch_ros().Node(
-        executable=sys.executable,
-        name='bag_player',
-        namespace=given['namespace'],
-        arguments=arguments,
-        remappings=[('image', given['image'])],
-        # raw pictures over some 300 kB are lost at best effort without it
-        additional_env={'FASTRTPS_DEFAULT_PROFILES_FILE': shared('config', 'fastdds.xml')},
-        output='screen',
+    given = {
+        'bundle': bundle,
+        'transport': transport,
+        'reliability': reliability,
+        'autostart': autostart,
+        'use_sim_time': use_sim_time,
+        'topics': topics,
+        'cameras': cameras,
+    }
+    overrides = _overrides(given)
+    environment = {**profile_environment(), **kwargs.pop('additional_env', {})}
+    return _launch_ros('actions').LifecycleNode(
+        package=PACKAGE,
+        executable=EXECUTABLE,
+        name=name,
+        namespace=namespace,
+        parameters=[
+            *([] if params_file is None else [params_file]),
+            *([overrides] if overrides else []),
+            *parameters,
+        ],
+        # image:=image would hide a SetRemap of the group around
+        remappings=[*([] if image in (None, 'image') else [('image', image)]), *remappings],
+        ros_arguments=['--log-level', log_level],
+        additional_env=environment,
+        **{'output': 'screen', **kwargs},
     )
-    actions: list[Any] = [player]
-    if _switch('shutdown_at_end', given['shutdown_at_end']):
-        shutdown = launch.events.Shutdown(reason='the bag has been played')
-        end = launch.actions.EmitEvent(event=shutdown)
-        handler = launch.event_handlers.OnProcessExit(target_action=player, on_exit=[end])
-        actions.insert(0, launch.actions.RegisterEventHandler(handler))
-    return actions
 
 
-def _launch() -> Any:
-    return importlib.import_module('launch')
+def camera_environment() -> list[SetEnvironmentVariable]:
+    """
+    Return the actions that give cameras the Fast DDS profile with room for raw pictures.
+
+    They have to stand before the camera driver (or the container of its components) and in the
+    same scope: what counts is the process that publishes. A profile that is already set stays.
+
+    Returns
+    -------
+    list of launch.actions.SetEnvironmentVariable
+        One for each name of the variable.
+
+    """
+    action = _launch('actions').SetEnvironmentVariable
+    return [action(name, value) for name, value in profile_environment().items()]
 
 
-def _launch_ros() -> Any:
-    return importlib.import_module('launch_ros.actions')
+def profile_environment() -> dict[str, EnvironmentVariable]:
+    """
+    Return the environment of a process that has the Fast DDS profile, for ``additional_env``.
+
+    Returns
+    -------
+    dict of str to launch.substitutions.EnvironmentVariable
+        Both names of the variable: with the profile that either has already, or else with ours.
+
+    """
+    variable = _launch('substitutions').EnvironmentVariable
+    profile = shared('config', 'fastdds.xml')
+    first, second = _PROFILE_VARIABLES
+    return {
+        first: variable(first, default_value=variable(second, default_value=profile)),
+        second: variable(second, default_value=variable(first, default_value=profile)),
+    }
 
 
-def _switch(argument: str, text: str) -> bool:
-    word = text.strip().lower()
-    if word not in _TRUE + _FALSE:
-        msg = f'launch argument {argument!r} must be true or false, got {text!r}'
-        raise ValueError(msg)
-    return word in _TRUE
+def monitor_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of ``monitor.launch.py``, to declare them in another launch file."""
+    return _declare(MONITOR)
+
+
+def multi_camera_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of ``multi_camera.launch.py``, likewise."""
+    return _declare(MULTI_CAMERA)
+
+
+def replay_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of ``replay.launch.py``, likewise."""
+    return _declare(REPLAY)
+
+
+def monitor_action() -> OpaqueFunction:
+    """Return the action that starts the monitor as the `monitor_arguments` say."""
+    return _launch('actions').OpaqueFunction(function=_start, args=[MONITOR])
+
+
+def multi_camera_action() -> OpaqueFunction:
+    """Return the action that starts the monitor as the `multi_camera_arguments` say."""
+    return _launch('actions').OpaqueFunction(function=_start, args=[MULTI_CAMERA])
+
+
+def _start(context: Any, arguments: Sequence[LaunchArgument]) -> list[LifecycleNode]:
+    return [monitor_node(**monitor_options(arguments, context.launch_configurations))]
+
+
+def _declare(arguments: Sequence[LaunchArgument]) -> list[DeclareLaunchArgument]:
+    declare = _launch('actions').DeclareLaunchArgument
+    return [
+        declare(
+            argument.name,
+            default_value=argument.default_text,
+            description=argument.description,
+            choices=list(argument.choices) or None,
+        )
+        for argument in arguments
+    ]
+
+
+def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    # told its type: launch would take a bundle '2024' for a number and a camera 'on' for a bool
+    value = _launch_ros('parameter_descriptions').ParameterValue
+    return {
+        argument.parameter: value(given[argument.name], value_type=_TYPES[argument.kind])
+        for argument in dict.fromkeys([*MONITOR, *MULTI_CAMERA])
+        if argument.parameter and given[argument.name] is not None
+    }
+
+
+def _launch(module: str) -> Any:
+    return importlib.import_module(f'launch.{module}')
+
+
+def _launch_ros(module: str) -> Any:
+    return importlib.import_module(f'launch_ros.{module}')

@@ -3,106 +3,113 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ros_ood_monitor.ros import launching
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros import launch_arguments, launch_replay, launching
+from ros_ood_monitor.ros.launch_arguments import (
+    LaunchArgument,
+    MONITOR,
+    monitor_options,
+    MULTI_CAMERA,
+    REPLAY,
+)
 from ros_ood_monitor.ros.parameters import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+TABLES = {
+    'monitor.launch.py': MONITOR,
+    'multi_camera.launch.py': MULTI_CAMERA,
+    'replay.launch.py': REPLAY,
+}
+ARGUMENTS = list(dict.fromkeys([*MONITOR, *MULTI_CAMERA, *REPLAY]))
+MODULES = {module.__name__: module for module in (launching, launch_replay)}
 
 
-def _calls(path: Path, name: str) -> list[ast.Call]:
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == name
-    ]
+def by_name(argument: LaunchArgument) -> str:
+    return argument.name
 
 
-def _arguments(path: Path) -> dict[str, dict[str, ast.expr]]:
-    """Return the keywords of every declared argument, including those of included files."""
-    found: dict[str, dict[str, ast.expr]] = {}
-    for call in _calls(path, 'shared'):
-        parts = [ast.literal_eval(arg) for arg in call.args]
-        if parts[0] == 'launch':
-            found |= _arguments(ROOT.joinpath(*parts))
-    for call in _calls(path, 'DeclareLaunchArgument'):
-        found[ast.literal_eval(call.args[0])] = {str(k.arg): k.value for k in call.keywords}
-    return found
+def test_the_launch_files_are_these() -> None:
+    assert [path.name for path in FILES] == list(TABLES)
 
 
-def test_the_two_launch_files_are_there() -> None:
-    assert [path.name for path in FILES] == ['monitor.launch.py', 'replay.launch.py']
+@pytest.mark.parametrize('table', TABLES.values(), ids=TABLES)
+def test_no_argument_is_declared_twice(table: tuple[LaunchArgument, ...]) -> None:
+    names = [argument.name for argument in table]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize('argument', ARGUMENTS, ids=by_name)
+def test_every_argument_has_a_sentence_of_description(argument: LaunchArgument) -> None:
+    assert argument.description[0].isupper()
+    assert argument.description.endswith('.')
+
+
+@pytest.mark.parametrize('argument', ARGUMENTS, ids=by_name)
+def test_an_argument_sets_a_parameter_that_exists_and_offers_its_choices(
+    argument: LaunchArgument,
+) -> None:
+    specs = {spec.name: spec for spec in PARAMETERS}
+    if argument.parameter == 'use_sim_time':  # every node has it
+        return
+    if not argument.parameter:
+        assert argument.kind == 'text' or argument in REPLAY
+        return
+    spec = specs[argument.parameter]
+    kind = {'bool': 'switch', 'string': 'text', 'string array': 'names'}
+    assert argument.kind == kind[spec.type_name]
+    assert argument.choices == (('', *spec.choices) if spec.choices else ())
+
+
+@pytest.mark.parametrize('argument', ARGUMENTS, ids=by_name)
+def test_every_default_is_allowed_and_every_shipped_file_exists(argument: LaunchArgument) -> None:
+    if argument.shipped:
+        assert Path(str(argument.default_text)).is_file()
+    if argument.choices:
+        assert argument.default in argument.choices
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_every_argument_has_a_sentence_of_description(path: Path) -> None:
-    assert _calls(path, 'DeclareLaunchArgument')
-    for name, keywords in _arguments(path).items():
-        text = ast.literal_eval(keywords['description'])
-        assert text[0].isupper(), name
-        assert text.endswith('.'), name
-
-
-@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_every_shared_file_that_is_named_exists(path: Path) -> None:
-    calls = _calls(path, 'shared')
-    assert calls
-    for call in calls:
-        assert ROOT.joinpath(*[ast.literal_eval(arg) for arg in call.args]).is_file()
-
-
-@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_launch_files_only_declare_and_include(path: Path) -> None:
+def test_launch_files_only_declare_and_start(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding='utf-8'))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert [f.name for f in functions] == ['generate_launch_description']
     (function,) = functions
     kinds = {type(statement) for statement in function.body}
     assert kinds <= {ast.Expr, ast.Return}, 'a launch file holds no logic'
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('ros_ood'):
-            for alias in node.names:
-                assert hasattr(launching, alias.name)
+    ours = [
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('ros_ood')
+        for alias in node.names
+    ]
+    assert ours
+    for module, name in ours:
+        assert name in MODULES[str(module)].__all__
 
 
-def _read_by(*functions: str) -> set[str]:
-    """Return the launch arguments that functions of launching.py look up."""
-    tree = ast.parse(Path(launching.__file__).read_text(encoding='utf-8'))
-    return {
+def test_what_a_launch_file_declares_are_keywords_of_the_node() -> None:
+    keywords = set(inspect.signature(launching.monitor_node).parameters)
+    assert {argument.name for argument in [*MONITOR, *MULTI_CAMERA]} <= keywords
+
+
+def test_the_player_reads_arguments_that_are_declared() -> None:
+    tree = ast.parse(Path(launch_replay.__file__).read_text(encoding='utf-8'))
+    read = {
         ast.literal_eval(node.slice)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name in functions
-        for node in ast.walk(function)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Subscript)
         and getattr(node.value, 'id', '') == 'given'
         and isinstance(node.slice, ast.Constant)
     }
-
-
-def test_every_argument_that_is_read_is_declared_and_the_other_way_round() -> None:
-    monitor = _read_by('_monitor') | set(launching._OVERRIDES)
-    assert monitor == set(_arguments(ROOT / 'launch' / 'monitor.launch.py'))
-    player = _read_by('_player', '_set_transport')
-    assert monitor | player == set(_arguments(ROOT / 'launch' / 'replay.launch.py'))
-
-
-def test_arguments_set_parameters_that_exist() -> None:
-    known = {spec.name for spec in PARAMETERS} | {'use_sim_time'}
-    assert set(launching._OVERRIDES.values()) <= known
-
-
-def test_choices_of_an_argument_are_those_of_its_parameter() -> None:
-    specs = {spec.name: spec for spec in PARAMETERS}
-    for name, keywords in _arguments(ROOT / 'launch' / 'monitor.launch.py').items():
-        parameter = specs.get(launching._OVERRIDES.get(name, ''))
-        if 'choices' in keywords and parameter is not None:
-            assert ast.literal_eval(keywords['choices']) == ['', *parameter.choices]
+    declared = {argument.name for argument in REPLAY}
+    assert declared - {argument.name for argument in MONITOR} <= read <= declared
 
 
 def test_executable_is_a_command_of_the_package() -> None:
@@ -111,27 +118,49 @@ def test_executable_is_a_command_of_the_package() -> None:
     assert f'<name>{launching.PACKAGE}</name>' in (ROOT / 'package.xml').read_text('utf-8')
 
 
-def _given(**changes: str) -> dict[str, str]:
-    return {**dict.fromkeys(launching._OVERRIDES, ''), **changes}
+def _given(table: tuple[LaunchArgument, ...], **changes: str) -> dict[str, str]:
+    return {**{argument.name: '' for argument in table}, **changes}
 
 
-def test_empty_arguments_leave_everything_to_the_parameter_file() -> None:
-    assert launching.node_overrides(_given()) == {}
+@pytest.mark.parametrize('table', [MONITOR, MULTI_CAMERA], ids=['monitor', 'multi_camera'])
+def test_empty_arguments_say_nothing(table: tuple[LaunchArgument, ...]) -> None:
+    assert monitor_options(table, _given(table)) == {}
 
 
-def test_arguments_become_typed_parameters() -> None:
-    given = _given(bundle='/b', transport='compressed', autostart='False', use_sim_time='true')
-    assert launching.node_overrides(given) == {
-        'model.bundle': '/b',
-        'input.transport': 'compressed',
+def test_arguments_become_typed_options() -> None:
+    given = _given(
+        MULTI_CAMERA,
+        bundle='2024',
+        transport='compressed',
+        autostart='False',
+        use_sim_time='true',
+        topics='[/front/image_raw, "/rear/image_raw"]',
+        cameras='[on, 1]',
+    )
+    assert monitor_options(MULTI_CAMERA, given) == {
+        'bundle': '2024',
+        'transport': 'compressed',
         'autostart': False,
         'use_sim_time': True,
+        'topics': ['/front/image_raw', '/rear/image_raw'],
+        'cameras': ['on', '1'],
     }
 
 
+def test_what_another_launch_file_has_set_is_not_read() -> None:
+    given = {**_given(MONITOR, image='/eye'), 'topics': '[/a, /b]', 'cameras': 'no list'}
+    assert monitor_options(MONITOR, given) == {'image': '/eye'}
+
+
 def test_switch_that_is_neither_true_nor_false_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="'autostart' must be true or false, got 'maybe'"):
-        launching.node_overrides(_given(autostart='maybe'))
+    with pytest.raises(ParameterError, match="'autostart' must be true or false, got 'maybe'"):
+        monitor_options(MONITOR, _given(MONITOR, autostart='maybe'))
+
+
+@pytest.mark.parametrize('text', ['/front', '[]', '[[a], b]', '{a: b}', '[a, ""]', '[a', 'a, b'])
+def test_list_that_is_no_list_of_words_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"'topics' must be a YAML list such as '\[front, re"):
+        launch_arguments.names('topics', text)
 
 
 # where launch is installed --------------------------------------------------------------------
@@ -147,5 +176,5 @@ def _description(path: Path) -> Any:
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_launch_reads_the_file_and_finds_the_arguments(path: Path) -> None:
     description = _description(path)
-    found = {argument.name for argument in description.get_launch_arguments()}
-    assert found == set(_arguments(path))
+    found = [argument.name for argument in description.get_launch_arguments()]
+    assert found == [argument.name for argument in TABLES[path.name]]
