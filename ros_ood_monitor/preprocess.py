@@ -60,6 +60,8 @@ class Preprocessor:
             return rgb[np.newaxis]  # (1, h, w, 3)
         shrinks = height >= self.height and width >= self.width
         kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        if height == width == 1:
+            rgb = np.repeat(rgb, 2, axis=0)  # OpenCV 4.5.4 fails on a single pixel
         resized = cv2.resize(rgb, (self.width, self.height), interpolation=kernel)
         return resized[np.newaxis]  # type: ignore[return-value]  # (1, h, w, 3)
 

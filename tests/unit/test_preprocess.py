@@ -36,6 +36,11 @@ def test_nothing_is_cropped() -> None:
     assert batch[0, :, 0, 0].min() > 150
 
 
+def test_a_single_pixel_fills_the_input() -> None:
+    batch = Preprocessor(24, 32)(np.array([[[7, 80, 255]]], np.uint8))
+    assert np.array_equal(batch, np.broadcast_to([7, 80, 255], (1, 24, 32, 3)))
+
+
 def test_image_from_input_maps_corners_to_corners() -> None:
     matrix = Preprocessor(24, 32).image_from_input(480, 640)
     # pixel centres are integers, so the outer border of the first pixel is at -0.5
