@@ -37,6 +37,7 @@ SINCE_HUMBLE = {
     'rclpy.qos': {
         'DurabilityPolicy',
         'HistoryPolicy',
+        'QoSPolicyKind',
         'QoSProfile',
         'ReliabilityPolicy',
         'qos_policy_name_from_kind',
