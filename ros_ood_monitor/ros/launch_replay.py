@@ -7,7 +7,7 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from ros_ood_monitor.ros.launch_arguments import switch
-from ros_ood_monitor.ros.launching import profile_environment
+from ros_ood_monitor.ros.launching import image_remapping, profile_environment
 
 if TYPE_CHECKING:
     from launch.actions import OpaqueFunction
@@ -66,7 +66,7 @@ def _player(context: Any) -> list[Any]:
         name='bag_player',
         namespace=given['namespace'],
         arguments=arguments,
-        remappings=[('image', given['image'])],
+        remappings=image_remapping(given['image']),
         # raw pictures over some 300 kB are lost at best effort without it
         additional_env=profile_environment(),
         output='screen',

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import importlib
 from typing import Any, Final, TYPE_CHECKING
 
+from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.ros.launch_arguments import (
     LaunchArgument,
     MONITOR,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'camera_environment',
+    'image_remapping',
     'monitor_action',
     'monitor_arguments',
     'monitor_node',
@@ -111,7 +113,15 @@ def monitor_node(
     launch_ros.actions.LifecycleNode
         The action. The process runs with our Fast DDS profile where no other one is set.
 
+    Raises
+    ------
+    ParameterError
+        If both ``image`` and ``topics`` are given.
+
     """
+    if image is not None and topics is not None:
+        msg = f'expected image for one camera or topics for several, got both: {image}, {topics}'
+        raise ParameterError(msg)
     given = {
         'bundle': bundle,
         'transport': transport,
@@ -133,8 +143,7 @@ def monitor_node(
             *([overrides] if overrides else []),
             *parameters,
         ],
-        # image:=image would hide a SetRemap of the group around
-        remappings=[*([] if image in (None, 'image') else [('image', image)]), *remappings],
+        remappings=[*image_remapping(image), *remappings],
         ros_arguments=['--log-level', log_level],
         additional_env=environment,
         **{'output': 'screen', **kwargs},
@@ -175,6 +184,11 @@ def profile_environment() -> dict[str, EnvironmentVariable]:
         first: variable(first, default_value=variable(second, default_value=profile)),
         second: variable(second, default_value=variable(first, default_value=profile)),
     }
+
+
+def image_remapping(image: Text | None) -> list[tuple[Text, Text]]:
+    """Return the remapping to a camera's topic; ``image:=image`` would hide a SetRemap around."""
+    return [] if image in (None, 'image') else [('image', image)]
 
 
 def monitor_arguments() -> list[DeclareLaunchArgument]:

@@ -151,6 +151,11 @@ def test_wrong_list_of_cameras_is_refused_in_words() -> None:
         start(include('multi_camera', topics='/front/image_raw'))
 
 
+def test_one_camera_and_several_at_once_are_refused() -> None:
+    with pytest.raises(ParameterError, match='expected image for one camera or topics for sev'):
+        monitor_node(image='/a', topics=['/b', '/c'])
+
+
 def test_words_that_look_like_numbers_stay_words() -> None:
     (node,) = start(monitor_node(bundle='2024', topics=['/a', '/b'], cameras=['true', '7e3']))
     assert node.parameters['model.bundle'] == '2024'
