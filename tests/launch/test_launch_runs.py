@@ -105,13 +105,12 @@ def launched(environment: dict[str, str], *arguments: str | Path) -> Iterator[La
     launch = Launched(environment, *arguments)
     try:
         yield launch
+    finally:
+        # killed, it would leave what it started behind, after a failure as well
         if launch.process.poll() is None:
             launch.process.send_signal(signal.SIGINT)
-        assert launch.end() == 0, launch.said
-    finally:
-        if launch.process.poll() is None:
-            launch.process.kill()
-        launch.end()
+        code = launch.end()
+    assert code == 0, launch.said
 
 
 def ros2(environment: dict[str, str], *arguments: str, may_fail: bool = False) -> str:
