@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
+import time
 import traceback
-from typing import Any, cast, TypeVar
+from typing import Any, cast, Final, TypeVar
 import weakref
 
-from lifecycle_msgs.msg import State
+from lifecycle_msgs.msg import State, Transition
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.transitions import Transitions
 
 __all__ = ['guard_change_state', 'guarded']
+
+_WARN_PERIOD_S: Final = 5.0
 
 _Node = TypeVar('_Node', bound=LifecycleNode)
 _Callback = Callable[[_Node, LifecycleState], TransitionCallbackReturn]
@@ -63,7 +67,7 @@ def guard_change_state(node: LifecycleNode, transitions: Transitions) -> None:
 
     The transition runs in the thread of ``transitions`` while the service's callback awaits it.
     A request that comes during a transition is refused, one that is impossible in the node's
-    state likewise.
+    state likewise; the log tells a reason once a few seconds, however often a peer asks.
 
     Parameters
     ----------
@@ -75,19 +79,17 @@ def guard_change_state(node: LifecycleNode, transitions: Transitions) -> None:
     """
     service = node._service_change_state  # rclpy offers no public way
     callback = service.callback
+    refusals = ReasonThrottle(_WARN_PERIOD_S)
 
     async def safe(request: Any, response: Any) -> Any:
         try:
-            if node._state_machine.current_state[0] > State.PRIMARY_STATE_FINALIZED:
-                msg = 'another transition is running; ask again after it'
-                raise RuntimeError(msg)
+            _refuse_impossible(node, request.transition)
             return await transitions.run(lambda: callback(request, response))
         except Exception as error:  # noqa: BLE001, whatever it is, the peer gets its answer
             what = request.transition.label or request.transition.id
-            label = node._state_machine.current_state[1]
-            node.get_logger().warning(
-                f'transition {what!r} refused in state {label!r}: {_first_line(error)}'
-            )
+            reason = f'refused in state {_state(node).label!r}: {_first_line(error)}'
+            if refusals.accepts(reason, time.monotonic()):
+                node.get_logger().warning(f'transition {what!r} {reason}')
             response.success = False
             return response
 
@@ -97,6 +99,23 @@ def guard_change_state(node: LifecycleNode, transitions: Transitions) -> None:
     service.callback_group.entities.discard(weakref.ref(service))
     service.callback_group = ReentrantCallbackGroup()
     service.callback_group.add_entity(service)
+
+
+def _refuse_impossible(node: LifecycleNode, wanted: Transition) -> None:
+    if _state(node).state_id > State.PRIMARY_STATE_FINALIZED:
+        msg = 'another transition is running; ask again after it'
+        raise RuntimeError(msg)
+    # asking rcl would do, but it logs a line of its own each time
+    offered = {row[0]: row[1] for row in node._state_machine.available_transitions}
+    if wanted.label not in offered.values() if wanted.label else wanted.id not in offered:
+        named = (f'{label} ({number})' for number, label in offered.items())
+        msg = f'expected one of {", ".join(named) or "none, its life is over"}'
+        raise ValueError(msg)
+
+
+def _state(node: LifecycleNode) -> LifecycleState:
+    number, label = node._state_machine.current_state
+    return LifecycleState(label, number)
 
 
 def _first_line(error: Exception) -> str:

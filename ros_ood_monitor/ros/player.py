@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-import signal
 import struct
 import sys
 import threading
@@ -28,6 +27,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.bags.files import decompress_message
 from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
+from ros_ood_monitor.ros.stop_signal import StopSignal
 
 __all__ = ['BagPlayer', 'Played', 'choose_topic', 'main']
 
@@ -279,9 +279,7 @@ def main(args: list[str] | None = None) -> int:
         '--wait', type=float, default=30.0, help='longest wait for a subscriber, in s'
     )
     options = parser.parse_args(remove_ros_args(argv)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal().as_event()
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node = Node('bag_player')
     try:

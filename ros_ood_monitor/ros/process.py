@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 import ctypes
 import os
-import signal
 import sys
 import threading
+import time
 import traceback
-from types import FrameType
 from typing import Any, Final
 
 import rclpy
@@ -19,11 +18,14 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
 
 from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.start_errors import start_error, START_ERRORS
+from ros_ood_monitor.ros.stop_signal import StopSignal
 
 __all__ = ['Spinner', 'run_node', 'tune_malloc']
 
 _FAILURES_IN_A_ROW: Final = 20
+_LOG_PERIOD_S: Final = 5.0
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
@@ -33,7 +35,9 @@ class Spinner:
     Spins a node in a thread and outlives what a callback raises.
 
     rclpy's executor raises out of ``spin`` what a callback raised, and ``InvalidHandle`` where an
-    entity is destroyed at the moment it is waited for. Neither is a reason to stop monitoring.
+    entity is destroyed at the moment it is waited for. Neither is a reason to stop monitoring,
+    however often it comes: otherwise a peer whose request makes a callback fail could end the
+    node by asking again. Only an executor that cannot even wait any more is.
 
     All callbacks run in this one thread, so they must be short. rclpy's multi-threaded executor
     would build its wait set anew while callbacks are under way, again and again, and take the
@@ -54,6 +58,7 @@ class Spinner:
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stopping = False
+        self._failures = ReasonThrottle(_LOG_PERIOD_S)
         self._thread = threading.Thread(target=self._run, name='spin', daemon=True)
         self._thread.start()
 
@@ -91,17 +96,24 @@ class Spinner:
                 failures = 0
             except (ExternalShutdownException, ShutdownException):
                 break
-            except Exception:  # noqa: BLE001, a callback's fault is not the node's end
-                failures += 1
+            except Exception as error:  # noqa: BLE001, a callback's fault is not the node's end
+                failures = 0 if _is_of_a_callback(error) else failures + 1
                 if failures >= _FAILURES_IN_A_ROW:
                     failure = traceback.format_exc()
                     break
-                if not self._stopping:
-                    self._node.get_logger().error(
-                        f'a callback failed, the node goes on:\n{traceback.format_exc()}'
-                    )
+                self._log(traceback.format_exc())
         if not self._stopping:
             self._on_end(failure)
+
+    def _log(self, details: str) -> None:
+        if not self._stopping and self._failures.accepts(details, time.monotonic()):
+            self._node.get_logger().error(f'a callback failed, the node goes on:\n{details}')
+
+
+def _is_of_a_callback(error: Exception) -> bool:
+    """Tell whether rclpy was running a task, instead of waiting for one to become ready."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get('__name__') == 'rclpy.task' for frame in frames)
 
 
 def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
@@ -122,16 +134,10 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
         0 where it was told to end, 1 where it could not start or go on.
 
     """
-    stop = threading.Event()
     failures: list[str] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
     # Python's handlers instead of rclpy's: they stay in place until the very end, so that a second
     # Ctrl-C while the node is already leaving changes nothing.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    stop = StopSignal()
     set_logger_level('rcl', LoggingSeverity.FATAL)  # what it raises is said below, in one line
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -149,7 +155,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     def on_end(failure: str | None) -> None:
         if failure is not None:
             failures.append(failure)
-        stop.set()
+        stop.now()
 
     spinner = Spinner(node, on_end)
     stop.wait()
@@ -161,13 +167,13 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     if not node.close():
         # it was told to end and does; a normal exit would wait for the engine being opened
         print(  # noqa: T201
-            'ood_monitor_node: ended during a transition that has not come back', file=sys.stderr
+            'ood_monitor_node: ended with a transition or a snapshot that has not come back',
+            file=sys.stderr,
         )
         sys.stderr.flush()
         os._exit(1 if failures else 0)
     try_shutdown()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the interpreter is leaving, too
+    stop.ignore()  # the interpreter is leaving, too
     return 1 if failures else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 from collections.abc import Callable, Iterator
 import contextlib
+import threading
 import time
 from typing import Any
 
@@ -20,10 +21,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32
 
+from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.converters import time_of
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.open_monitor import open_monitor
 from ros_ood_monitor.ros.process import Spinner
+from ros_ood_monitor.ros.settings import Settings
 
 DEADLINE_S = 20.0
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
@@ -51,6 +55,18 @@ def values(message: DiagnosticArray) -> dict[str, str]:
     """Return the key-value pairs of a message's only status."""
     (status,) = message.status
     return {pair.key: pair.value for pair in status.values}
+
+
+class SlowOpening:
+    """Opens a monitor when it is let."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def __call__(self, settings: Settings) -> Monitor:
+        self.entered.set()
+        assert self.leave.wait(DEADLINE_S)
+        return open_monitor(settings)
 
 
 class Peer:
@@ -134,6 +150,14 @@ class Peer:
     def activate(self) -> None:
         assert self.change(Transition.TRANSITION_CONFIGURE)
         assert self.change(Transition.TRANSITION_ACTIVATE)
+
+    def call(self, kind: Any, service: str, **request: Any) -> Any:
+        """Ask a service of the node and return its answer."""
+        client = self.node.create_client(kind, f'ood_monitor/{service}')
+        try:
+            return self._call(client, kind.Request(**request))
+        finally:
+            self.node.destroy_client(client)
 
     def _call(self, client: Any, request: Any) -> Any:
         assert client.wait_for_service(timeout_sec=DEADLINE_S)

@@ -19,7 +19,6 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
-from ros_ood_monitor.ros.open_monitor import open_monitor
 from ros_ood_monitor.ros.settings import Settings
 from tests.ros.harness import (
     ACTIVE,
@@ -29,6 +28,7 @@ from tests.ros.harness import (
     normal_frame,
     peer,
     running_node,
+    SlowOpening,
     UNCONFIGURED,
     values,
     wait_until,
@@ -215,20 +215,8 @@ def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
         assert len(me.observations) == before + 1
 
 
-class _SlowOpening:
-    """Opens a monitor when it is let."""
-
-    def __init__(self) -> None:
-        self.entered, self.leave = threading.Event(), threading.Event()
-
-    def __call__(self, settings: Settings) -> Monitor:
-        self.entered.set()
-        assert self.leave.wait(20.0)
-        return open_monitor(settings)
-
-
 def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) -> None:
-    slow = _SlowOpening()
+    slow = SlowOpening()
     parameters: dict[str, Any] = {'model__bundle': str(tiny_bundle), 'autostart': True}
     with running_node(open_monitor=slow, **parameters), peer() as me:
         assert slow.entered.wait(20.0)
@@ -240,14 +228,14 @@ def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) ->
 def test_services_answer_during_a_slow_configure_and_a_second_transition_is_refused(
     tiny_bundle: Path,
 ) -> None:
-    slow = _SlowOpening()
+    slow = SlowOpening()
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle)), peer() as me:
         first = me._change.call_async(_request(Transition.TRANSITION_CONFIGURE))
         assert slow.entered.wait(20.0)
         assert me.state() == CONFIGURING
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             assert not me.change(transition)
-        found = _call(me, GetParameters, 'get_parameters', names=['model.bundle'])
+        found = me.call(GetParameters, 'get_parameters', names=['model.bundle'])
         assert found.values[0].string_value == str(tiny_bundle)
         # what configuring has read already stays as it is; what applies live is taken over
         (refused,) = _set(me, 'model.bundle', 'another').results
@@ -266,7 +254,7 @@ def test_services_answer_during_a_slow_configure_and_a_second_transition_is_refu
 def test_node_that_ends_while_an_engine_is_being_opened_does_not_activate(
     tiny_bundle: Path,
 ) -> None:
-    slow = _SlowOpening()
+    slow = SlowOpening()
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle), autostart=True) as node:
         assert slow.entered.wait(20.0)
         ending = threading.Thread(target=lambda: wait_until(_is_closing(node), 'the end'))
@@ -281,17 +269,9 @@ def _is_closing(node: Any) -> Any:
     return lambda: node._transitions.is_closing
 
 
-def _call(me: Any, kind: Any, service: str, **request: Any) -> Any:
-    client = me.node.create_client(kind, f'ood_monitor/{service}')
-    try:
-        return me._call(client, kind.Request(**request))
-    finally:
-        me.node.destroy_client(client)
-
-
 def _set(me: Any, name: str, value: Any) -> Any:
     parameter = Parameter(name, value=value).to_parameter_msg()
-    return _call(me, SetParameters, 'set_parameters', parameters=[parameter])
+    return me.call(SetParameters, 'set_parameters', parameters=[parameter])
 
 
 class _Failing:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -184,3 +187,20 @@ def test_online_equals_replay_in_raw_score_score_and_state(
     ]
     # the comparison means something only where the states change
     assert {state for *_, state in online} >= {'NORMAL', 'SUSPECT', 'ALERT'}
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_signals_end_a_player_that_waits_with_zero(
+    node: Node, bags: dict[str, Path], count: int
+) -> None:
+    command = [sys.executable, '-m', 'ros_ood_monitor.ros.player', str(bags['raw'])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: 'bag_player' in node.get_node_names(), 'the player to run')
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+    finally:
+        process.kill()
+        _, said = process.communicate()
+    assert said == ''

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import platform
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -75,6 +77,26 @@ def test_spinner_waits_for_the_callback_in_work(node: Node) -> None:
     leave.set()
     wait_until(lambda: left, 'the callback to come back')
     assert spinner.stop()
+
+
+STOPPED = """
+import signal, sys, threading, time
+from ros_ood_monitor.ros.stop_signal import StopSignal
+stop = StopSignal()
+def be_interrupted():
+    time.sleep(0.2)  # the main thread waits by now
+    for number in (signal.SIGTERM, signal.SIGINT) * 50:
+        signal.pthread_kill(threading.get_ident(), number)
+threading.Thread(target=be_interrupted).start()
+stop.wait()
+event = stop.as_event()
+stop.now()
+sys.exit(0 if event.wait(10.0) else 1)
+"""
+
+
+def test_signals_end_a_wait_whichever_thread_they_interrupt() -> None:
+    subprocess.run([sys.executable, '-c', STOPPED], check=True, timeout=20.0)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is a function of glibc')
