@@ -34,6 +34,7 @@ ROS = [
     'rmw-fastrtps-cpp',
     'sensor-msgs',
     'std-msgs',
+    'std-srvs',
 ]
 TRAIN = [
     *BAGS,

@@ -1,0 +1,231 @@
+"""
+The service ``~/snapshot``: what the node sees now, as files.
+
+A stream hands its last message and answer over by reference. Decoding, encoding and writing happen
+on request, in a thread of their own, so that neither scoring nor the executor waits for a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import datetime as dt
+import os
+from pathlib import Path
+import re
+from typing import Any, Final
+
+import cv2
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import Trigger
+import yaml
+
+from ros_ood_monitor.atomic import new_folder
+from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.records import Frame, Observation
+from ros_ood_monitor.ros.converters import frame_from_image
+from ros_ood_monitor.ros.worker import Worker
+
+__all__ = ['Snapshots', 'snapshot_folder']
+
+_SUFFIXES: Final = {b'\xff\xd8': '.jpg', b'\x89P': '.png'}
+"""First bytes of the files that a CompressedImage may hold."""
+
+_Scored = tuple[Any, Observation]
+
+
+class Snapshots:
+    """
+    Keeps the last scored frame of every camera, and writes them when a peer asks.
+
+    One folder a request, there whole or not at all: the pictures, and ``snapshot.yaml`` with what
+    the monitor said about them, by which bundle and with which parameters. One request at a time;
+    another one is refused meanwhile.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        The node that serves.
+    folder : callable
+        Where to write, as the parameter ``snapshot.folder`` says.
+    about : callable
+        What to write beside the cameras, such as the bundle: plain values by name.
+
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        folder: Callable[[], str],
+        about: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._node = node
+        self._decode: Callable[[Any], Frame] = frame_from_image
+        self._folder = folder
+        self._about = about
+        self._last: dict[str, _Scored] = {}
+        self._worker = Worker(node, 'snapshot')
+        # an awaited callback holds a group of one at a time, which get_state would wait for
+        node.create_service(
+            Trigger, '~/snapshot', self._serve, callback_group=ReentrantCallbackGroup()
+        )
+
+    def keep(self, key: str, message: Any, observation: Observation) -> None:
+        """
+        Take a camera's last frame; from the thread that scores it.
+
+        Parameters
+        ----------
+        key : str
+            Which camera of the node.
+        message : sensor_msgs.msg.Image or CompressedImage
+            The message as it came; nobody may write to it any more.
+        observation : Observation
+            The answer to it.
+
+        """
+        self._last[key] = (message, observation)
+
+    def forget(self) -> None:
+        """Start anew: earlier frames are not what the node sees now."""
+        self._last = {}
+
+    def close(self, timeout: float) -> bool:
+        """
+        Take no more requests, and wait for the one that is served.
+
+        Parameters
+        ----------
+        timeout : float
+            Longest wait, in s.
+
+        Returns
+        -------
+        bool
+            False where the disk has not come back.
+
+        """
+        return self._worker.close(timeout)
+
+    async def _serve(self, request: Any, response: Any) -> Any:
+        try:
+            last = dict(self._last)
+            if not last:
+                msg = (
+                    'no frame has been scored since activation: is the node active, the camera on?'
+                )
+                raise RuntimeError(msg)
+            if self._worker.is_busy:
+                msg = 'another snapshot is being written; ask again after it'
+                raise RuntimeError(msg)
+            folder = snapshot_folder(self._folder())
+            about = {'node': self._node.get_fully_qualified_name(), **self._about()}
+            path = await self._worker.run(lambda: self._write(folder, about, last))
+        except Exception as error:  # noqa: BLE001, whatever it is, the peer gets its answer
+            response.success, response.message = False, f'no snapshot: {_said(error)}'
+            return response
+        response.success, response.message = True, str(path)
+        return response
+
+    def _write(self, folder: Path, about: dict[str, Any], last: dict[str, _Scored]) -> Path:
+        now = dt.datetime.now(dt.timezone.utc)
+        name = about['node'].strip('/').replace('/', '_')
+        path = _free(folder / f'{name}_{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z')
+        try:
+            with new_folder(path) as aside:
+                cameras: list[dict[str, Any]] = []
+                for key, (message, observation) in last.items():
+                    stem = _unused(_plain(key or observation.camera), cameras)
+                    content, suffix = self._picture(message)
+                    (aside / f'{stem}{suffix}').write_bytes(content)
+                    cameras.append({'image': f'{stem}{suffix}', **_facts(message, observation)})
+                facts = {'time': now.isoformat(), **about, 'cameras': cameras}
+                text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+                (aside / 'snapshot.yaml').write_text(text, encoding='utf-8')
+        except OSError as error:
+            msg = f'cannot be written: {error.strerror or error}; set snapshot.folder: {folder}'
+            raise OSError(msg) from error
+        return path
+
+    def _picture(self, message: Any) -> tuple[bytes, str]:
+        if isinstance(message, CompressedImage):
+            content = bytes(message.data)
+            return content, _SUFFIXES.get(content[:2], '.bin')
+        rgb = self._decode(message).rgb  # (H, W, 3)
+        done, png = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        if not done:
+            msg = f'OpenCV cannot encode a picture of {rgb.shape[1]}x{rgb.shape[0]} as PNG'
+            raise RuntimeError(msg)
+        return png.tobytes(), '.png'
+
+
+def snapshot_folder(given: str) -> Path:
+    """
+    Return where snapshots go.
+
+    Parameters
+    ----------
+    given : str
+        The parameter; empty takes ``ood_monitor`` in ROS's home, which is ``$ROS_HOME`` or
+        ``~/.ros``.
+
+    Returns
+    -------
+    Path
+        An absolute folder, which need not exist.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no home.
+
+    """
+    if given:
+        return Path(given).expanduser().absolute()
+    home = os.environ.get('ROS_HOME') or '~/.ros'
+    return Path(home).expanduser().absolute() / 'ood_monitor'
+
+
+def _facts(message: Any, observation: Observation) -> dict[str, Any]:
+    header = message.header
+    compressed = isinstance(message, CompressedImage)
+    return {
+        'camera': observation.camera,
+        'frame_id': header.frame_id,
+        'stamp': {'sec': header.stamp.sec, 'nanosec': header.stamp.nanosec},
+        'encoding': message.format if compressed else message.encoding,
+        'raw_score': float(observation.raw_score),
+        'score': float(observation.score),
+        'threshold': float(observation.threshold),
+        'state': observation.state.value,
+        'reason': observation.alert.reason,
+        'processing_ms': float(observation.latency_ms),
+    }
+
+
+def _plain(name: str) -> str:
+    """Return a name that is no path: a frame_id may hold anything."""
+    return re.sub(r'[^\w.-]+', '_', name).strip('._')[:100] or 'camera'
+
+
+def _unused(stem: str, cameras: list[dict[str, Any]]) -> str:
+    taken = {Path(camera['image']).stem for camera in cameras}
+    numbered = (f'{stem}_{k}' for k in range(2, len(taken) + 3))
+    return stem if stem not in taken else next(name for name in numbered if name not in taken)
+
+
+def _free(path: Path) -> Path:
+    """Return the path, or one like it where it is taken: another process may write there, too."""
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f'{path.name}_{number}')
+    return free
+
+
+def _said(error: Exception) -> str:
+    known = isinstance(error, (OodMonitorError, OSError, RuntimeError))
+    return str(error) if known else f'{type(error).__name__}: {error}'
