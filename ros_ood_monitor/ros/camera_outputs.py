@@ -65,7 +65,9 @@ class CameraOutputs:
         self._suffix = f' {name}' if of_several else ''
         self._label = f'{name}: ' if of_several else ''
         topic = f'~/{name}/score' if of_several else '~/score'
-        self._score = node.create_publisher(Float32, topic, qos.SCORE)
+        self._score = node.create_publisher(
+            Float32, topic, qos.SCORE, event_callbacks=qos.NO_EVENTS
+        )
         self._observation = observation
         self._lock = lock
         self._announce = announce

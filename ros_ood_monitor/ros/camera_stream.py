@@ -49,6 +49,8 @@ class CameraStream:
         Where frames are counted.
     limit : RateLimit
         Which frames are looked at.
+    on_scored : callable
+        Given a message and the answer to it, just before that is published.
     on_bad_frame : callable
         Told why a frame is no picture.
     clock : callable
@@ -64,6 +66,7 @@ class CameraStream:
         outputs: StreamOutputs,
         counts: StreamCounts,
         limit: RateLimit,
+        on_scored: Callable[[Any, Observation], None] = lambda message, observation: None,
         on_bad_frame: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,6 +75,7 @@ class CameraStream:
         self.limit = limit
         self._decode = decode
         self._outputs = outputs
+        self._on_scored = on_scored
         self._on_bad_frame = on_bad_frame
         self._clock = clock
         self._last_frame = self._last_score = clock()
@@ -121,11 +125,12 @@ class CameraStream:
             self._on_bad_frame(self._unusable)
             return None
 
-    def publish(self, header: Any, observation: Observation) -> None:
-        """Publish and count the monitor's answer to the frame with this header."""
+    def publish(self, message: Any, observation: Observation) -> None:
+        """Publish and count the monitor's answer to this message."""
         if self._hung:
             observation = self._after_hang(observation)
-        latency_ms = self._outputs.publish_observation(header, observation)
+        self._on_scored(message, observation)  # before: who hears of it may ask about it
+        latency_ms = self._outputs.publish_observation(message.header, observation)
         self._last_score, self._unusable = self._clock(), ''
         self.counts.on_scored(latency_ms, observation.latency_ms)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import sys
 from typing import Any, Final
 
@@ -33,7 +34,9 @@ from ros_ood_monitor.ros.parameter_server import ParameterServer
 from ros_ood_monitor.ros.process import run_node
 from ros_ood_monitor.ros.qos_overrides import overriding_options, unused_overrides
 from ros_ood_monitor.ros.reporter import Reporter
+from ros_ood_monitor.ros.service_guard import guard_services
 from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.snapshot import Snapshots
 from ros_ood_monitor.ros.transitions import Transitions
 from ros_ood_monitor.ros.watch import idle_statuses, Watch
 
@@ -41,6 +44,7 @@ __all__ = ['OodMonitorNode', 'main']
 
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0  # for the frame in work
+_SNAPSHOT_TIMEOUT_S: Final = 0.5  # it is there whole or not at all
 _TRANSITION_TIMEOUT_S: Final = 4.0  # launch asks more harshly after 5 s
 _SUCCESS: Final = TransitionCallbackReturn.SUCCESS
 
@@ -83,12 +87,18 @@ class OodMonitorNode(LifecycleNode):
             kwargs.get('cli_args') or ()
         )
         self._settings = self._parameters_server.settings()
+        guard_services(self)
+        self._snapshots = Snapshots(
+            self, folder=lambda: self._settings.snapshot_folder, about=self._about
+        )
         self._outputs = Outputs(self)
         try:
             self._set_cameras(cameras_of(self._settings, self.resolve_topic_name))
         except ParameterError:  # configuring refuses them and says why
             self._set_cameras(())
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS, event_callbacks=qos.NO_EVENTS
+        )
         self._fault_guard = self.create_guard_condition(self._leave_active_after_fault)
         if self._settings.autostart:
             self._autostart_timer = self.create_timer(
@@ -157,8 +167,15 @@ class OodMonitorNode(LifecycleNode):
         for monitor in self._monitors:
             monitor.reset()
         self._outputs.forget_streams()
+        self._snapshots.forget()
         watch = Watch(
-            self, settings, self._cameras, self._monitors, self._outputs, on_fault=self._on_fault
+            self,
+            settings,
+            self._cameras,
+            self._monitors,
+            self._outputs,
+            on_scored=self._snapshots.keep,
+            on_fault=self._on_fault,
         )
         try:
             for monitor in self._monitors:
@@ -258,6 +275,14 @@ class OodMonitorNode(LifecycleNode):
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)
         )
 
+    def _about(self) -> dict[str, Any]:
+        bundle = self._monitors[0].bundle if self._monitors else None
+        return {
+            'bundle': bundle and {'name': bundle.manifest.name, 'digest': bundle.digest},
+            'engine': self._facts.engine,
+            'parameters': dataclasses.asdict(self._settings),
+        }
+
     def _on_failed_report(self, error: Exception) -> None:
         if self.context.ok():
             self.get_logger().error(f'a report failed, the node goes on: {error!r}')
@@ -281,6 +306,7 @@ class OodMonitorNode(LifecycleNode):
             self._outputs.publish_alert_of_all(_stopped(why))
 
     def _release(self, *, keep_problem: bool = False) -> None:
+        self._snapshots.forget()
         monitors, self._monitors = self._monitors, []
         if monitors:
             monitors[0].close()
@@ -293,12 +319,13 @@ class OodMonitorNode(LifecycleNode):
         Returns
         -------
         bool
-            False where a transition in work has not come back and was left behind.
+            False where a transition or a snapshot in work has not come back and was left behind.
 
         """
         came_back = self._transitions.close(_TRANSITION_TIMEOUT_S)
         if came_back and self._state_machine.current_state[1] != 'finalized':
             self._try(self.trigger_shutdown)
+        came_back = self._snapshots.close(_SNAPSHOT_TIMEOUT_S) and came_back
         self._reporter.stop()
         self._outputs.flush()  # the last word would otherwise go down with the process
         self.destroy_node()

@@ -42,9 +42,11 @@ class Outputs:
         self._node = node
         self.name = node.get_fully_qualified_name().lstrip('/')
         self._observation = node.create_publisher(
-            DiagnosticArray, '~/observation', qos.OBSERVATION
+            DiagnosticArray, '~/observation', qos.OBSERVATION, event_callbacks=qos.NO_EVENTS
         )
-        self._alert = node.create_publisher(DiagnosticArray, '~/alert', qos.ALERT)
+        self._alert = node.create_publisher(
+            DiagnosticArray, '~/alert', qos.ALERT, event_callbacks=qos.NO_EVENTS
+        )
         self._lock = threading.RLock()
         self._names: tuple[str, ...] = ()
         self.cameras: tuple[CameraOutputs, ...] = ()

@@ -209,6 +209,13 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         applies='live',
     ),
     ParameterSpec(
+        'snapshot.folder',
+        '',
+        'Folder in which the service ~/snapshot makes one for each request; empty takes '
+        'ood_monitor in $ROS_HOME or ~/.ros.',
+        applies='live',
+    ),
+    ParameterSpec(
         'autostart',
         True,
         'Configure and activate by itself at start; false leaves both to a lifecycle manager.',

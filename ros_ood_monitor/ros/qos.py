@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-__all__ = ['ALERT', 'DIAGNOSTICS', 'OBSERVATION', 'SCORE', 'input_qos']
+__all__ = ['ALERT', 'DIAGNOSTICS', 'NO_EVENTS', 'OBSERVATION', 'SCORE', 'input_qos']
 
 OBSERVATION: Final = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
@@ -22,6 +23,11 @@ ALERT: Final = QoSProfile(
 DIAGNOSTICS: Final = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
 )
+
+# By default rclpy waits for two events of each publisher, in order to log a subscriber that does
+# not fit, which that subscriber's process logs as well. It makes its wait set anew for every
+# frame, more than once: the events of four publishers take some 0.1 ms of CPU a frame.
+NO_EVENTS: Final = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def input_qos(reliability: str, depth: int) -> QoSProfile:

@@ -36,6 +36,7 @@ class Settings:
     alert_trigger_frames: int
     alert_release_frames: int
     alert_stale_after: float
+    snapshot_folder: str
     autostart: bool
     process_tune_malloc: bool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import functools
 import time
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.records import AlertState, Frame
+from ros_ood_monitor.records import AlertState, Frame, Observation
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.cameras import Camera
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
@@ -48,6 +49,8 @@ class Watch:
         One a camera, on one engine; they are not closed.
     outputs : Outputs
         Where answers go; its cameras are these.
+    on_scored : callable
+        Given, from the scoring thread, the name of a camera, a message and the answer to it.
     on_fault : callable
         Told once, with the reason and a traceback, that the engine failed; FAULT is published.
 
@@ -61,6 +64,7 @@ class Watch:
         monitors: Sequence[Monitor],
         outputs: Outputs,
         *,
+        on_scored: Callable[[str, Any, Observation], None],
         on_fault: Callable[[str, str], None],
     ) -> None:
         self._node = node
@@ -68,6 +72,7 @@ class Watch:
         self._cameras = cameras
         self._publish_alerts = outputs.publish_alerts
         self._outputs = outputs.cameras
+        self._on_scored = on_scored
         self._on_fault = on_fault
         self._labels = [f'{camera.name}: ' if len(cameras) > 1 else '' for camera in cameras]
         self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
@@ -162,6 +167,7 @@ class Watch:
             outputs=self._outputs[index],
             counts=StreamCounts(time.monotonic()),
             limit=RateLimit(self._settings.input_max_rate_hz),
+            on_scored=functools.partial(self._on_scored, camera.name),
             on_bad_frame=warn_bad_frame,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -70,24 +71,44 @@ def test_two_processes_score_alert_and_clear(tiny_bundle: Path, tmp_path: Path) 
     assert 'Traceback' not in said
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('again', [1, 2, 5])
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    'numbers',
+    [(INT,), (TERM,), (INT,) * 2, (TERM,) * 2, (INT,) * 5, (INT, TERM), (TERM, INT)],
+    ids=lambda numbers: '-'.join(number.name for number in numbers),
+)
 def test_signals_end_it_with_zero_and_without_a_traceback(
-    tiny_bundle: Path, tmp_path: Path, number: signal.Signals, again: int
+    tiny_bundle: Path, tmp_path: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
     log = tmp_path / 'log'
     with _process(log, f'model.bundle:={tiny_bundle}') as process:
         _wait_for_words(log, 'monitoring /image')
-        for _ in range(again):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+        for number in numbers:
+            process.send_signal(number)
         assert process.wait(20.0) == 0
     said = log.read_text()
     assert 'Traceback' not in said
     assert 'never retrieved' not in said
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_again_and_again_until_it_is_gone_changes_nothing(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / 'log'
+    with _process(log, f'model.bundle:={tiny_bundle}') as process:
+        _wait_for_words(log, 'monitoring /image')
+        end = time.monotonic() + 20.0
+        while process.poll() is None:
+            process.send_signal(INT)
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        assert process.returncode == 0
+    assert 'Traceback' not in log.read_text()
+
+
+@pytest.mark.parametrize('number', [INT, TERM])
 def test_signal_while_it_is_still_loading_ends_it_in_silence(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -155,22 +176,52 @@ sys.exit(run_node(lambda: OodMonitorNode(open_monitor=open_monitor)))
 """
 
 
-@pytest.mark.parametrize('again', [1, 3])
+@pytest.mark.parametrize('numbers', [(INT,), (INT, TERM, INT)], ids=len)
 def test_signals_during_a_configure_that_does_not_come_back_end_it_with_zero(
-    tmp_path: Path, again: int
+    tmp_path: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
     log = tmp_path / 'log'
     command = [sys.executable, '-c', SLOW, '--ros-args']
     with _process(log, 'model.bundle:=any', command=command) as process:
         _wait_for_words(log, 'opening')
-        for _ in range(again):
-            process.send_signal(signal.SIGINT)
+        for number in numbers:
+            process.send_signal(number)
         assert process.wait(20.0) == 0
     said = log.read_text()
     assert 'Traceback' not in said
     assert said.splitlines()[-1] == (
-        'ood_monitor_node: ended during a transition that has not come back'
+        'ood_monitor_node: ended with a transition or a snapshot that has not come back'
     )
+
+
+ACTIVATING = """
+import sys, time
+from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.process import run_node
+class Node(OodMonitorNode):
+    def on_activate(self, state):
+        print('activating', flush=True)
+        time.sleep(0.4)
+        return super().on_activate(state)
+sys.exit(run_node(Node))
+"""
+
+
+@pytest.mark.parametrize('numbers', [(INT,), (INT, INT), (INT, TERM)], ids=len)
+def test_signals_during_an_activation_let_it_end_first(
+    tiny_bundle: Path, tmp_path: Path, numbers: tuple[signal.Signals, ...]
+) -> None:
+    log = tmp_path / 'log'
+    command = [sys.executable, '-c', ACTIVATING, '--ros-args']
+    with _process(log, f'model.bundle:={tiny_bundle}', command=command) as process:
+        _wait_for_words(log, 'activating')
+        for number in numbers:
+            process.send_signal(number)
+        assert process.wait(20.0) == 0
+    said = log.read_text()
+    assert 'monitoring /image' in said  # and not left in between
+    assert 'Traceback' not in said
+    assert 'has not come back' not in said
 
 
 FORM = (
