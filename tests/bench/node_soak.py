@@ -1,19 +1,18 @@
 """
-Measures the node under a camera for minutes: a second process publishes raw pictures at a rate.
+Measures the node under a camera for minutes: other processes publish pictures at a rate.
 
 Run it where ROS is: ``python tests/bench/node_soak.py --bundle models/lunar_orbit --seconds 300``.
 It prints JSON: rates, latency (publish time of the observation - image stamp), drops, losses, CPU
-time and resident memory of the node's process.
+time inside and beside the engine, and resident memory of the node's process.
 """
 
 from __future__ import annotations
 
 import argparse
-import array
+import contextlib
 import json
 import os
 from pathlib import Path
-import platform
 import random
 import signal
 import subprocess
@@ -23,64 +22,33 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+import node_camera  # beside this file, which is run as a script
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
-from sensor_msgs.msg import Image
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.parameters import PARAMETERS
 from ros_ood_monitor.ros.process import Spinner
 from ros_ood_monitor.share import share_path
 
-TOPIC = '/soak/image'
-VARIANTS = 8  # different pictures, sent in turn
-COUNTERS = ('received', 'scored', 'dropped', 'missed_frames', 'lost_messages', 'decode_errors')
-CLOCK_TICKS = os.sysconf('SC_CLK_TCK')
-
-
-def publish(args: argparse.Namespace) -> int:
-    """Be the camera: publish at the rate, then print how many were sent and how late."""
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = Node('soak_camera')
-    profile = QoSProfile(depth=5, reliability=ReliabilityPolicy[args.reliability.upper()])
-    publisher = node.create_publisher(Image, TOPIC, profile)
-    rng = np.random.default_rng(0)
-    shape = (args.height, args.width, 3)
-    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(VARIANTS)]
-    message = Image(height=args.height, width=args.width, encoding='rgb8', step=3 * args.width)
-    message.header.frame_id = 'soak'
-    message.data = array.array('B', bytes(pictures[0].nbytes))
-    # publishing copies, so one message and its memory serve for all frames
-    view = np.frombuffer(message.data, np.uint8).reshape(shape)
-    while not publisher.get_subscription_count():
-        time.sleep(0.05)
-    sent, late, start = 0, 0.0, time.monotonic()
-    while (due := start + sent / args.rate) < start + args.seconds:
-        time.sleep(max(0.0, due - time.monotonic()))
-        late = max(late, time.monotonic() - due)
-        np.copyto(view, pictures[sent % VARIANTS])
-        message.header.stamp = node.get_clock().now().to_msg()
-        publisher.publish(message)
-        sent += 1
-    seconds = time.monotonic() - start
-    print(json.dumps({'sent': sent, 'seconds': seconds, 'latest_ms': late * 1e3}))
-    time.sleep(1.0)  # the last frame is on its way
-    node.destroy_node()
-    try_shutdown()
-    return 0
+HERE = Path(__file__).parent
+CAUSES = ('dropped', 'skipped', 'missed_frames', 'lost_messages', 'decode_errors')
+PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
 class Listener:
-    """Collects what the node says."""
+    """Collects what the node of a namespace says."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: str) -> None:
+        self._node = f'{space}/ood_monitor'.lstrip('/')
         self.latency_ms: list[float] = []
         self.processing_ms: list[float] = []
-        self.input: dict[str, str] = {}
+        self.inputs: dict[str, dict[str, str]] = {}
         self.model: dict[str, str] = {}
         self.memory_mib: list[float] = []
 
@@ -91,105 +59,205 @@ class Listener:
         self.processing_ms.append(float(values['processing_ms']))
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Keep the latest counters."""
+        """Keep the latest counters, of every camera."""
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            if status.name.endswith(': input'):
-                self.input = values
-            elif status.name.endswith(': model'):
+            name, _, part = status.name.rpartition(': ')
+            if name != self._node:
+                continue
+            if part == 'model':
                 self.model = {**values, 'message': status.message}
                 self.memory_mib.append(float(values['memory_mib']))
+            elif part.split()[0] == 'input':
+                self.inputs[part] = values
+
+    def count(self, name: str) -> int:
+        """Return a counter, summed over the cameras."""
+        return sum(int(values.get(name, 0)) for values in self.inputs.values())
 
 
-def process_facts(pid: int) -> dict[str, float]:
-    """Return CPU time (s), resident and peak memory (MiB) of a process."""
+class Child(subprocess.Popen[str]):
+    """A process of ours that is talked to in lines."""
+
+    def __init__(self, *command: str, **environment: str) -> None:
+        super().__init__(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, 'PYTHONPATH': str(HERE.parents[1]), **environment},
+        )
+
+    def say(self) -> None:
+        """Give it a line."""
+        assert self.stdin is not None
+        self.stdin.write('\n')
+        self.stdin.flush()
+
+    def read(self) -> str:
+        """Take a line of it."""
+        assert self.stdout is not None
+        line = self.stdout.readline()
+        if not line:
+            msg = f'a process ended with {self.wait(10.0)}: {" ".join(map(str, self.args))}'
+            raise SystemExit(msg)
+        return line.strip()
+
+    def clocks(self) -> dict[str, Any]:
+        """Return the CPU times of a probe."""
+        self.say()
+        return dict(json.loads(self.read()))
+
+
+def memory_mib(pid: int, key: str) -> float:
+    """Return resident (VmRSS) or peak (VmHWM) memory of a process."""
     status = Path(f'/proc/{pid}/status').read_text()
     lines = dict(line.split(':', 1) for line in status.splitlines() if ':' in line)
-    fields = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
-    return {
-        'cpu_s': (int(fields[11]) + int(fields[12])) / CLOCK_TICKS,
-        'rss_mib': int(lines['VmRSS'].split()[0]) / 1024.0,
-        'peak_mib': int(lines['VmHWM'].split()[0]) / 1024.0,
-    }
+    return int(lines[key].split()[0]) / 1024.0
+
+
+def takes_several_cameras() -> bool:
+    """Tell whether the node has the parameter that names them."""
+    return any(spec.name == 'input.topics' for spec in PARAMETERS)
+
+
+def node_parameters(args: argparse.Namespace, topics: list[str], space: str) -> list[str]:
+    """Return the node's command line."""
+    values = {'model.bundle': Bundle.load(args.bundle).path.resolve()}
+    if args.depth:
+        values['input.depth'] = args.depth
+    if args.max_rate:
+        values['input.max_rate_hz'] = args.max_rate
+    if args.encoding == 'jpeg':
+        values['input.transport'] = 'compressed'
+    if args.no_tune_malloc:
+        values['process.tune_malloc'] = 'false'
+    words = ['-r', f'image:={topics[0]}']
+    if len(topics) > 1:
+        words, values['input.topics'] = [], str(topics)
+    for name, value in values.items():
+        words += ['-p', f'{name}:={value}']
+    return ['--ros-args', '-r', f'__ns:={space}', *words]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run node and camera, listen to both, and return the result."""
+    """Run node and cameras, listen to all, and return the result."""
+    if args.cameras > 1 and not takes_several_cameras():
+        msg = 'this node takes one camera: it has no parameter input.topics'
+        raise SystemExit(msg)
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    bundle = Bundle.load(args.bundle)
+    machine = context()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    peer, listener = Node('soak'), Listener()
+    space = f'/bench{os.getpid()}'  # others may talk on the same domain
+    peer, listener = Node('soak', namespace=space), Listener(space)
     peer.create_subscription(
-        DiagnosticArray, '/ood_monitor/observation', listener.on_observation, qos.OBSERVATION
+        DiagnosticArray,
+        f'{space}/ood_monitor/observation',
+        listener.on_observation,
+        qos.OBSERVATION,
     )
     peer.create_subscription(
         DiagnosticArray, '/diagnostics', listener.on_diagnostics, qos.DIAGNOSTICS
     )
     spinner = Spinner(peer)
-    load = [os.getloadavg()[0]]
-    parameters = ['-p', f'model.bundle:={bundle.path.resolve()}', '-r', f'image:={TOPIC}']
-    parameters += ['-p', f'input.depth:={args.depth}'] if args.depth else []
-    module = 'ros_ood_monitor.ros.monitor_node'
-    node = subprocess.Popen([sys.executable, '-m', module, '--ros-args', *parameters])
-    camera = None
+    topics = [f'{space}/camera{k + 1}/image' for k in range(args.cameras)]
+    node = Child(str(HERE / 'node_probe.py'), *node_parameters(args, topics, space))
+    cameras: list[Child] = []
     try:
         wait_for(lambda: listener.model.get('lifecycle_state') == 'active', node, 60.0)
-        camera = subprocess.Popen(
-            [sys.executable, __file__, '--publish', *sys.argv[1:]],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **transport(args)},
-        )
-        wait_for(lambda: len(listener.latency_ms) >= args.rate, node, 60.0)
-        first = process_facts(node.pid)
-        started = time.monotonic()
-        said, _ = camera.communicate(timeout=args.seconds + 60.0)
-        last = process_facts(node.pid)
-        seconds = time.monotonic() - started
-        seen = listener.input['scored']
-        wait_for(lambda: listener.input['scored'] == seen, node, 5.0)
-        counters = dict(listener.input)
+        command = [str(HERE / 'node_camera.py'), *node_camera.options(args)]
+        cameras = [Child(*command, topic, **transport(args)) for topic in topics]
+        for camera in cameras:
+            assert camera.read() == 'ready'
+        first = node.clocks()
+        for camera in cameras:
+            camera.say()
+        time.sleep(min(1.0, args.seconds))  # caches and pools reach their size
+        rss_start = memory_mib(node.pid, 'VmRSS')
+        sent = [json.loads(camera.read()) for camera in cameras]
+        time.sleep(0.2)  # the last picture is on its way
+        last = node.clocks()
+        rss_end, peak = memory_mib(node.pid, 'VmRSS'), memory_mib(node.pid, 'VmHWM')
+        reports = len(listener.memory_mib)
+        wait_for(lambda: len(listener.memory_mib) > reports + 1, node, 10.0)
     finally:
-        if camera is not None and camera.poll() is None:
+        for camera in cameras:
+            with contextlib.suppress(BrokenPipeError):
+                camera.say()
+                camera.wait(10.0)
             camera.kill()
         node.send_signal(signal.SIGINT)
         exit_code = node.wait(20.0)
         spinner.stop()
         peer.destroy_node()
         try_shutdown()
-    load.append(os.getloadavg()[0])
-    sent = json.loads(said)
-    latency = np.array(listener.latency_ms)
+    count, received = sum(one['sent'] for one in sent), listener.count('received')
+    latency, processing = np.array(listener.latency_ms), np.array(listener.processing_ms)
+    seconds = max(one['seconds'] for one in sent)
+    bundle = Bundle.load(args.bundle)
     return {
         'camera': {
-            'size': f'{args.width}x{args.height} rgb8',
+            'count': args.cameras,
+            'size': f'{args.width}x{args.height} {args.encoding}',
+            'bytes': sent[0]['bytes'],
             'rate_hz': args.rate,
             'reliability': args.reliability,
             'large_shared_memory': not args.default_transport,
-            **sent,
+            'sent': count,
+            'seconds': seconds,
+            'latest_ms': max(one['latest_ms'] for one in sent),
         },
         'node': {
             'observations': int(latency.size),
-            'rate_hz': int(counters['scored']) / sent['seconds'],
+            'rate_hz': listener.count('scored') / seconds,
+            'delivered_share': received / count,
+            'received': received,
+            'scored': listener.count('scored'),
+            **{name: listener.count(name) for name in CAUSES},
             'latency_ms': percentiles(latency),
-            'processing_ms': percentiles(np.array(listener.processing_ms)),
-            **{name: int(counters[name]) for name in COUNTERS},
-            'cpu_share_of_a_core': (last['cpu_s'] - first['cpu_s']) / seconds,
-            'rss_mib_start': first['rss_mib'],
-            'rss_mib_end': last['rss_mib'],
+            'processing_ms': percentiles(processing),
+            'latency_beside_processing_ms': percentiles(latency - processing),
+            'cpu_ms_per_received_frame': shares(first, last, received),
+            'cpu_share_of_a_core': (last['process'] - first['process']) / seconds,
+            'tune_malloc': not args.no_tune_malloc,
+            'max_rate_hz': args.max_rate or 0.0,
+            'rss_mib_start': rss_start,
+            'rss_mib_end': rss_end,
             'rss_mib_at_each_fifth': fifths(listener.memory_mib),
-            'peak_mib': last['peak_mib'],
+            'peak_mib': peak,
             'exit_code': exit_code,
         },
         'bundle': {'name': bundle.manifest.name, 'digest': bundle.digest},
         'engine': {k: listener.model.get(k, '') for k in ('engine', 'version', 'threads')},
-        'machine': {
-            'cpu': cpu_name(),
-            'cores': len(os.sched_getaffinity(0)),
-            'load': load,
-            'python': platform.python_version(),
-        },
+        'machine': {**machine, 'load_average_end': [round(x, 2) for x in os.getloadavg()]},
+    }
+
+
+def shares(first: dict[str, Any], last: dict[str, Any], frames: int) -> dict[str, Any]:
+    """
+    Return CPU time a received frame, in ms.
+
+    ``engine`` is the time inside the inference library, ``resize_and_alert`` what the monitor does
+    around it, ``receiving`` everything else in the process: the middleware's threads, the
+    executor, decoding, publishing, diagnostics.
+    """
+
+    def each(seconds: float) -> float:
+        return seconds * 1e3 / max(1, frames)
+
+    spent = {key: last[key] - first[key] for key in ('process', 'engine', 'monitor')}
+    threads = {
+        name: each(seconds - first['threads'].get(name, 0.0))
+        for name, seconds in last['threads'].items()
+    }
+    return {
+        'process': each(spent['process']),
+        'engine': each(spent['engine']),
+        'resize_and_alert': each(spent['monitor'] - spent['engine']),
+        'receiving': each(spent['process'] - spent['monitor']),
+        'beside_engine': each(spent['process'] - spent['engine']),
+        'by_thread': threads,
     }
 
 
@@ -197,11 +265,13 @@ def transport(args: argparse.Namespace) -> dict[str, str]:
     """Return the environment that gives the camera shared memory for its pictures."""
     if args.default_transport:
         return {}
-    return {'FASTRTPS_DEFAULT_PROFILES_FILE': str(share_path('config', 'fastdds.xml'))}
+    return dict.fromkeys(PROFILES, str(share_path('config', 'fastdds.xml')))
 
 
-def percentiles(values: Any) -> dict[str, float]:
-    """Return p50, p99 and the highest."""
+def percentiles(values: Any) -> dict[str, float] | None:
+    """Return p50, p99 and the highest; None where nothing was scored."""
+    if not values.size:
+        return None
     p50, p99 = np.percentile(values, (50, 99))
     return {'p50': float(p50), 'p99': float(p99), 'max': float(values.max())}
 
@@ -211,7 +281,7 @@ def fifths(values: list[float]) -> list[float]:
     return [values[k * (len(values) - 1) // 5] for k in range(6)]
 
 
-def wait_for(condition: Any, node: subprocess.Popen[bytes], seconds: float) -> None:
+def wait_for(condition: Any, node: Child, seconds: float) -> None:
     """Wait, but not for a node that has ended."""
     end = time.monotonic() + seconds
     pause = threading.Event()
@@ -222,32 +292,25 @@ def wait_for(condition: Any, node: subprocess.Popen[bytes], seconds: float) -> N
         pause.wait(0.05)
 
 
-def cpu_name() -> str:
-    """Return the processor's name."""
-    for line in Path('/proc/cpuinfo').read_text().splitlines():
-        if line.startswith('model name'):
-            return line.split(':', 1)[1].strip()
-    return platform.machine()
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return what can be measured."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument('--bundle', required=True, help='bundle to run')
+    node_camera.add_options(made)
+    made.add_argument('--cameras', type=int, default=1, help='how many, each in its process')
+    made.add_argument(
+        '--default-transport', action='store_true', help="leave Fast DDS's 512 KiB segment"
+    )
+    made.add_argument('--no-tune-malloc', action='store_true', help='leave malloc as it is')
+    made.add_argument('--depth', type=int, help='input.depth of the node')
+    made.add_argument('--max-rate', type=float, help='input.max_rate_hz of the node')
+    made.add_argument('--out', type=Path, help='JSON file to write as well')
+    return made
 
 
 def main() -> int:
-    """Measure, or be the camera of the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--bundle', required=True, help='bundle to run')
-    parser.add_argument('--seconds', type=float, default=300.0, help='how long to publish')
-    parser.add_argument('--rate', type=float, default=30.0, help='pictures a second')
-    parser.add_argument('--width', type=int, default=640)
-    parser.add_argument('--height', type=int, default=480)
-    parser.add_argument('--reliability', choices=('best_effort', 'reliable'), default='reliable')
-    parser.add_argument(
-        '--default-transport', action='store_true', help="leave Fast DDS's 512 KiB segment"
-    )
-    parser.add_argument('--depth', type=int, help='input.depth of the node')
-    parser.add_argument('--out', type=Path, help='JSON file to write as well')
-    parser.add_argument('--publish', action='store_true', help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.publish:
-        return publish(args)
+    """Measure."""
+    args = parser(__doc__).parse_args()
     text = json.dumps(measure(args), indent=2)
     print(text)
     if args.out:
