@@ -8,11 +8,24 @@ from typing import Any, Final
 from rclpy.subscription import Subscription
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.event_handler import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.qos_event import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
 
-__all__ = ['SubscriptionEventCallbacks', 'UnsupportedEventTypeError', 'with_message_info']
+__all__ = [
+    'PublisherEventCallbacks',
+    'SubscriptionEventCallbacks',
+    'UnsupportedEventTypeError',
+    'with_message_info',
+]
 
 GIVES_MESSAGE_INFO: Final = hasattr(Subscription, 'CallbackType')  # Iron and later
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from ros_ood_monitor.ros.compat import PublisherEventCallbacks
 
 __all__ = ['ALERT', 'DIAGNOSTICS', 'NO_EVENTS', 'OBSERVATION', 'SCORE', 'input_qos']
 
