@@ -155,7 +155,11 @@ class OodMonitorNode(LifecycleNode):
         self._set_cameras(cameras, bundle=self._facts.bundle)
         for name in unused_overrides(self, [camera.topic for camera in cameras]):
             self.get_logger().warning(f'{name!r} overrides nothing: no such policy or topic')
-        self.get_logger().info(f'configured with {self._facts.bundle}: {verification}')
+        engine = ' '.join(self._facts.engine[key] for key in ('engine', 'version', 'precision'))
+        self.get_logger().info(
+            f'configured with {self._facts.bundle}: {verification}; {engine} on '
+            f'{self._facts.engine["device"]} ({self._facts.engine.get("chosen", "given")})'
+        )
         return _SUCCESS
 
     @guarded

@@ -13,6 +13,7 @@ import difflib
 import math
 from typing import Final, Literal
 
+from ros_ood_monitor.engines import ENGINES
 from ros_ood_monitor.errors import ParameterError
 
 __all__ = [
@@ -95,13 +96,15 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ParameterSpec(
         'model.engine',
         'auto',
-        'Inference library.',
-        choices=('auto', 'onnxruntime'),
+        'Inference library; auto takes tensorrt or tensorrt_rtx where an engine was built for '
+        'this device, else onnxruntime. See docs/engines.md.',
+        choices=ENGINES,
     ),
     ParameterSpec(
         'model.precision',
         '',
-        "One of the bundle's precisions; empty takes its first one.",
+        "One of the bundle's precisions; empty takes that of the engine built last, or the "
+        "bundle's first one.",
     ),
     ParameterSpec(
         'model.threads',
@@ -110,6 +113,19 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         'are busy.',
         minimum=1,
         maximum=64,
+    ),
+    ParameterSpec(
+        'model.device',
+        0,
+        'GPU of a tensorrt engine, as CUDA counts.',
+        minimum=0,
+        maximum=63,
+    ),
+    ParameterSpec(
+        'model.engine_cache',
+        '',
+        'Folder of built engines; empty takes $OOD_MONITOR_ENGINES, or ood_monitor/engines in the '
+        "user's cache.",
     ),
     ParameterSpec(
         'input.topics',

@@ -24,6 +24,8 @@ class Settings:
     model_engine: str
     model_precision: str
     model_threads: int
+    model_device: int
+    model_engine_cache: str
     input_topics: tuple[str, ...]
     input_cameras: tuple[str, ...]
     input_transport: str
