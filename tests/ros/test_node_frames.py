@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.decode import decode_compressed, decode_image
+from ros_ood_monitor.decode import decode_compressed
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, Reading
@@ -92,40 +92,6 @@ def test_latency_is_publish_time_minus_stamp_and_nan_for_stamps_of_another_clock
     assert 0.0 < float(fresh['latency_ms']) < 5000.0
     assert float(fresh['latency_ms']) > float(fresh['processing_ms'])
     assert np.isnan(float(old['latency_ms']))
-
-
-_RGB = normal_frame(3, 48, 82)
-_RGB[:, :30, 0] = 250  # not grey: swapped channels would change the score
-_GREY = cv2.cvtColor(_RGB, cv2.COLOR_RGB2GRAY)
-_ENCODED = {
-    'rgb8': _RGB,
-    'bgr8': _RGB[..., ::-1],
-    'rgba8': np.dstack([_RGB, np.full_like(_GREY, 7)]),
-    'bgra8': np.dstack([_RGB[..., ::-1], np.full_like(_GREY, 7)]),
-    'mono8': _GREY,
-    'mono16': _GREY.astype('<u2') * 257,
-    'bayer_rggb8': _GREY,
-    'bayer_bggr8': _GREY,
-    'bayer_gbrg8': _GREY,
-    'bayer_grbg8': _GREY,
-}
-
-
-@pytest.mark.parametrize('padding', [0, 6], ids=['tight', 'padded'])
-@pytest.mark.parametrize('encoding', _ENCODED)
-def test_every_encoding_scores_as_its_rgb_picture_does(
-    tiny_bundle: Path, encoding: str, padding: int
-) -> None:
-    message = image(_ENCODED[encoding], encoding=encoding, padding=padding)
-    rgb = decode_image(
-        bytes(message.data), encoding=encoding, height=48, width=82, step=message.step
-    )
-    if encoding in ('rgb8', 'bgr8', 'rgba8', 'bgra8'):
-        np.testing.assert_array_equal(rgb, _RGB)
-    with running_node(model__bundle=str(tiny_bundle)), peer() as me:
-        me.activate()
-        found = values(me.publish_and_wait(message))
-    assert float(found['raw_score']) == _offline_raw_score(tiny_bundle, rgb)
 
 
 @pytest.mark.parametrize('kind', ['jpeg', 'png'])
