@@ -31,6 +31,10 @@ ENGINES: Final = ('auto', *LIBRARIES, *PROVIDERS)
 _log = logging.getLogger(__name__)
 
 
+class _NotBuiltError(EngineError):
+    """Nothing was built of this bundle: the usual case where there is no GPU."""
+
+
 def open_engine(
     bundle: Bundle,
     engine: str = 'auto',
@@ -83,6 +87,7 @@ def open_engine(
         raise EngineError(msg)
     bundle.precision(precision)
     reasons: list[str] = []
+    not_built: list[str] = []
     for name in LIBRARIES:
         if engine not in ('auto', name):
             continue
@@ -94,7 +99,12 @@ def open_engine(
         except EngineError as error:
             if engine == name:
                 raise
-            reasons.append(f'not {name}: {error}')
+            if isinstance(error, _NotBuiltError):
+                not_built.append(name)
+            else:
+                reasons.append(f'not {name}: {error}')
+    if not_built:
+        reasons.append(f'not {" or ".join(not_built)}: no engine of this bundle is built')
     name = 'onnxruntime' if engine == 'auto' else engine
     chosen = _because(engine, reasons)
     opened = OrtEngine(
@@ -159,7 +169,7 @@ def find_built(
         mend += f' --precision {precision}'
     if not here:
         msg = f'no engine of this bundle is built for {library}; build it: {mend}'
-        raise EngineError(msg)
+        raise _NotBuiltError(msg)
     gpu = find_device(device)
     found = load_library(library)
     facts = gpu_facts(gpu)

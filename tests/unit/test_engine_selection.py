@@ -52,9 +52,23 @@ def test_auto_takes_onnxruntime_where_nothing_was_built_and_says_why(
     facts = open_engine(bundle, cache=tmp_path).describe()
     assert facts['engine'] == 'onnxruntime'
     assert facts['device'] == 'cpu'
-    for name in ('tensorrt', 'tensorrt_rtx'):
-        assert f'not {name}: no engine of this bundle is built for {name}' in facts['chosen']
-    assert facts['chosen'].index('not tensorrt:') < facts['chosen'].index('not tensorrt_rtx:')
+    expected = 'auto; not tensorrt or tensorrt_rtx: no engine of this bundle is built'
+    assert facts['chosen'] == expected
+
+
+def test_auto_says_why_an_engine_that_was_built_is_not_taken(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_gpu(_index: int) -> Device:
+        msg = 'no GPU'
+        raise EngineError(msg)
+
+    built(tmp_path, bundle)
+    monkeypatch.setattr(selection, 'find_device', without_gpu)
+    facts = open_engine(bundle, cache=tmp_path).describe()
+    assert facts['engine'] == 'onnxruntime'
+    assert 'not tensorrt: no GPU' in facts['chosen']
+    assert 'not tensorrt_rtx: no engine of this bundle is built' in facts['chosen']
 
 
 def test_an_engine_that_was_asked_for_is_not_replaced_by_another(
