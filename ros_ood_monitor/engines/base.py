@@ -7,9 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.records import Reading
 
-__all__ = ['Engine']
+__all__ = ['Engine', 'check_batch', 'reading_of']
 
 
 class Engine(Protocol):
@@ -60,3 +61,54 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the device holds; the engine is unusable afterwards."""
         ...
+
+
+def check_batch(batch: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    """
+    Refuse what is no batch of network inputs.
+
+    Parameters
+    ----------
+    batch : ndarray
+        What an engine was given.
+    shape : tuple of int
+        Height, width and 3, as the bundle wants them.
+
+    Raises
+    ------
+    EngineError
+        If shape or dtype do not fit.
+
+    """
+    if batch.ndim != 4 or batch.shape[1:] != shape or batch.dtype != np.uint8:
+        msg = (
+            f'engine input mismatch: expected (n, {", ".join(map(str, shape))}) uint8, '
+            f'got {batch.shape} {batch.dtype}'
+        )
+        raise EngineError(msg)
+
+
+def reading_of(raw_score: npt.NDArray[np.float32]) -> Reading:
+    """
+    Return scores as a reading.
+
+    Parameters
+    ----------
+    raw_score : ndarray of shape (n,), float32
+        What an engine computed.
+
+    Returns
+    -------
+    Reading
+        The same, as float64.
+
+    Raises
+    ------
+    EngineError
+        If a score is not finite.
+
+    """
+    if not np.all(np.isfinite(raw_score)):
+        msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
+        raise EngineError(msg)
+    return Reading(raw_score.astype(np.float64))

@@ -12,6 +12,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.engines.base import check_batch, reading_of
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.records import Reading
 
@@ -180,12 +181,7 @@ class OrtEngine:
             If the shape does not fit, ONNX Runtime fails, or a score is not finite.
 
         """
-        if batch.ndim != 4 or batch.shape[1:] != self._shape or batch.dtype != np.uint8:
-            msg = (
-                f'engine input mismatch: expected (n, {", ".join(map(str, self._shape))}) uint8, '
-                f'got {batch.shape} {batch.dtype}'
-            )
-            raise EngineError(msg)
+        check_batch(batch, self._shape)
         try:
             features = self._backbone.run(self._taps, {'image': batch})  # taps x (n, channels)
             (raw_score,) = self._scorer.run(
@@ -194,10 +190,7 @@ class OrtEngine:
         except Exception as error:  # its exceptions share no public base
             msg = f'ONNX Runtime failed: {error}'
             raise EngineError(msg) from error
-        if not np.all(np.isfinite(raw_score)):
-            msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
-            raise EngineError(msg)
-        return Reading(raw_score.astype(np.float64))
+        return reading_of(raw_score)
 
     def warm_up(self) -> None:
         """Run one grey picture."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.engines.base import check_batch, reading_of
 from ros_ood_monitor.engines.cache import EngineFiles, PARTS
 from ros_ood_monitor.engines.cuda import Buffer, call, cudart, Device, find_device
 from ros_ood_monitor.engines.trt_library import Library, load_library, make_log
@@ -126,22 +127,14 @@ class TrtEngine:
             If the shape does not fit, the GPU fails, or a score is not finite.
 
         """
-        if batch.ndim != 4 or batch.shape[1:] != self._shape or batch.dtype != np.uint8:
-            msg = (
-                f'engine input mismatch: expected (n, {", ".join(map(str, self._shape))}) uint8, '
-                f'got {batch.shape} {batch.dtype}'
-            )
-            raise EngineError(msg)
+        check_batch(batch, self._shape)
         if self._stream is None:
             msg = 'engine is closed; open it again'
             raise EngineError(msg)
         self._select()
         turns = [batch[k : k + self._most] for k in range(0, len(batch), self._most)]
-        raw_score = np.concatenate([self._run(turn) for turn in turns]).astype(np.float64)  # (n,)
-        if not np.all(np.isfinite(raw_score)):
-            msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
-            raise EngineError(msg)
-        return Reading(raw_score)
+        raw_score = np.concatenate([self._run(turn) for turn in turns])  # (n,)
+        return reading_of(raw_score)
 
     def warm_up(self) -> None:
         """Run one grey picture, which compiles what is compiled late and captures the graph."""
