@@ -17,6 +17,7 @@ function             held fixed                         reported
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +29,14 @@ __all__ = [
     'Difference',
     'Interval',
     'aupr',
+    'aupr_interval',
     'auroc',
     'auroc_difference',
     'auroc_interval',
+    'check_bootstrap',
     'fpr95_id_positive',
     'fpr95_ood_positive',
+    'middle',
     'share_over',
 ]
 
@@ -197,7 +201,10 @@ def aupr(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:
     Davis, Goadrich (2006), The relationship between precision-recall and ROC curves.
 
     """
-    id_score, ood_score = _pair(id_score, ood_score)
+    return _aupr(*_pair(id_score, ood_score))
+
+
+def _aupr(id_score: Scores, ood_score: Scores) -> float:
     threshold = np.unique(ood_score)  # (t,), ascending; recall only moves at an OOD score
     found = ood_score.size - np.searchsorted(np.sort(ood_score), threshold, side='left')  # (t,)
     false = id_score.size - np.searchsorted(np.sort(id_score), threshold, side='left')  # (t,)
@@ -337,17 +344,103 @@ def auroc_interval(
     Efron, Tibshirani (1993), An introduction to the bootstrap, chapter 13.
 
     """
-    id_score, ood_score = _pair(id_score, ood_score)
+    return _interval(_auroc, _pair(id_score, ood_score), seed, confidence, resamples)
+
+
+def aupr_interval(
+    id_score: npt.ArrayLike,
+    ood_score: npt.ArrayLike,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> Interval:
+    """
+    Return a bootstrap confidence interval of `aupr`; see `auroc_interval`.
+
+    Parameters
+    ----------
+    id_score, ood_score : array_like of shape (n,) and (m,)
+        raw_score of either class.
+    seed : int
+        Seed of the drawing.
+    confidence : float, default 0.95
+        Share of redrawn values inside the interval, in (0, 1).
+    resamples : int, default 1000
+        How often both classes are drawn.
+
+    Returns
+    -------
+    Interval
+        ``low`` and ``high``, both in [0, 1].
+
+    Raises
+    ------
+    ParameterError
+        If a class is empty, a score is not finite, or an option is outside its range.
+
+    """
+    return _interval(_aupr, _pair(id_score, ood_score), seed, confidence, resamples)
+
+
+def check_bootstrap(confidence: float, resamples: int) -> None:
+    """
+    Refuse options that no bootstrap interval can be drawn with.
+
+    Parameters
+    ----------
+    confidence : float
+        Share of redrawn values inside the interval, in (0, 1).
+    resamples : int
+        How often is drawn, at least 1.
+
+    Raises
+    ------
+    ParameterError
+        If one is outside its range.
+
+    """
     if not 0.0 < confidence < 1.0 or resamples < 1:
         msg = (
             'bootstrap needs a confidence in (0, 1) and at least one resample, '
             f'got {confidence:g} and {resamples}'
         )
         raise ParameterError(msg)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _auroc(rng.choice(id_score, id_score.size), rng.choice(ood_score, ood_score.size))
-        for _ in range(resamples)
-    ]
+
+
+def middle(drawn: Scores, confidence: float) -> Interval:
+    """
+    Return the interval between the quantiles of redrawn values.
+
+    Parameters
+    ----------
+    drawn : ndarray of shape (n,), float64
+        A metric of every resample.
+    confidence : float
+        Share of them inside the interval, in (0, 1).
+
+    Returns
+    -------
+    Interval
+        ``low`` and ``high``.
+
+    """
     low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(float(low), float(high))
+
+
+def _interval(
+    metric: Callable[[Scores, Scores], float],
+    pair: tuple[Scores, Scores],
+    seed: int,
+    confidence: float,
+    resamples: int,
+) -> Interval:
+    check_bootstrap(confidence, resamples)
+    id_score, ood_score = pair
+    rng = np.random.default_rng(seed)
+    drawn = [
+        metric(rng.choice(id_score, id_score.size), rng.choice(ood_score, ood_score.size))
+        for _ in range(resamples)
+    ]
+    return middle(np.array(drawn), confidence)
