@@ -1,0 +1,232 @@
+"""Heat-maps: a hot cell lands where it is, a colour is one value in every frame, words fit."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.heatmap import (
+    caption,
+    colour,
+    ColourScale,
+    overlay,
+    Projection,
+    regions_over,
+)
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.records import State
+
+SCALE = ColourScale(normal=1.0, threshold=3.0)
+
+
+def _projection(
+    image: tuple[int, int], given: tuple[int, int], grid: tuple[int, int]
+) -> Projection:
+    image_from_input = Preprocessor(*given).image_from_input(*image)
+    return Projection(image_from_input, image_size=image, input_size=given, grid_size=grid)
+
+
+def _grid(seed: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=size).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ('image', 'given', 'grid'),
+    [
+        ((480, 640), (224, 224), (14, 14)),
+        ((97, 211), (64, 32), (8, 4)),
+        ((40, 30), (64, 96), (5, 9)),
+    ],
+)
+def test_the_centre_of_mass_of_a_hot_cell_is_where_the_cell_is(
+    image: tuple[int, int], given: tuple[int, int], grid: tuple[int, int]
+) -> None:
+    project = _projection(image, given, grid)
+    for row, column in [(1, 2), (grid[0] - 2, 1), (2, grid[1] - 2)]:
+        hot = np.zeros(grid, dtype=np.float32)
+        hot[row, column] = 1.0
+        heat = project(hot)
+        y, x = np.indices(image)
+        middle = np.sum(y * heat) / heat.sum(), np.sum(x * heat) / heat.sum()
+        # a cell's part of the image, whose first pixel centre is at 0
+        expected = [
+            (k + 0.5) * size / cells - 0.5
+            for k, size, cells in zip((row, column), image, grid, strict=True)
+        ]
+        assert middle == pytest.approx(expected, abs=0.05)
+
+
+def test_a_cells_own_score_stands_at_its_centre() -> None:
+    patches = _grid(1, (3, 5))
+    heat = _projection((33, 55), (96, 96), (3, 5))(patches)  # 11 px a cell: centres are pixels
+    assert heat[5::11, 5::11] == pytest.approx(patches, abs=1e-6)
+
+
+def test_nothing_is_higher_than_the_highest_cell_or_has_an_edge() -> None:
+    patches = _grid(2, (7, 9))
+    heat = _projection((350, 450), (224, 224), (7, 9))(patches)
+    assert patches.min() <= heat.min() < heat.max() <= patches.max()
+    steps = [np.abs(np.diff(heat, axis=axis)).max() for axis in (0, 1)]
+    assert max(steps) <= 1.5 * np.ptp(patches) / 50  # 50 px a cell, 1.5: the steepest slope
+
+
+def test_the_map_follows_the_preprocessor() -> None:
+    # a bright square, seen through the resize and averaged by cell, projects onto itself
+    rgb = np.zeros((90, 240, 3), dtype=np.uint8)
+    rgb[30:60, 160:200] = 255
+    given = Preprocessor(96, 96)(rgb)[0, :, :, 0].astype(np.float32)
+    cells = given.reshape(24, 4, 24, 4).mean(axis=(1, 3))
+    heat = _projection((90, 240), (96, 96), (24, 24))(cells)
+    (region,) = regions_over(heat, 127.0)
+    assert region[:4] == pytest.approx((160, 30, 40, 30), abs=1)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 4), (4, 1)])
+def test_a_grid_of_one_cell_is_the_same_everywhere_along_it(size: tuple[int, int]) -> None:
+    patches = _grid(3, size)
+    heat = _projection((20, 30), (64, 64), size)(patches)
+    if size[0] == 1:
+        assert np.ptp(heat, axis=0).max() == 0.0
+    if size[1] == 1:
+        assert np.ptp(heat, axis=1).max() == 0.0
+
+
+def test_a_constant_grid_is_a_constant_map() -> None:
+    heat = _projection((61, 47), (64, 64), (6, 7))(np.full((6, 7), 3.1, dtype=np.float32))
+    assert np.unique(heat).tolist() == [np.float32(3.1)]
+    assert regions_over(heat, 3.1) == []
+
+
+def test_a_letterboxed_picture_takes_only_its_part_of_the_grid() -> None:
+    # 200x100 in the middle of 200x200: rows 50 to 149 of the input
+    image_from_input = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -50.0], [0.0, 0.0, 1.0]])
+    project = Projection(
+        image_from_input, image_size=(100, 200), input_size=(200, 200), grid_size=(20, 20)
+    )
+    padding = np.ones((20, 20), dtype=np.float32)
+    padding[5:15] = 0.0
+    heat = project(padding)
+    assert heat[5:95].max() == 0.0
+    hot = np.zeros((20, 20), dtype=np.float32)
+    hot[8, 3] = 1.0
+    assert np.unravel_index(project(hot).argmax(), heat.shape) == pytest.approx((34.5, 34.5), 0.5)
+
+
+def test_what_a_crop_leaves_out_is_unknown() -> None:
+    # columns 50 to 149 of a picture 200 wide
+    image_from_input = np.array([[1.0, 0.0, 50.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    project = Projection(
+        image_from_input, image_size=(100, 200), input_size=(100, 100), grid_size=(10, 10)
+    )
+    heat = project(np.full((10, 10), 9.0))
+    assert np.isnan(heat).all(axis=0).tolist() == [not 50 <= x < 150 for x in range(200)]
+    (region,) = regions_over(heat, 3.0)
+    assert region[:4] == (50, 0, 100, 100)
+    picture = np.full((100, 200, 3), 77, dtype=np.uint8)
+    assert (overlay(np.tile(picture, (2, 2, 1)), np.tile(heat, (2, 2)), SCALE)[:, :45] == 77).all()
+
+
+def test_a_geometry_that_turns_is_refused() -> None:
+    turned = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    with pytest.raises(ParameterError, match='expected scales and shifts of either axis'):
+        Projection(turned, image_size=(9, 9), input_size=(9, 9), grid_size=(3, 3))
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r'sizes must be at least 1x1, .*9x9, 8x8, 3x0'):
+        Projection(np.eye(3), image_size=(9, 9), input_size=(8, 8), grid_size=(0, 3))
+    with pytest.raises(ParameterError, match=r'grid size mismatch: expected \(3, 4\), got'):
+        _projection((9, 9), (9, 9), (3, 4))(np.zeros((4, 3)))
+
+
+def test_the_scale_has_the_threshold_in_its_middle_and_never_ends() -> None:
+    values = [-5.0, 1.0, 2.0, 3.0, 5.0, 41.0, np.inf, np.nan]
+    expected = [0.0, 0.0, 0.25, 0.5, 0.75, 0.975, 1.0, 0.0]
+    assert SCALE.position(values).tolist() == pytest.approx(expected)
+    assert np.all(np.diff(SCALE.position(np.linspace(1.0, 100.0, 500))) > 0.0)
+
+
+@pytest.mark.parametrize(('normal', 'threshold'), [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)])
+def test_a_scale_without_room_is_refused(normal: float, threshold: float) -> None:
+    with pytest.raises(ParameterError, match='a threshold over what is normal'):
+        ColourScale(normal, threshold)
+
+
+def test_a_value_has_one_colour_whatever_else_is_in_the_frame() -> None:
+    quiet = np.full((4, 4), 1.7, dtype=np.float32)
+    loud = quiet.copy()
+    loud[0, 0] = 100.0
+    assert (colour(quiet, SCALE)[1, 1] == colour(loud, SCALE)[1, 1]).all()
+
+
+def test_colours_are_brighter_with_every_step_for_every_kind_of_colour_vision() -> None:
+    ramp = np.interp(np.arange(64), [0, 32, 63], [1.0, 3.0, 12.0]).astype(np.float32)
+    linear = (colour(ramp[np.newaxis], SCALE)[0] / 255.0) ** 2.2  # (64, 3)
+    # Vienot, Brettel, Mollon 1999: what protanopes and deuteranopes see, in linear RGB
+    seen = {
+        'normal': np.eye(3),
+        'protan': [[0.1124, 0.8876, 0], [0.1124, 0.8876, 0], [0.0040, -0.0040, 1]],
+        'deutan': [[0.2928, 0.7072, 0], [0.2928, 0.7072, 0], [-0.0223, 0.0223, 1]],
+    }
+    for matrix in seen.values():
+        luminance = linear @ np.asarray(matrix).T @ [0.2126, 0.7152, 0.0722]
+        assert np.all(np.diff(luminance) > -1e-3)
+        assert luminance[-1] > 0.6 > 0.1 > luminance[0]
+
+
+def test_an_overlay_leaves_a_normal_picture_as_it_is() -> None:
+    rgb = np.random.default_rng(4).integers(0, 256, (240, 330, 3), dtype=np.uint8)
+    heat = np.full((240, 330), 1.2, dtype=np.float32)
+    drawn = overlay(rgb, heat, SCALE)
+    assert (drawn == rgb).all()
+    assert not np.shares_memory(drawn, rgb)
+
+
+def test_an_overlay_outlines_and_colours_what_is_over_the_threshold_only() -> None:
+    rgb = np.full((240, 330, 3), 90, dtype=np.uint8)
+    heat = np.full((240, 330), 1.0, dtype=np.float32)
+    heat[100:140, 50:120] = 9.0
+    drawn = overlay(rgb, heat, SCALE)
+    changed = (drawn != rgb).any(axis=2)
+    box = cv2.boundingRect(changed.astype(np.uint8))
+    assert box == pytest.approx((47, 97, 76, 46), abs=1)  # the outline's pen
+    assert (drawn[100, 60] == 255).all()
+    red, green, blue = drawn[120, 80].tolist()
+    assert red > green > blue
+
+
+def test_an_overlay_of_another_size_is_refused() -> None:
+    with pytest.raises(ParameterError, match='map size mismatch'):
+        overlay(np.zeros((5, 6, 3), np.uint8), np.zeros((6, 5), np.float32), SCALE)
+
+
+def test_regions_are_boxes_in_pixels_with_the_highest_peak_first() -> None:
+    heat = np.zeros((30, 40), dtype=np.float32)
+    heat[3:7, 10:12] = 4.0
+    heat[20, 30] = heat[21, 31] = 6.0  # touch by a corner
+    heat[20, 5] = 3.0  # not over
+    high, low = regions_over(heat, 3.0)
+    assert high == (30, 20, 2, 2, 2, 6.0)
+    assert low == (10, 3, 2, 4, 8, 4.0)
+    assert regions_over(heat, 3.0, at_most=1) == [high]
+
+
+@pytest.mark.parametrize('state', list(State))
+@pytest.mark.parametrize(
+    ('width', 'height'), [(1, 1), (64, 48), (320, 240), (640, 480), (90, 900)]
+)
+def test_a_caption_fits_and_hides_nothing(width: int, height: int, state: State) -> None:
+    rgb = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    drawn = caption(rgb, raw_score=123456.7, threshold=-8.25, score=0.9994, state=state)
+    times = drawn.shape[1] // width
+    assert drawn.shape[1] >= 320
+    bar = len(drawn) - times * height
+    assert 10 <= bar <= 120
+    assert (drawn[bar::times, ::times] == rgb).all()
+    ground = (drawn[:bar] == (27, 39, 51)).all(axis=2)
+    assert ground[:, -2:].all()  # the words end before the picture does
+    assert ground[0].sum() > 0.5 * drawn.shape[1]
+    assert (drawn[:bar] > 200).all(axis=2).sum() > 50  # there are words
