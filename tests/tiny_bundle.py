@@ -4,7 +4,9 @@ A real bundle in a few kilobytes, made in a fraction of a second without torch.
 It knows grey noise: pictures around (128, 128, 128) with brightness and contrast varying a little
 score as normal, saturated colour or flat black as anomalous. Backbone: two 1x1 convolutions with
 seeded weights behind strided mean pools, tapped twice. Scorer: mean squared z of every tap against
-the means and deviations of seeded frames, summed.
+the means and deviations of seeded frames, summed. With maps, the second tap's grid goes to the
+scorer, too, which makes a patch_score of it: the mean squared z of every cell, the cells sharing
+means and deviations.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 
 MEAN, STD = 127.0, 64.0
 TAPS = {'blocks_0': 8, 'blocks_1': 12}
+MAP = 'blocks_1_map'
 FITTED, HELD_OUT = 60, 200
 
 
@@ -34,6 +37,7 @@ def make_tiny_bundle(
     height: int = 32,
     width: int = 48,
     precisions: Sequence[str] = ('fp32',),
+    maps: bool = False,
 ) -> Bundle:
     """
     Write the bundle and return it loaded; equal arguments give an equal digest.
@@ -46,12 +50,15 @@ def make_tiny_bundle(
         Input size of its network, in px; at least 8.
     precisions : sequence of str
         What it holds, fp32 first.
+    maps : bool
+        Whether it answers with a patch_score.
 
     """
-    backbone = make_backbone(height, width)
+    backbone = make_backbone(height, width, maps=maps)
     images = np.concatenate(list(_frames(FITTED + HELD_OUT, height, width)))  # (n, h, w, 3)
-    names = list(TAPS)
-    features = open_session(backbone).run(names, {'image': images})  # taps x (n, channels)
+    names = [*TAPS, *([MAP] if maps else [])]
+    # taps x (n, channels), and (n, gh, gw, channels) with maps
+    features = open_session(backbone).run(names, {'image': images})
     scorer = make_scorer([tap[:FITTED] for tap in features])
     files, verify = {'scorer.onnx': scorer}, {}
     for precision in precisions:
@@ -89,7 +96,7 @@ def _frames(count: int, height: int, width: int) -> Iterator[npt.NDArray[np.uint
         yield preprocess(rgb.astype(np.uint8))
 
 
-def make_backbone(height: int, width: int) -> bytes:
+def make_backbone(height: int, width: int, *, maps: bool = False) -> bytes:
     """Return the graph: image (n, h, w, 3) uint8 -> blocks_0 (n, 8), blocks_1 (n, 12) float32."""
     rng = np.random.default_rng(21)
     first, second = TAPS.values()
@@ -117,17 +124,21 @@ def make_backbone(height: int, width: int) -> bytes:
         'weight_1': rng.normal(size=(second, first, 1, 1)).astype(np.float32),
         'bias_1': rng.uniform(0.2, 1.0, second).astype(np.float32),
     }
+    if maps:
+        nodes.append(helper.make_node('Transpose', ['relu_1'], [MAP], perm=[0, 2, 3, 1]))
     image = helper.make_tensor_value_info('image', TensorProto.UINT8, ['n', height, width, 3])
-    return _model('tiny_backbone', nodes, [image], _features(), stored)
+    return _model('tiny_backbone', nodes, [image], _features(maps), stored)
 
 
 def make_scorer(features: list[npt.NDArray[np.float32]]) -> bytes:
     """Return the graph: blocks_0, blocks_1 -> raw_score (n,) float32, fitted to features."""
     nodes: list[Any] = []
-    stored: dict[str, npt.NDArray[Any]] = {'axes': np.array([1], np.int64)}
-    for k, (name, feature) in enumerate(zip(TAPS, features, strict=True)):
-        stored[f'mean_{k}'] = feature.mean(axis=0)
-        stored[f'std_{k}'] = feature.std(axis=0) + np.float32(1e-4)  # a dead channel has none
+    stored: dict[str, npt.NDArray[Any]] = {'axes': np.array([-1], np.int64)}
+    made = [helper.make_tensor_value_info('raw_score', TensorProto.FLOAT, ['n'])]
+    for k, (name, feature) in enumerate(zip([*TAPS, MAP], features, strict=False)):
+        rows = feature.reshape(-1, feature.shape[-1])
+        stored[f'mean_{k}'] = rows.mean(axis=0)
+        stored[f'std_{k}'] = rows.std(axis=0) + np.float32(1e-4)  # a dead channel has none
         nodes += [
             helper.make_node('Sub', [name, f'mean_{k}'], [f'centred_{k}']),
             helper.make_node('Div', [f'centred_{k}', f'std_{k}'], [f'z_{k}']),
@@ -135,14 +146,21 @@ def make_scorer(features: list[npt.NDArray[np.float32]]) -> bytes:
             helper.make_node('ReduceMean', [f'square_{k}', 'axes'], [f'score_{k}'], keepdims=0),
         ]
     nodes.append(helper.make_node('Add', ['score_0', 'score_1'], ['raw_score']))
-    raw_score = helper.make_tensor_value_info('raw_score', TensorProto.FLOAT, ['n'])
-    return _model('tiny_scorer', nodes, _features(), [raw_score], stored)
+    maps = len(features) > len(TAPS)
+    if maps:
+        nodes.append(helper.make_node('Identity', ['score_2'], ['patch_score']))
+        cells = ['n', 'grid_height', 'grid_width']
+        made.append(helper.make_tensor_value_info('patch_score', TensorProto.FLOAT, cells))
+    return _model('tiny_scorer', nodes, _features(maps), made, stored)
 
 
-def _features() -> list[Any]:
+def _features(maps: bool) -> list[Any]:
+    shapes: dict[str, list[Any]] = {name: ['n', channels] for name, channels in TAPS.items()}
+    if maps:
+        shapes[MAP] = ['n', 'grid_height', 'grid_width', TAPS['blocks_1']]
     return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ['n', channels])
-        for name, channels in TAPS.items()
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
     ]
 
 

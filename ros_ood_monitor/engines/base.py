@@ -88,7 +88,9 @@ def check_batch(batch: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> None:
         raise EngineError(msg)
 
 
-def reading_of(raw_score: npt.NDArray[np.float32]) -> Reading:
+def reading_of(
+    raw_score: npt.NDArray[np.float32], patch_score: npt.NDArray[np.float32] | None = None
+) -> Reading:
     """
     Return scores as a reading.
 
@@ -96,11 +98,13 @@ def reading_of(raw_score: npt.NDArray[np.float32]) -> Reading:
     ----------
     raw_score : ndarray of shape (n,), float32
         What an engine computed.
+    patch_score : ndarray of shape (n, grid_height, grid_width), float32, optional
+        The same by cell, where the bundle has a map.
 
     Returns
     -------
     Reading
-        The same, as float64.
+        The same, ``raw_score`` as float64.
 
     Raises
     ------
@@ -108,7 +112,8 @@ def reading_of(raw_score: npt.NDArray[np.float32]) -> Reading:
         If a score is not finite.
 
     """
-    if not np.all(np.isfinite(raw_score)):
-        msg = f'raw_score is not finite: {raw_score[~np.isfinite(raw_score)][:3]}'
-        raise EngineError(msg)
-    return Reading(raw_score.astype(np.float64))
+    for name, values in (('raw_score', raw_score), ('patch_score', patch_score)):
+        if values is not None and not np.all(np.isfinite(values)):
+            msg = f'{name} is not finite: {values[~np.isfinite(values)][:3]}'
+            raise EngineError(msg)
+    return Reading(raw_score.astype(np.float64), patch_score)

@@ -142,7 +142,12 @@ class OrtEngine:
             provider=provider,
         )
         self._scorer = open_session(bundle.scorer(), threads=threads)
-        self._taps = [tap.output for tap in manifest.taps]
+        self._taken = [node.name for node in self._scorer.get_inputs()]
+        self._made = [
+            name
+            for name in ('raw_score', 'patch_score')
+            if name in {node.name for node in self._scorer.get_outputs()}
+        ]
         self._check(bundle)
 
     def _check(self, bundle: Bundle) -> None:
@@ -157,7 +162,18 @@ class OrtEngine:
                     f're-export the bundle: {bundle.path}'
                 )
                 raise EngineError(msg)
-        if 'raw_score' not in {output.name for output in self._scorer.get_outputs()}:
+        # what else the scorer takes are maps of taps, (n, gh, gw, channels) each
+        maps = {f'{tap.output}_map': tap.channels for tap in bundle.manifest.taps}
+        for name in sorted(taken.keys() - {tap.output for tap in bundle.manifest.taps}):
+            stated, found = maps.get(name), given.get(name)
+            if stated is None or not stated == found == taken[name]:
+                msg = (
+                    f'feature width mismatch at {name!r}: manifest says {stated}, backbone '
+                    f'gives {found}, scorer expects {taken[name]}; re-export the bundle: '
+                    f'{bundle.path}'
+                )
+                raise EngineError(msg)
+        if 'raw_score' not in self._made:
             msg = f"scorer has no output 'raw_score'; re-export the bundle: {bundle.path}"
             raise EngineError(msg)
 
@@ -183,14 +199,15 @@ class OrtEngine:
         """
         check_batch(batch, self._shape)
         try:
-            features = self._backbone.run(self._taps, {'image': batch})  # taps x (n, channels)
-            (raw_score,) = self._scorer.run(
-                ['raw_score'], dict(zip(self._taps, features, strict=True))
-            )  # (n,)
+            # taps x (n, channels), and (n, gh, gw, channels) where the scorer takes maps
+            features = self._backbone.run(self._taken, {'image': batch})
+            raw_score, *patch_score = self._scorer.run(
+                self._made, dict(zip(self._taken, features, strict=True))
+            )  # (n,), and (n, gh, gw) where it makes one
         except Exception as error:  # its exceptions share no public base
             msg = f'ONNX Runtime failed: {error}'
             raise EngineError(msg) from error
-        return reading_of(raw_score)
+        return reading_of(raw_score, *patch_score)
 
     def warm_up(self) -> None:
         """Run one grey picture."""

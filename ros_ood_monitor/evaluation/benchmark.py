@@ -169,15 +169,16 @@ def _bare_contenders(bundle: Bundle, precision: str) -> dict[str, Call]:
     tensors = _tensors(bundle.goldens(precision).image)
     backbone = open_session(bundle.backbone(precision), precision=precision)
     scorer = open_session(bundle.scorer())
-    taps = [tap.output for tap in bundle.manifest.taps]
+    taken = [node.name for node in scorer.get_inputs()]
+    made = [node.name for node in scorer.get_outputs()]
     count = len(tensors)
 
     def bare(k: int) -> None:
-        features = backbone.run(taps, {'image': tensors[k % count]})
-        scorer.run(['raw_score'], dict(zip(taps, features, strict=True)))
+        features = backbone.run(taken, {'image': tensors[k % count]})
+        scorer.run(made, dict(zip(taken, features, strict=True)))
 
     return {
-        'backbone': lambda k: backbone.run(taps, {'image': tensors[k % count]}),
+        'backbone': lambda k: backbone.run(taken, {'image': tensors[k % count]}),
         'bare': bare,
     }
 

@@ -60,6 +60,10 @@ class ScoredFolder:
         The files that hold no readable picture.
     known : FrameTally
         How many of the pictures the bundle was trained on.
+    shapes : tuple of tuple of int, length n
+        Height and width of each of them, in px.
+    patch_score : tuple of ndarray of shape (grid_height, grid_width), float32
+        Scores of the cells of each of them; empty where the bundle has no map.
 
     """
 
@@ -71,6 +75,8 @@ class ScoredFolder:
     sizes: dict[str, int] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     known: FrameTally = field(default_factory=lambda: FrameTally(None))
+    shapes: tuple[tuple[int, int], ...] = ()
+    patch_score: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -150,6 +156,8 @@ def score_folder(
     skipped: list[Skipped] = []
     known = FrameTally(sketch)
     sizes: Counter[str] = Counter()
+    shapes: list[tuple[int, int]] = []
+    grids: list[npt.NDArray[np.float32]] = []
     for done, file in enumerate(files, start=1):
         relative = str(file.relative_to(folder))
         try:
@@ -159,9 +167,13 @@ def score_folder(
         else:
             batch = preprocess(rgb)  # (1, h, w, 3)
             known.add(batch[0])
-            raw_score = float(engine.infer(batch).raw_score[0])
-            scored.append((relative, raw_score, file.stat().st_size))
-            sizes[f'{rgb.shape[1]}x{rgb.shape[0]}'] += 1
+            reading = engine.infer(batch)
+            scored.append((relative, float(reading.raw_score[0]), file.stat().st_size))
+            if reading.patch_score is not None:
+                grids.append(reading.patch_score[0])  # (gh, gw)
+            height, width = rgb.shape[:2]
+            shapes.append((height, width))
+            sizes[f'{width}x{height}'] += 1
         if progress is not None:
             progress(name, done, len(files))
     if not scored:
@@ -178,4 +190,6 @@ def score_folder(
         sizes=dict(sizes.most_common()),
         skipped=tuple(skipped),
         known=known,
+        shapes=tuple(shapes),
+        patch_score=tuple(grids),
     )

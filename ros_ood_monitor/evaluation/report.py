@@ -10,11 +10,18 @@ from typing import Any
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.evaluate import Evaluation
+from ros_ood_monitor.evaluation.evaluate import Evaluation, Row
 from ros_ood_monitor.evaluation.folders import ScoredFolder
+from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation, PixelRow
+from ros_ood_monitor.pixel_metrics import FPR_LIMIT
 
 __all__ = ['facts', 'markdown', 'text_table', 'to_json', 'to_text', 'write_text']
 
+_PIXEL_HEAD = (
+    'pixels', 'n', 'regions', 'AUROC', '95 % interval', 'AP', '95 % interval', 'AUPRO',
+    '95 % interval',
+)  # fmt: skip
+_BOX_HEAD = ('box hits', 'by chance')
 _HEAD = (
     'OOD folder', 'n', 'AUROC', '95 % interval', 'AUPR', 'fpr95_id_positive',
     'fpr95_ood_positive', 'over trigger', 'file size AUROC',
@@ -50,10 +57,47 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
             'id_over_trigger': evaluation.id_over_trigger,
         },
         'bootstrap': {'seed': evaluation.seed, 'resamples': evaluation.resamples},
-        'rows': [{**vars(row), 'auroc_95': list(row.auroc_95)} for row in evaluation.rows],
+        'image': _image(evaluation.overall, len(evaluation.id_folder.files)),
+        **({} if isinstance(evaluation.pixels, str) else {'pixel': _pixel(evaluation.pixels)}),
+        'rows': [
+            {**vars(row), 'auroc_95': list(row.auroc_95), 'aupr_95': list(row.aupr_95)}
+            for row in evaluation.rows
+        ],
         'id_folder': _folder(evaluation.id_folder),
         'ood_folders': [_folder(folder) for folder in evaluation.ood_folders],
     }
+
+
+def _image(row: Row, count: int) -> dict[str, Any]:
+    named = {**vars(row), 'ap': row.aupr, 'ap_95': list(row.aupr_95)}
+    named['auroc_95'] = list(row.auroc_95)
+    del named['name'], named['count'], named['aupr'], named['aupr_95']
+    return {'id_images': count, 'ood_images': row.count, **named}
+
+
+def _pixel(pixels: PixelEvaluation) -> dict[str, Any]:
+    return {
+        'truth': pixels.truth,
+        'fpr_limit': FPR_LIMIT,
+        'threshold': pixels.threshold,
+        'normal_share_over': NORMAL_SHARE,
+        **_pixel_row(pixels.overall),
+        'rows': [{'name': row.name, **_pixel_row(row)} for row in pixels.rows],
+    }
+
+
+def _pixel_row(row: PixelRow) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        'ood_images': row.images,
+        'regions': row.regions,
+        'anomalous_share': row.anomalous_share,
+        **row.metrics._asdict(),
+        **{f'{name}_95': list(found) for name, found in row.intervals._asdict().items()},
+    }
+    if row.boxes is not None:
+        chance = row.boxes.chance
+        found['boxes'] = {**vars(row.boxes), 'chance': chance if math.isfinite(chance) else None}
+    return found
 
 
 def _folder(folder: ScoredFolder) -> dict[str, Any]:
@@ -84,11 +128,11 @@ def to_text(evaluation: Evaluation) -> str:
     Returns
     -------
     str
-        A head, a table with a line for each out-of-distribution folder, and notes.
+        A head, tables with a line for each out-of-distribution folder, and notes.
 
     """
-    table = text_table([_HEAD, *_cells(evaluation)])
-    return '\n'.join([*_summary(evaluation), '', table, '', *_notes(evaluation)]) + '\n'
+    tables = '\n\n'.join(text_table(rows) for rows in _tables(evaluation))
+    return '\n'.join([*_summary(evaluation), '', tables, '', *_notes(evaluation)]) + '\n'
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -103,15 +147,14 @@ def markdown(evaluation: Evaluation) -> str:
     Returns
     -------
     str
-        A heading, the table and the notes.
+        A heading, the tables and the notes.
 
     """
-    rows = [_HEAD, ['---', *['---:'] * (len(_HEAD) - 1)], *_cells(evaluation)]
-    table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    tables = '\n\n'.join(_markdown_table(rows) for rows in _tables(evaluation))
     summary = '\n'.join(f'- {line}' for line in _summary(evaluation))
     notes = '\n'.join(f'- {line}' for line in _notes(evaluation))
     title = f'# Evaluation of {evaluation.bundle.manifest.name}'
-    return f'{title}\n\n{summary}\n\n{table}\n\n{notes}\n'
+    return f'{title}\n\n{summary}\n\n{tables}\n\n{notes}\n'
 
 
 def _summary(evaluation: Evaluation) -> list[str]:
@@ -125,7 +168,32 @@ def _summary(evaluation: Evaluation) -> list[str]:
     ]
 
 
+def _tables(evaluation: Evaluation) -> list[list[Sequence[str]]]:
+    tables: list[list[Sequence[str]]] = [[_HEAD, *_cells(evaluation)]]
+    pixels = evaluation.pixels
+    if not isinstance(pixels, str):
+        head = _PIXEL_HEAD if pixels.overall.boxes is None else (*_PIXEL_HEAD, *_BOX_HEAD)
+        rows = pixels.rows if len(pixels.rows) == 1 else (*pixels.rows, pixels.overall)
+        tables.append([head, *map(_pixel_cells, rows)])
+    return tables
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    ruled = [rows[0], ['---', *['---:'] * (len(rows[0]) - 1)], *rows[1:]]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in ruled)
+
+
+def _pixel_cells(row: PixelRow) -> list[str]:
+    cells = [row.name, str(row.images), str(row.regions)]
+    for value, interval in zip(row.metrics, row.intervals, strict=True):
+        cells += [f'{value:.4f}', f'{interval.low:.4f} to {interval.high:.4f}']
+    if row.boxes is not None:
+        cells += [f'{row.boxes.rate:.1%} of {row.boxes.count}', f'{row.boxes.chance:.1%}']
+    return cells
+
+
 def _cells(evaluation: Evaluation) -> list[list[str]]:
+    several = len(evaluation.rows) > 1
     return [
         [
             row.name,
@@ -138,7 +206,7 @@ def _cells(evaluation: Evaluation) -> list[list[str]]:
             f'{row.over_trigger:.1%}',
             f'{row.file_size_auroc:.3f}',
         ]
-        for row in evaluation.rows
+        for row in (*evaluation.rows, *([evaluation.overall] if several else []))
     ]
 
 
@@ -150,6 +218,10 @@ def _notes(evaluation: Evaluation) -> list[str]:
         'file size AUROC: what the file size alone would reach; far from 0.5, the folders also '
         'differ in format',
     ]
+    if isinstance(evaluation.pixels, str):
+        notes += [evaluation.pixels] if evaluation.pixels else []
+    else:
+        notes += _pixel_notes(evaluation.pixels)
     alpha, count = evaluation.alpha, len(known.files)
     if evaluation.id_over_trigger > alpha + 3.0 * math.sqrt(alpha * (1.0 - alpha) / count):
         notes.append(
@@ -169,6 +241,23 @@ def _notes(evaluation: Evaluation) -> list[str]:
             named = '; '.join(f'{file} ({reason})' for file, reason in folder.skipped[:5])
             more = f' and {len(folder.skipped) - 5} more' if len(folder.skipped) > 5 else ''
             notes.append(f'{folder.name}: {len(folder.skipped)} skipped: {named}{more}')
+    return notes
+
+
+def _pixel_notes(pixels: PixelEvaluation) -> list[str]:
+    notes = [
+        f'pixels: maps against {pixels.truth}; AUPRO up to {FPR_LIMIT:.0%} of normal pixels; by '
+        f'chance AUROC is 0.5, AP {pixels.overall.anomalous_share:.4f} and AUPRO '
+        f'{FPR_LIMIT / 2.0:.2f}; intervals draw whole pictures'
+    ]
+    if pixels.truth == 'boxes':
+        notes += [
+            'a box is larger than what it surrounds: its pixel figures do not compare with those '
+            'of masks',
+            f'box hits: share of boxes with a pixel over {pixels.threshold:.4g}, which '
+            f'{NORMAL_SHARE:.0%} of normal pixels exceed; by chance: the same for windows of the '
+            'same sizes that touch no box',
+        ]
     return notes
 
 

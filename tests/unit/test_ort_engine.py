@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ros_ood_monitor.bundle import Bundle, bundle_digest
+from ros_ood_monitor.bundle import Bundle, bundle_digest, write_bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError
@@ -73,3 +73,39 @@ def test_a_closed_engine_says_so(bundle: Bundle) -> None:
 def test_threads_must_be_positive(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match='threads must be at least 1, got 0'):
         open_engine(bundle, threads=0)
+
+
+@pytest.fixture(scope='module')
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('mapped') / 'tiny', maps=True)
+
+
+def test_a_bundle_without_maps_gives_no_patch_score(bundle: Bundle) -> None:
+    assert open_engine(bundle).infer(np.zeros((2, *shape(bundle)), np.uint8)).patch_score is None
+
+
+def test_a_bundle_with_maps_gives_the_patch_score_beside_the_same_raw_score(
+    bundle: Bundle, mapped: Bundle
+) -> None:
+    batch = np.random.default_rng(1).integers(120, 136, (3, *shape(mapped)), dtype=np.uint8)
+    batch[1, 8:16, 20:28] = (255, 0, 0)
+    reading = open_engine(mapped).infer(batch)
+    assert np.allclose(reading.raw_score, open_engine(bundle).infer(batch).raw_score)
+    assert reading.patch_score is not None
+    assert (reading.patch_score.shape, reading.patch_score.dtype) == ((3, 8, 12), np.float32)
+    # 4 input pixels a cell
+    assert np.unravel_index(reading.patch_score.argmax(), (3, 8, 12))[0] == 1
+    hot = reading.patch_score[1] > reading.patch_score[[0, 2]].max()
+    assert np.argwhere(hot).tolist() == [[y, x] for y in (2, 3) for x in (5, 6)]
+
+
+def test_a_map_that_the_backbone_does_not_give_is_refused(
+    bundle: Bundle, mapped: Bundle, tmp_path: Path
+) -> None:
+    files = {name: mapped.read(name) for name in mapped.manifest.digests}
+    files['backbone.fp32.onnx'] = bundle.backbone('fp32')
+    broken = write_bundle(tmp_path / 'broken', manifest=mapped.manifest.raw, files=files)
+    with pytest.raises(
+        EngineError, match=r"at 'blocks_1_map': manifest says 12, backbone gives N"
+    ):
+        open_engine(broken)

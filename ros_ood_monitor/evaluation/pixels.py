@@ -1,0 +1,238 @@
+"""How well a bundle's maps find the anomalous pixels: masks or boxes against heat-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.evaluation.folders import ScoredFolder
+from ros_ood_monitor.evaluation.truth import Truth
+from ros_ood_monitor.heatmap import ColourScale, Projection
+from ros_ood_monitor.pixel_metrics import (
+    box_hits,
+    BoxHits,
+    PixelIntervals,
+    PixelMetrics,
+    PixelScores,
+)
+from ros_ood_monitor.preprocess import Preprocessor
+
+__all__ = ['NORMAL_SHARE', 'Mapper', 'PixelEvaluation', 'PixelRow', 'evaluate_pixels']
+
+NORMAL_SHARE: Final = 0.01
+"""Share of normal pixels over the threshold of box hits, and over that of colours."""
+
+_PIXELS_AT_MOST: Final = 500_000_000  # 4 bytes each, about thrice while they are sorted
+
+
+class Mapper:
+    """
+    Heat-maps of pictures of any size.
+
+    Parameters
+    ----------
+    height, width : int
+        Input size of the network, in px.
+
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self._preprocess = Preprocessor(height, width)
+        self._known: dict[tuple[int, ...], Projection] = {}
+
+    def __call__(
+        self, patch_score: npt.NDArray[np.float32], size: tuple[int, int]
+    ) -> npt.NDArray[np.float32]:
+        """
+        Return the map of a picture.
+
+        Parameters
+        ----------
+        patch_score : ndarray of shape (grid_height, grid_width), float32
+            Scores of its cells.
+        size : tuple of int
+            Height and width of the picture, in px.
+
+        Returns
+        -------
+        ndarray of shape (height, width), float32
+            In image coordinates.
+
+        """
+        height, width = patch_score.shape
+        key = (*size, height, width)
+        if key not in self._known:
+            self._known[key] = Projection(
+                self._preprocess.image_from_input(*size),
+                image_size=size,
+                input_size=(self._preprocess.height, self._preprocess.width),
+                grid_size=(height, width),
+            )
+        return self._known[key](patch_score)
+
+
+@dataclass(frozen=True)
+class PixelRow:
+    """
+    Figures of one folder of anomalous pictures, or of all together.
+
+    Parameters
+    ----------
+    name : str
+        The folder.
+    images : int
+        Its pictures; the in-distribution ones count in the figures, too, with normal pixels only.
+    regions : int
+        Anomalous regions.
+    anomalous_share : float
+        Share of anomalous pixels among all: what ``ap`` is by chance.
+    metrics : PixelMetrics
+        The figures.
+    intervals : PixelIntervals
+        Their 95 % bootstrap intervals, whole pictures drawn.
+    boxes : BoxHits or None
+        Boxes found at the threshold, where there are boxes.
+
+    """
+
+    name: str
+    images: int
+    regions: int
+    anomalous_share: float
+    metrics: PixelMetrics
+    intervals: PixelIntervals
+    boxes: BoxHits | None
+
+
+@dataclass(frozen=True)
+class PixelEvaluation:
+    """
+    What `evaluate_pixels` found.
+
+    Parameters
+    ----------
+    truth : str
+        What the maps were compared with: ``masks`` or ``boxes``.
+    threshold : float
+        Value of a map that `NORMAL_SHARE` of the normal pixels exceed.
+    scale : ColourScale or None
+        For colours: from the median of in-distribution cells to what `NORMAL_SHARE` of the
+        in-distribution pictures' pixels exceed; none where that is the same.
+    overall : PixelRow
+        All folders together.
+    rows : tuple of PixelRow
+        A row for each.
+
+    """
+
+    truth: str
+    threshold: float
+    scale: ColourScale | None
+    overall: PixelRow
+    rows: tuple[PixelRow, ...]
+
+
+def evaluate_pixels(
+    id_folder: ScoredFolder,
+    ood_folders: Sequence[ScoredFolder],
+    truths: Sequence[Truth],
+    mapper: Mapper,
+    *,
+    seed: int,
+    resamples: int,
+) -> PixelEvaluation:
+    """
+    Compare maps with what is known about the places of anomalies.
+
+    Parameters
+    ----------
+    id_folder : ScoredFolder
+        In-distribution pictures with their ``patch_score``: all their pixels are normal.
+    ood_folders : sequence of ScoredFolder
+        The others.
+    truths : sequence of Truth
+        Masks or boxes of each of the others.
+    mapper : Mapper
+        From cells to pixels.
+    seed, resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    PixelEvaluation
+        Figures in all and for each folder.
+
+    Raises
+    ------
+    ParameterError
+        If a mask or box does not fit its picture, a folder has no anomalous pixel, or the
+        pictures are too large to be compared at once.
+
+    """
+    pixels = sum(h * w for folder in (id_folder, *ood_folders) for h, w in folder.shapes)
+    if pixels > _PIXELS_AT_MOST:
+        msg = (
+            f'too many pixels to compare at once: expected at most {_PIXELS_AT_MOST:,}, '
+            f'got {pixels:,}; give fewer or smaller pictures: {id_folder.path}'
+        )
+        raise ParameterError(msg)
+    normal = PixelScores()
+    for _, _, heat in _maps(id_folder, mapper):
+        normal.add(heat)
+    parts = []
+    for folder, truth in zip(ood_folders, truths, strict=True):
+        part = PixelScores()
+        for file, size, heat in _maps(folder, mapper):
+            part.add(heat, truth.mask(file, *size))
+        if not part.regions:
+            msg = f'all {truth.what} of a folder of anomalous pictures are empty: {folder.path}'
+            raise ParameterError(msg)
+        parts.append(part)
+    everything = PixelScores([normal, *parts])
+    threshold = everything.threshold_at(NORMAL_SHARE)
+    seen = normal.threshold_at(NORMAL_SHARE)
+    middle = float(np.median(np.concatenate([grid.ravel() for grid in id_folder.patch_score])))
+
+    def row(name: str, scores: PixelScores, which: Sequence[int]) -> PixelRow:
+        boxes = (
+            (heat, truths[k].boxes(file, *size))
+            for k in which
+            for file, size, heat in _maps(ood_folders[k], mapper)
+        )
+        return PixelRow(
+            name=name,
+            images=scores.images - normal.images,
+            regions=scores.regions,
+            anomalous_share=scores.anomalous_share,
+            metrics=scores.metrics(),
+            intervals=scores.intervals(seed=seed, resamples=resamples),
+            boxes=box_hits(boxes, threshold) if truths[0].what == 'boxes' else None,
+        )
+
+    overall = row('all', everything, range(len(parts)))
+    rows = [
+        row(folder.name, PixelScores([normal, part]), [k])
+        if len(parts) > 1
+        else replace(overall, name=folder.name)
+        for k, (folder, part) in enumerate(zip(ood_folders, parts, strict=True))
+    ]
+    return PixelEvaluation(
+        truth=truths[0].what,
+        threshold=threshold,
+        scale=ColourScale(middle, seen) if middle < seen else None,
+        overall=overall,
+        rows=tuple(rows),
+    )
+
+
+def _maps(
+    folder: ScoredFolder, mapper: Mapper
+) -> Iterator[tuple[str, tuple[int, int], npt.NDArray[np.float32]]]:
+    """Yield every picture's file, size and map, made anew each time: maps need much memory."""
+    for file, size, grid in zip(folder.files, folder.shapes, folder.patch_score, strict=True):
+        yield file, size, mapper(grid, size)
