@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         'evaluate',
-        help='AUROC, AUPR and FPR95 on folders of images, and of maps on masks or boxes',
+        help='AUROC, AUPR and FPR95 on folders of images',
         description='Scores folders of JPEG and PNG files as the node scores frames, and prints '
         'how well they separate; where the bundle has maps and masks or boxes are known, also how '
         'well the maps find the anomalous pixels. Folders only: a bag is scored by `ood_monitor '

@@ -126,6 +126,11 @@ def test_opencv_has_its_threads_back(bundle: Bundle) -> None:
     assert cv2.getNumThreads() == before
 
 
+def test_a_bundle_with_maps_is_measured_with_them(tmp_path: Path) -> None:
+    mapped = make_tiny_bundle(tmp_path / 'tiny', maps=True)
+    assert benchmark(mapped, settings=Settings.quick())['times_ms']['bare']['p50'] > 0.0
+
+
 def test_neither_the_import_nor_help_loads_torch_rclpy_or_matplotlib() -> None:
     found = import_facts(1)
     assert set(found) == {'import ros_ood_monitor', 'ood_monitor --help'}

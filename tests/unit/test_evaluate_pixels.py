@@ -17,7 +17,7 @@ from ros_ood_monitor.cli import evaluate as verb
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation import report
-from ros_ood_monitor.evaluation.boxes import read_boxes
+from ros_ood_monitor.evaluation.boxes import BoxFolder, read_boxes
 from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
 from ros_ood_monitor.evaluation.masks import read_mask
 from ros_ood_monitor.evaluation.mvtec import mvtec_layout
@@ -28,6 +28,7 @@ from ros_ood_monitor.metrics import aupr, auroc
 from ros_ood_monitor.pixel_metrics import Box, PixelScores
 from tests.tiny_bundle import make_tiny_bundle
 
+SHARED = Path(__file__).resolve().parents[3] / 'shared'
 Place = tuple[int, int, int, int]
 
 
@@ -356,9 +357,7 @@ def test_the_worst_pictures_are_the_highest_good_and_the_lowest_bad(result: Eval
     assert [pick.raw_score for pick in misses] == lowest.tolist()
 
 
-def test_the_sheet_is_the_same_twice(
-    result: Evaluation, tmp_path: Path
-) -> None:
+def test_the_sheet_is_the_same_twice(result: Evaluation, tmp_path: Path) -> None:
     pytest.importorskip('matplotlib')
     save_sheet(tmp_path / 'a.png', result)
     save_sheet(tmp_path / 'b.png', result)
@@ -391,3 +390,13 @@ def test_a_sheet_of_an_unknown_kind_is_refused_before_anything_is_scored(
 ) -> None:
     with pytest.raises(OodMonitorError, match=r"expected \.png or .*, got '\.gif'"):
         _run(str(tmp_path / 'none'), '--images', str(category), '--sheet', 'sheet.gif')
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason='no folder of real images beside the checkout')
+def test_every_box_file_of_real_boards_is_read() -> None:
+    for group in ('00041', '13000', '20085'):
+        folder = SHARED / 'data/circuit_boards' / group
+        pictures = sorted(path.name for path in folder.glob('*_test.jpg'))
+        boards = BoxFolder(folder, pictures)
+        assert len(pictures) == 120
+        assert all(boards.boxes(picture, 640, 640) for picture in pictures)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.metrics import (
     aupr,
+    aupr_interval,
     auroc,
     auroc_difference,
     auroc_interval,
     fpr95_id_positive,
     fpr95_ood_positive,
+    Interval,
     share_over,
 )
 
@@ -146,12 +150,15 @@ def test_share_over_counts_strictly_as_the_alert_logic_does() -> None:
     assert share_over([1.0, 2.0, 2.0, 3.0], 2.0) == 0.25
 
 
-def test_bootstrap_interval_is_repeatable_and_holds_the_estimate() -> None:
+@pytest.mark.parametrize(('metric', 'bootstrap'), [(auroc, auroc_interval), (aupr, aupr_interval)])
+def test_bootstrap_interval_is_repeatable_and_holds_the_estimate(
+    metric: Callable[..., float], bootstrap: Callable[..., Interval]
+) -> None:
     id_score, ood_score = _random_case(10)
-    interval = auroc_interval(id_score, ood_score, seed=1)
-    assert interval == auroc_interval(id_score, ood_score, seed=1)
-    assert interval != auroc_interval(id_score, ood_score, seed=2)
-    assert 0.0 <= interval.low < auroc(id_score, ood_score) < interval.high <= 1.0
+    interval = bootstrap(id_score, ood_score, seed=1, resamples=300)
+    assert interval == bootstrap(id_score, ood_score, seed=1, resamples=300)
+    assert interval != bootstrap(id_score, ood_score, seed=2, resamples=300)
+    assert 0.0 <= interval.low < metric(id_score, ood_score) < interval.high <= 1.0
 
 
 def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says() -> None:
