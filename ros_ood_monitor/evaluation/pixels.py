@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.box_metrics import box_hits, BoxHits
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.folders import ScoredFolder
 from ros_ood_monitor.evaluation.truth import Truth
-from ros_ood_monitor.heatmap import ColourScale, Projection
+from ros_ood_monitor.heatmap import Projection
+from ros_ood_monitor.overlay import ColourScale
 from ros_ood_monitor.pixel_metrics import (
-    box_hits,
-    BoxHits,
     PixelIntervals,
     PixelMetrics,
     PixelScores,

@@ -17,8 +17,8 @@ from ros_ood_monitor.evaluation.folders import ScoredFolder
 from ros_ood_monitor.evaluation.pixels import Mapper, PixelEvaluation
 from ros_ood_monitor.evaluation.timeline import check_plot
 from ros_ood_monitor.evaluation.truth import Truth
-from ros_ood_monitor.heatmap import overlay
 from ros_ood_monitor.images import read_image
+from ros_ood_monitor.overlay import overlay
 
 __all__ = ['Pick', 'save_sheet', 'worst']
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ros_ood_monitor.box_metrics import Box
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import evaluate as verb
 from ros_ood_monitor.engines import Engine, open_engine
@@ -25,7 +26,7 @@ from ros_ood_monitor.evaluation.pixels import Mapper, NORMAL_SHARE, PixelEvaluat
 from ros_ood_monitor.evaluation.sheet import save_sheet, worst
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.metrics import aupr, auroc
-from ros_ood_monitor.pixel_metrics import Box, PixelScores
+from ros_ood_monitor.pixel_metrics import PixelScores
 from tests.tiny_bundle import make_tiny_bundle
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared'
