@@ -31,6 +31,7 @@ _STATE_COLOURS: Final = {
     State.STALE: (120, 130, 140),
     State.FAULT: (204, 121, 167),
 }
+_BRIGHT: Final = (State.SUSPECT, State.FAULT)  # dark words read better on these
 _BAR: Final = (27, 39, 51)
 _INK: Final = (255, 255, 255)
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
@@ -220,7 +221,7 @@ def caption(
     numbers = f'raw {_short(raw_score)}  trigger {_short(threshold)}  score {score:.3f}'
     # the letters grow with the picture, as far as its width lets them
     letters = sum(cv2.getTextSize(text, _FONT, 1.0, 2)[0][0] for text in (word, numbers))
-    size = min(width / (1.03 * letters + 52.0), max(0.4, min(height, width) / 640.0))
+    size = min(width / (1.03 * letters + 52.0), max(0.5, min(height, width) / 640.0))
     pen = max(1, round(1.5 * size))
     bar = round(40.0 * size)
     badge = cv2.getTextSize(word, _FONT, size, pen)[0][0] + round(24.0 * size)
@@ -229,8 +230,9 @@ def caption(
     drawn[:bar] = _BAR
     drawn[:bar, :badge] = _STATE_COLOURS[state]
     baseline = round(29.0 * size)
-    for text, left in ((word, 12.0 * size), (numbers, badge + 12.0 * size)):
-        cv2.putText(drawn, text, (round(left), baseline), _FONT, size, _INK, pen, cv2.LINE_AA)
+    ink = _BAR if state in _BRIGHT else _INK
+    for text, left, shade in ((word, 12.0 * size, ink), (numbers, badge + 12.0 * size, _INK)):
+        cv2.putText(drawn, text, (round(left), baseline), _FONT, size, shade, pen, cv2.LINE_AA)
     return drawn
 
 

@@ -37,7 +37,6 @@ _NO_MAPS: Final = (
     'boxes were not used'
 )
 _NO_TRUTH: Final = 'no pixel metrics: neither masks nor boxes were given'
-_NEITHER: Final = ''
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,10 @@ class Evaluation:
         One for each of the others, in the same order.
     overall : Row
         The others as one.
-    pixels : PixelEvaluation or str
-        How well maps find the anomalous pixels, or why that is not known.
+    pixels : PixelEvaluation or None
+        How well maps find the anomalous pixels, where there are maps, and masks or boxes.
+    pixel_note : str
+        What of the two was missing, where only one is there.
     truths : tuple of Truth
         What is known about the places of the anomalies in each of the others, or empty.
     seed, resamples : int
@@ -124,7 +125,8 @@ class Evaluation:
     ood_folders: tuple[ScoredFolder, ...]
     rows: tuple[Row, ...]
     overall: Row
-    pixels: PixelEvaluation | str
+    pixels: PixelEvaluation | None
+    pixel_note: str
     truths: tuple[Truth, ...]
     seed: int
     resamples: int
@@ -204,10 +206,9 @@ def evaluate(
         )
         for folder, files, name in zip(folders, listed, _names(folders), strict=True)
     )
-    pixels: PixelEvaluation | str = _NO_TRUTH
-    if not id_folder.patch_score:
-        pixels = _NO_MAPS if truths else _NEITHER
-    elif truths:
+    has_maps = bool(id_folder.patch_score)
+    pixels = None
+    if has_maps and truths:
         pixels = evaluate_pixels(
             id_folder, ood_folders, truths, mapper, seed=seed, resamples=resamples
         )
@@ -224,6 +225,9 @@ def evaluate(
         ),
         overall=_row('all', id_folder, ood_folders, point.trigger, seed, resamples),
         pixels=pixels,
+        pixel_note={(True, False): _NO_TRUTH, (False, True): _NO_MAPS}.get(
+            (has_maps, bool(truths)), ''
+        ),
         truths=tuple(truths),
         seed=seed,
         resamples=resamples,

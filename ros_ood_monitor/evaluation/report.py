@@ -58,7 +58,7 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
         },
         'bootstrap': {'seed': evaluation.seed, 'resamples': evaluation.resamples},
         'image': _image(evaluation.overall, len(evaluation.id_folder.files)),
-        **({} if isinstance(evaluation.pixels, str) else {'pixel': _pixel(evaluation.pixels)}),
+        **({} if evaluation.pixels is None else {'pixel': _pixel(evaluation.pixels)}),
         'rows': [
             {**vars(row), 'auroc_95': list(row.auroc_95), 'aupr_95': list(row.aupr_95)}
             for row in evaluation.rows
@@ -171,7 +171,7 @@ def _summary(evaluation: Evaluation) -> list[str]:
 def _tables(evaluation: Evaluation) -> list[list[Sequence[str]]]:
     tables: list[list[Sequence[str]]] = [[_HEAD, *_cells(evaluation)]]
     pixels = evaluation.pixels
-    if not isinstance(pixels, str):
+    if pixels is not None:
         head = _PIXEL_HEAD if pixels.overall.boxes is None else (*_PIXEL_HEAD, *_BOX_HEAD)
         rows = pixels.rows if len(pixels.rows) == 1 else (*pixels.rows, pixels.overall)
         tables.append([head, *map(_pixel_cells, rows)])
@@ -218,10 +218,10 @@ def _notes(evaluation: Evaluation) -> list[str]:
         'file size AUROC: what the file size alone would reach; far from 0.5, the folders also '
         'differ in format',
     ]
-    if isinstance(evaluation.pixels, str):
-        notes += [evaluation.pixels] if evaluation.pixels else []
-    else:
+    if evaluation.pixels is not None:
         notes += _pixel_notes(evaluation.pixels)
+    elif evaluation.pixel_note:
+        notes.append(evaluation.pixel_note)
     alpha, count = evaluation.alpha, len(known.files)
     if evaluation.id_over_trigger > alpha + 3.0 * math.sqrt(alpha * (1.0 - alpha) / count):
         notes.append(

@@ -14,7 +14,7 @@ from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.evaluate import Evaluation
 from ros_ood_monitor.evaluation.folders import ScoredFolder
-from ros_ood_monitor.evaluation.pixels import Mapper, PixelEvaluation
+from ros_ood_monitor.evaluation.pixels import Mapper
 from ros_ood_monitor.evaluation.timeline import check_plot
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.images import read_image
@@ -101,7 +101,7 @@ def save_sheet(path: Path | str, evaluation: Evaluation) -> None:
     figure = Figure(figsize=size, dpi=_DPI, layout='constrained')
     FigureCanvasAgg(figure)  # draws without a display, whatever the user's settings say
     titles = _titles(evaluation)
-    if isinstance(evaluation.pixels, PixelEvaluation):
+    if evaluation.pixels is not None:
         note = f'coloured and outlined in white: the map; in light blue: {evaluation.pixels.truth}'
         figure.text(0.99, 0.003, note, fontsize=8, ha='right', va='bottom')
     panels: Any = figure.subfigures(2, 1, height_ratios=rows)
@@ -138,7 +138,7 @@ def _draw(axes: Any, pick: Pick, evaluation: Evaluation) -> None:
     file = folder.files[number]
     rgb = read_image(folder.path / file)
     pixels = evaluation.pixels
-    if isinstance(pixels, PixelEvaluation):
+    if pixels is not None:
         if pixels.scale is not None:
             manifest = evaluation.bundle.manifest
             mapper = Mapper(manifest.input_height, manifest.input_width)

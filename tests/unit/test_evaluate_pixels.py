@@ -81,7 +81,7 @@ def result(bundle: Bundle, engine: Engine, category: Path) -> Evaluation:
 
 
 def _pixels(result: Evaluation) -> PixelEvaluation:
-    assert isinstance(result.pixels, PixelEvaluation)
+    assert result.pixels is not None
     return result.pixels
 
 
