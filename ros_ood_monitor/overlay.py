@@ -31,6 +31,7 @@ _STATE_COLOURS: Final = {
     State.STALE: (120, 130, 140),
     State.FAULT: (204, 121, 167),
 }
+_BLOCK: Final = 1 << 16  # pixels that are worked on at a time
 _BRIGHT: Final = (State.SUSPECT, State.FAULT)  # dark words read better on these
 _BAR: Final = (27, 39, 51)
 _INK: Final = (255, 255, 255)
@@ -129,7 +130,12 @@ def colour(heat: Map, scale: ColourScale) -> Picture:
 
 
 def _level(heat: Map, scale: ColourScale) -> Picture:
-    return np.asarray(cv2.convertScaleAbs(scale.position(heat), alpha=255.0), dtype=np.uint8)
+    level = np.empty(heat.shape, dtype=np.uint8)
+    rows = max(1, _BLOCK // heat.shape[1])
+    for top in range(0, len(heat), rows):  # in the processor's cache: several times faster
+        position = scale.position(heat[top : top + rows])
+        level[top : top + rows] = cv2.convertScaleAbs(position, alpha=255.0)
+    return level
 
 
 def _colour(level: Picture) -> Picture:
@@ -182,16 +188,22 @@ def overlay(rgb: Picture, heat: Map, scale: ColourScale) -> Picture:
     left, top, width, height = cv2.boundingRect(np.asarray(level > _FIRST_SEEN, dtype=np.uint8))
     if width:
         part = np.s_[top : top + height, left : left + width]
-        opacity = _OPACITY[level[part]]
+        opacity = cv2.LUT(np.ascontiguousarray(level[part]), _OPACITY)
         drawn[part] = cv2.blendLinear(
             np.ascontiguousarray(drawn[part]), _colour(level[part]), 1.0 - opacity, opacity
         )
     over = np.asarray(heat > scale.threshold, dtype=np.uint8)
-    outlines, _ = cv2.findContours(over, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    pen = max(1, round(max(heat.shape) / 640))
-    cv2.drawContours(drawn, outlines, -1, (0, 0, 0), 3 * pen, cv2.LINE_AA)
-    cv2.drawContours(drawn, outlines, -1, (255, 255, 255), pen, cv2.LINE_AA)
+    if over.any():
+        pen = max(1, round(max(heat.shape) / 640))
+        # as shapes and not as lines: a map that is all spots takes no longer than a quiet one
+        wide = cv2.dilate(over, _square(pen))
+        drawn[cv2.subtract(wide, cv2.erode(over, _square(2 * pen))) > 0] = 0
+        drawn[cv2.subtract(over, cv2.erode(over, _square(pen))) > 0] = 255
     return drawn
+
+
+def _square(reach: int) -> npt.NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
 
 
 def caption(
