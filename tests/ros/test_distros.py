@@ -34,6 +34,7 @@ SINCE_HUMBLE = {
     'rclpy.logging': {'LoggingSeverity', 'get_logger_effective_level', 'set_logger_level'},
     'rclpy.node': {'Node'},
     'rclpy.parameter': {'Parameter'},
+    'rclpy.publisher': {'Publisher'},
     'rclpy.qos': {
         'DurabilityPolicy',
         'HistoryPolicy',
@@ -48,8 +49,9 @@ SINCE_HUMBLE = {
     'rclpy.task': {'Future'},
     'rclpy.utilities': {'remove_ros_args', 'try_shutdown'},
 }
-SINCE_IRON = {'rclpy.event_handler': {'SubscriptionEventCallbacks', 'UnsupportedEventTypeError'}}
-IN_HUMBLE_ONLY = {'rclpy.qos_event': {'SubscriptionEventCallbacks', 'UnsupportedEventTypeError'}}
+EVENTS = {'PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'UnsupportedEventTypeError'}
+SINCE_IRON = {'rclpy.event_handler': EVENTS}
+IN_HUMBLE_ONLY = {'rclpy.qos_event': EVENTS}
 
 
 def used() -> Iterator[tuple[str, str, str]]:
