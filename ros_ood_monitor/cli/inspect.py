@@ -69,6 +69,7 @@ def _card(bundle: Any) -> list[str]:
         f'  backbone     {backbone.get("name", "?")}, weights {backbone.get("weights", "?")}',
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),
+        *_choice(raw.get('training', {})),
         *(line for precision in manifest.precisions for line in _calibration(bundle, precision)),
         f'  data         {_data(raw.get("training", {}))}',
         f'  licences     {licences or "not stated"}',
@@ -77,21 +78,40 @@ def _card(bundle: Any) -> list[str]:
 
 def _taps(manifest: Any) -> list[str]:
     """Return the table of taps; a bundle need not tell how its densities came about."""
-    from ros_ood_monitor.cli.wording import density_text
+    from ros_ood_monitor.cli.wording import density_text, DISTANCES
 
     facts = manifest.raw.get('training', {}).get('taps', {})
     lines = [f'  {"tap":<10} {"channels":>8} {"px/cell":>7}  {"density":<24} {"z per nat":>9}']
     for tap in manifest.taps:
         fact = facts.get(tap.name, {})
         # a tap's nll is divided by its held-out deviation before the sum
-        weight = f'{1.0 / fact["nll_std"]:.4f}' if fact.get('nll_std') else ''
+        per_nat = fact.get('nll_std') and tap.density not in DISTANCES
+        weight = f'{1.0 / fact["nll_std"]:.4f}' if per_nat else ''
         gaussian = fact.get('shrinkage') is not None
         lines.append(
             f'  {tap.name:<10} {tap.channels:>8} {tap.reduction:>7}  '
             f'{density_text(tap.density, fact.get("step"), gaussian=gaussian):<24} '
-            f'{weight:>9}'.rstrip()
+            f'{weight:>9}  {_facts(fact.get("facts", {}))}'.rstrip()
         )
     return lines
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    """Return what else there is to tell of a detector, such as a coreset's size."""
+    units = {'components': 'components', 'coreset': 'training frames', 'mib': 'MiB'}
+    return ', '.join(f'{value:g} {units[key]}' for key, value in facts.items() if key in units)
+
+
+def _choice(training: dict[str, Any]) -> list[str]:
+    """Say how detector and taps were chosen, where that is told."""
+    choice = training.get('choice')
+    if not isinstance(choice, dict):
+        return []
+    return [
+        f'  chosen       {choice.get("density", "?")} from {(choice.get("taps") or ["?"])[0]} on: '
+        f'AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the default '
+        f'{choice.get("default", "?")}'
+    ]
 
 
 def _calibration(bundle: Any, precision: str) -> list[str]:

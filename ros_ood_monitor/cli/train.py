@@ -96,8 +96,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         'density',
         '--density',
-        choices=('auto', 'flow', 'mahalanobis'),
-        help='density of each stage; auto (default): flow up to 320 channels, else mahalanobis',
+        choices=(
+            'auto',
+            'evidence',
+            'flow',
+            'mahalanobis',
+            'ppca',
+            'mean_distance',
+            'pca_residual',
+            'knn',
+        ),
+        metavar='NAME',
+        help='detector of each stage; auto (default): flow up to 320 channels, else mahalanobis; '
+        'evidence: all are fitted, and one is chosen by pseudo-OOD; or one for all: flow, '
+        'mahalanobis, ppca, mean_distance, pca_residual, knn',
     )
     add(
         'flow.preset',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ros_ood_monitor.cli.wording import count, density_text, trigger_warning
+from ros_ood_monitor.cli.wording import count, density_text, DISTANCES, trigger_warning
 
 __all__ = ['summary', 'warnings']
 
@@ -113,8 +113,11 @@ def summary(result: Any) -> list[str]:
     sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
     return [
         *lines,
-        'nll: mean over validation frames (of fit: over fitted ones), in nats; step: '
+        'nll: mean over validation frames (of fit: over fitted ones), in nats'
+        + _no_density(result.found.fitted)
+        + '; step: '
         + _RULES[bundle.manifest.raw['training']['settings']['flow']['choose']],
+        *_choice(result.found.choice),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'
         + (
@@ -124,4 +127,34 @@ def summary(result: Any) -> list[str]:
         f'{point.alpha:g} of frames; a false-alarm rate per hour is not established',
         f'time       {timings} s',
         f'bundle     {bundle.path} ({sum(sizes) / 1e6:.1f} MB), digest {bundle.digest[:12]}',
+    ]
+
+
+def _no_density(fitted: Any) -> str:
+    """Name the detectors whose scores are no nll."""
+    names = {row.record.density for row in fitted} & DISTANCES
+    return f' ({", ".join(sorted(names))}: their distance)' if names else ''
+
+
+def _choice(choice: Any) -> list[str]:
+    """Say what was chosen, and of what."""
+    if choice is None:
+        return []
+    best: dict[str, Any] = {}
+    for one in choice.candidates:
+        if one.density not in best or one.auroc > best[one.density].auroc:
+            best[one.density] = one
+    default = choice.default
+    lines = [
+        f'evidence   AUROC on near pseudo-OOD: {default.density} on all taps {default.auroc:.3f}; '
+        'best of each: '
+        + ', '.join(f'{name} from {one.taps[0]} on {one.auroc:.3f}' for name, one in best.items())
+    ]
+    taken = choice.taken
+    if taken is default:
+        return [*lines, 'taken      the default: none is better by two standard errors']
+    return [
+        *lines,
+        f'taken      {taken.density} from {taken.taps[0]} on, better than the default by '
+        f'{taken.gain:.3f} +- {taken.standard_error:.3f}',
     ]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ros_ood_monitor.calibration import Calibration
 
-__all__ = ['count', 'density_text', 'trigger_support', 'trigger_warning']
+__all__ = ['DISTANCES', 'count', 'density_text', 'trigger_support', 'trigger_warning']
 
 _FIRM = 10
 """Held-out scores over the trigger at which one of them moves it little."""
+
+DISTANCES = frozenset({'mean_distance', 'pca_residual', 'knn'})
+"""Kinds of density, as manifests name them, whose score is a distance and no nll."""
 
 
 def count(number: int, noun: str) -> str:

@@ -17,38 +17,37 @@ __all__ = ['deployed_scores', 'golden_images', 'score_images', 'standardisation'
 
 _ROWS_AT_ONCE = 512
 _NARROWEST = 0.01
-"""Smallest std of a tap's nll, as a share of that of a Gaussian of the same width."""
+"""Smallest std of a tap's scores, as a share of what its detector expects."""
 
 
-def standardisation(nll: npt.NDArray[np.float64], channels: int) -> tuple[float, float]:
+def standardisation(scores: npt.NDArray[np.float64], expected: float) -> tuple[float, float]:
     """
-    Return mean and deviation of a tap's held-out nll.
+    Return mean and deviation of a tap's held-out scores.
 
     Parameters
     ----------
-    nll : ndarray of shape (n,), float64
-        Of the validation frames, in nats.
-    channels : int
-        Width D of the tap. The nll of a D-dimensional Gaussian has the deviation sqrt(D / 2); a
-        hundredth of that is the least that is returned, so that a scene without any change
-        (a simulator at rest) divides by no zero.
+    scores : ndarray of shape (n,), float64
+        Of the validation frames: a density's nll, or a distance.
+    expected : float
+        The detector's `deviation`. A hundredth of it is the least that is returned, so that a
+        scene without any change (a simulator at rest) divides by no zero.
 
     Returns
     -------
     tuple of float
-        Mean and deviation, in nats.
+        Mean and deviation, in the unit of the scores.
 
     Raises
     ------
     TrainingError
-        If the nll is not finite.
+        If a score is not finite.
 
     """
-    mean, std = float(nll.mean()), float(nll.std())
+    mean, std = float(scores.mean()), float(scores.std())
     if not np.isfinite(mean) or not np.isfinite(std):
-        msg = f'held-out nll is not finite: mean {mean}, deviation {std}'
+        msg = f'held-out scores are not finite: mean {mean}, deviation {std}'
         raise TrainingError(msg)
-    return mean, max(std, _NARROWEST * float(np.sqrt(channels / 2.0)))
+    return mean, max(std, _NARROWEST * expected)
 
 
 def deployed_scores(

@@ -10,6 +10,7 @@ from typing import Any
 
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
+from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
 from ros_ood_monitor.training.precisions import PrecisionVerdict
@@ -143,6 +144,7 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
         'data_sha256': table.data_sha256,
         'settings': dict(settings),
         'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
+        **({} if found.choice is None else {'choice': _choice_card(found.choice)}),
         'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
         'false_alarm_rate': (
             'not established: thresholds are quantiles of held-out frames, and frames of a video '
@@ -164,6 +166,23 @@ def _tap_card(row: FittedTap) -> dict[str, Any]:
         'nll_std': row.standard[1],
         'curve': [[step, round(nll, 3)] for step, nll in record.curve],
         'fit_curve': [[step, round(nll, 3)] for step, nll in record.fit_curve],
+        **({'facts': record.facts} if record.facts else {}),
+    }
+
+
+def _choice_card(choice: Choice) -> dict[str, Any]:
+    aurocs: dict[str, dict[str, float]] = {}
+    for one in choice.candidates:
+        aurocs.setdefault(one.density, {})[one.taps[0]] = round(one.auroc, 4)
+    return {
+        'rule': 'best AUROC of near pseudo-OOD, if over two standard errors above the default',
+        'density': choice.taken.density,
+        'taps': list(choice.taken.taps),
+        'default': round(choice.default.auroc, 4),
+        'auroc': round(choice.taken.auroc, 4),
+        'gain': round(choice.taken.gain, 4),
+        'standard_error': round(choice.taken.standard_error, 4),
+        'auroc_from_tap_on': aurocs,
     }
 
 

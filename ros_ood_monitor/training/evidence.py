@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.metrics import auroc, share_over
+from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.deployed import Deployed
-from ros_ood_monitor.training.fitting import FittedTap
+from ros_ood_monitor.training.fitting import FittedTap, scores
 from ros_ood_monitor.training.leaks import Repetition
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
 from ros_ood_monitor.training.report import (
+    CandidateRow,
     Look,
     PrecisionRow,
     ReportData,
@@ -55,7 +56,9 @@ class Evidence:
     probes : ndarray of shape (m, width), float32
         Features of the pseudo-OOD pictures, kind after kind.
     fitted : sequence of FittedTap
-        The densities.
+        The detectors.
+    choice : Choice or None
+        Of what they were taken, where it was asked for.
     deployed : mapping of str to Deployed
         Every precision, the reference first; refused ones too.
     verdicts : sequence of PrecisionVerdict
@@ -72,6 +75,7 @@ class Evidence:
     pictures: Pictures
     probes: npt.NDArray[np.float32]
     fitted: Sequence[FittedTap]
+    choice: Choice | None
     deployed: Mapping[str, Deployed]
     verdicts: Sequence[PrecisionVerdict]
     seconds: Mapping[str, float]
@@ -115,6 +119,8 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         examples={kind: images[:1] for kind, images in evidence.pictures.pseudo.items()},
         backbone={**raw['backbone'], 'input': raw['input']},
         taps=[_tap(evidence, row) for row in evidence.fitted],
+        candidates=_candidates(evidence.choice),
+        candidates_alone={} if evidence.choice is None else evidence.choice.alone,
         unit=bundle.manifest.unit,
         raw_score=reference.raw_score,
         raw_score_pseudo_ood=reference.pseudo_score,
@@ -137,6 +143,10 @@ def _limits(training: Mapping[str, Any]) -> list[str]:
         'Pseudo-OOD pictures are made from held-out frames and stand in for anomalies that '
         'nobody has seen; real ones need not look like any of them. They set no threshold.'
     )
+    if 'choice' in training:
+        limits.append(
+            'Detector and taps were chosen on pseudo-OOD: its AUROCs flatter what was taken.'
+        )
     if frames['held_out_twins'] > 0.0:
         limits.append(
             f'{frames["held_out_twins"]:.1%} of the held-out frames look like one that was '
@@ -180,9 +190,10 @@ def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
     columns = evidence.table.columns(row.tap)
     record = row.record
     held_out = row.normalization(evidence.table.of(row.tap, evidence.split.validation))
-    probes = row.normalization(np.ascontiguousarray(evidence.probes[:, columns]))
-    counts = [len(images) for images in evidence.pictures.pseudo.values()]
-    parts = np.split(_nll(row, probes), np.cumsum(counts)[:-1])
+    far = {
+        kind: scores(row.detector, row.normalization(np.ascontiguousarray(features[:, columns])))
+        for kind, features in evidence.pictures.pseudo_rows(evidence.probes).items()
+    }
     card = row.normalization.card()
     nan = float('nan')
     return TapReport(
@@ -203,15 +214,26 @@ def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
             )
             for look in record.looks
         ],
-        held_out=_nll(row, held_out),
-        pseudo_ood=dict(zip(evidence.pictures.pseudo, parts, strict=True)),
+        held_out=scores(row.detector, held_out),
+        pseudo_ood=far,
     )
 
 
-def _nll(row: FittedTap, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    with torch.no_grad():
-        nll: npt.NDArray[np.float64] = row.density.nll(torch.from_numpy(features).double()).numpy()
-    return nll
+def _candidates(choice: Choice | None) -> list[CandidateRow]:
+    if choice is None:
+        return []
+    return [
+        CandidateRow(
+            density=one.density,
+            taps=one.taps,
+            auroc=one.auroc,
+            gain=one.gain,
+            standard_error=one.standard_error,
+            auroc_by_kind=one.auroc_by_kind,
+            taken=one is choice.taken,
+        )
+        for one in choice.candidates
+    ]
 
 
 def _precisions(evidence: Evidence) -> list[PrecisionRow]:

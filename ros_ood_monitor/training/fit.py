@@ -1,4 +1,4 @@
-"""Fitting one density to the features of one tap."""
+"""Fitting one detector to the features of one tap."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form
 from ros_ood_monitor.training.fit_record import FitRecord, Look
 from ros_ood_monitor.training.flow_training import judge, train_flow
 from ros_ood_monitor.training.flows import flow_from_settings
-from ros_ood_monitor.training.folded import Density
+from ros_ood_monitor.training.folded import Detector
 from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.gaussian import fit_gaussian
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.rows import Rows
 
@@ -24,6 +24,7 @@ __all__ = [
     'FitRecord',
     'FlowSettings',
     'Look',
+    'candidate_densities',
     'choose_density',
     'fit_density',
 ]
@@ -32,8 +33,8 @@ Keep: TypeAlias = Callable[
     [Callable[[], Any], Callable[[], tuple[Any, FitRecord]]], tuple[Any, FitRecord]
 ]
 
-DENSITIES = ('auto', 'flow', 'mahalanobis')
-"""Kinds of density; ``auto`` chooses by the tap's width."""
+DENSITIES = ('auto', 'evidence', 'flow', *CLOSED_FORMS)
+"""What can be asked for; ``auto`` chooses by the tap's width, ``evidence`` fits them all first."""
 
 WIDEST_FLOW = 320
 """Channels up to which ``auto`` takes a flow."""
@@ -41,19 +42,41 @@ WIDEST_FLOW = 320
 
 def choose_density(kind: str, channels: int) -> str:
     """
-    Return the density for a tap.
+    Return the detector for a tap.
 
     Parameters
     ----------
-    kind : {'auto', 'flow', 'mahalanobis'}
-        What was asked for.
+    kind : str
+        One of `DENSITIES` but ``evidence``.
     channels : int
         Width of the tap.
 
     Returns
     -------
     str
-        ``flow`` or ``mahalanobis``.
+        ``flow``, or a closed form.
+
+    """
+    if kind != 'auto':
+        return kind
+    return 'flow' if channels <= WIDEST_FLOW else 'mahalanobis'
+
+
+def candidate_densities(kind: str, channels: int) -> tuple[str, ...]:
+    """
+    Return the detectors to fit to a tap.
+
+    Parameters
+    ----------
+    kind : str
+        One of `DENSITIES`.
+    channels : int
+        Width of the tap.
+
+    Returns
+    -------
+    tuple of str
+        One; for ``evidence`` every closed form, and a flow where ``auto`` would fit one.
 
     Raises
     ------
@@ -64,9 +87,9 @@ def choose_density(kind: str, channels: int) -> str:
     if kind not in DENSITIES:
         msg = f'density is unknown: expected one of {list(DENSITIES)}, got {kind!r}'
         raise TrainingError(msg)
-    if kind != 'auto':
-        return kind
-    return 'flow' if channels <= WIDEST_FLOW else 'mahalanobis'
+    if kind != 'evidence':
+        return (choose_density(kind, channels),)
+    return tuple(dict.fromkeys((choose_density('auto', channels), *CLOSED_FORMS)))
 
 
 def fit_density(
@@ -80,14 +103,14 @@ def fit_density(
     name: str = '',
     keep: Keep | None = None,
     on_progress: Callable[[int, float], None] | None = None,
-) -> tuple[Density, FitRecord]:
+) -> tuple[Detector, FitRecord]:
     """
-    Fit a density to the features of one tap.
+    Fit a detector to the features of one tap.
 
     Parameters
     ----------
-    kind : {'flow', 'mahalanobis'}
-        Kind of density.
+    kind : str
+        ``flow``, or a closed form.
     fit : Rows
         Normalised features to fit to, (n, D); an array, or anything that reads like one.
     held_out : Rows
@@ -105,12 +128,12 @@ def fit_density(
         For flows: from a maker of an untrained one and a fit to a trained one and its record,
         such as `FitStore.get_or_fit`.
     on_progress : callable, optional
-        Called with the step and the held-out nll at each look; for ``mahalanobis`` once, with 1.
+        Called with the step and the held-out nll at each look; for closed forms once, with 1.
 
     Returns
     -------
-    tuple of Density and FitRecord
-        The density in float64, folded.
+    tuple of Detector and FitRecord
+        The detector in float64, folded.
 
     Raises
     ------
@@ -118,12 +141,16 @@ def fit_density(
         If loss, gradient or nll is not finite, or there is too little to fit to.
 
     """
-    if kind == 'mahalanobis':
-        density, gaussian = fit_gaussian(fit)
-        look = judge(lambda rows: density.nll(rows.double()), 0, held_out, fit=fit, probes=probes)
+    if kind != 'flow':
+        fitted = fit_closed_form(kind, fit)
+        look = judge(
+            lambda rows: fitted.detector.score(rows.double()), 0, held_out, fit=fit, probes=probes
+        )
         if on_progress is not None:
             on_progress(1, look.nll)
-        return density, FitRecord('mahalanobis', [look], gaussian=gaussian)
+        return fitted.detector, FitRecord(
+            kind, [look], gaussian=fitted.gaussian, facts=fitted.facts
+        )
     train = partial(
         train_flow,
         fit,

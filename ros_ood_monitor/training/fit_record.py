@@ -1,4 +1,4 @@
-"""What happened while a density was fitted: one row a look, and the step that was taken."""
+"""What happened while a detector was fitted: one row a look, and the step that was taken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ['FitRecord', 'Look']
 @dataclass(frozen=True)
 class Look:
     """
-    A density seen at one optimiser step.
+    A detector seen at one optimiser step.
+
+    Of one that is no density, the score (a distance) stands where the nll is named.
 
     Parameters
     ----------
@@ -40,12 +42,12 @@ class Look:
 @dataclass(frozen=True)
 class FitRecord:
     """
-    What happened while a density was fitted.
+    What happened while a detector was fitted.
 
     Parameters
     ----------
     density : str
-        ``flow`` or ``mahalanobis``.
+        ``flow``, or a closed form.
     looks : list of Look
         From step 0 on; those beyond ``steps`` are evidence of over-training and chose nothing.
     step : int
@@ -58,6 +60,8 @@ class FitRecord:
         What the density is, or is built upon.
     evidence_ended : str
         Why the steps beyond the stop ended early; empty where they did not.
+    facts : dict of str to float or int
+        Of closed forms: what else there is to tell, such as the number of components.
 
     """
 
@@ -68,6 +72,7 @@ class FitRecord:
     standard_error: float = 0.0
     gaussian: Gaussian | None = None
     evidence_ended: str = ''
+    facts: dict[str, float | int] = field(default_factory=dict)
 
     @property
     def curve(self) -> list[tuple[int, float]]:

@@ -1,4 +1,4 @@
-"""One density per tap: normalised, fitted, standardised, and the scorer made of all of them."""
+"""One detector per tap: normalised, fitted, standardised, and the scorer made of all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import hashlib
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,19 @@ import torch
 
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.calibrate import standardisation
-from ros_ood_monitor.training.fit import choose_density, fit_density
+from ros_ood_monitor.training.fit import candidate_densities, fit_density
 from ros_ood_monitor.training.fit_record import FitRecord
 from ros_ood_monitor.training.fit_store import FitStore
-from ros_ood_monitor.training.folded import Density
+from ros_ood_monitor.training.folded import Detector
 from ros_ood_monitor.training.normalization import choose_beta, Normalization
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.rows import spread, TapRows
+from ros_ood_monitor.training.rows import chunks, Rows, spread, TapRows
 from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['FittedTap', 'fit_taps', 'make_scorer']
+__all__ = ['FittedTap', 'fit_taps', 'make_scorer', 'scores']
 
 _BETA_ROWS = 10_000
 
@@ -44,13 +44,13 @@ class FittedTap:
     tap : BackboneTap
         The stage.
     normalization : Normalization
-        What its density sees.
-    density : Density
+        What its detector sees.
+    detector : Detector
         In float64, folded.
     record : FitRecord
         How it was fitted.
     standard : tuple of float
-        Mean and deviation of the held-out nll, in nats.
+        Mean and deviation of the held-out scores.
     seconds : float
         How long that took.
 
@@ -58,7 +58,7 @@ class FittedTap:
 
     tap: BackboneTap
     normalization: Normalization
-    density: Density
+    detector: Detector
     record: FitRecord
     standard: tuple[float, float]
     seconds: float
@@ -74,9 +74,9 @@ def fit_taps(
     facts: dict[str, Any],
     parallel: int = 1,
     progress: Progress,
-) -> list[FittedTap]:
+) -> list[dict[str, FittedTap]]:
     """
-    Fit every tap's density.
+    Fit every tap's detector, or all of them.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def fit_taps(
 
     Returns
     -------
-    list of FittedTap
-        In the order of the taps.
+    list of dict of str to FittedTap
+        In the order of the taps; by kind, one unless the settings ask for evidence.
 
     Raises
     ------
     TrainingError
-        If a density cannot be fitted.
+        If a detector cannot be fitted.
 
     """
     known = {
@@ -116,11 +116,16 @@ def fit_taps(
     }
     stop = threading.Event()
 
-    def fit_one(k: int) -> FittedTap:
+    def fit_one(k: int) -> dict[str, FittedTap]:
         tap = table.taps[k]
         title = f'{tap.name} ({k + 1}/{len(table.taps)})'
         mine = probes[:, table.columns(tap)]
-        return _fit_tap(table, tap, split, settings, mine, store, known, title, progress, stop)
+        rows = _rows_of(table, tap, split, settings, mine)
+        kinds = candidate_densities(settings.density, tap.channels)
+        return {
+            kind: _fit_tap(kind, tap, rows, settings, store, known, title, progress, stop)
+            for kind in kinds
+        }
 
     # each fit is small and mostly waits for Python: side by side they use the cores, and each
     # gives what it gives alone
@@ -151,7 +156,7 @@ class _StoppedError(Exception):
 
 def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
     """
-    Return the sum over taps of the standardised nlls.
+    Return the sum over taps of the standardised scores.
 
     Parameters
     ----------
@@ -166,23 +171,26 @@ def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
     """
     means, stds = zip(*(row.standard for row in fitted), strict=True)
     return Scorer(
-        [row.density for row in fitted], means, stds, [row.normalization for row in fitted]
+        [row.detector for row in fitted], means, stds, [row.normalization for row in fitted]
     )
 
 
-def _fit_tap(
+class _TapParts(NamedTuple):
+    """The normalised features of one tap."""
+
+    normalization: Normalization
+    fit: TapRows
+    held_out: TapRows
+    probes: npt.NDArray[np.float32]
+
+
+def _rows_of(
     table: FeatureTable,
     tap: BackboneTap,
     split: Split,
     settings: TrainSettings,
     probes: npt.NDArray[np.float32],
-    store: FitStore | None,
-    facts: dict[str, Any],
-    title: str,
-    progress: Progress,
-    stop: threading.Event,
-) -> FittedTap:
-    started = time.perf_counter()
+) -> _TapParts:
     normalization = Normalization(settings.normalization)
     if settings.normalization == 'radial':
         some = split.fit[spread(len(split.fit), _BETA_ROWS)]
@@ -192,16 +200,30 @@ def _fit_tap(
     fit, held_out = (
         TapRows(table, part, columns, normalization) for part in (split.fit, split.validation)
     )
-    kind = choose_density(settings.density, tap.channels)
+    return _TapParts(normalization, fit, held_out, normalization(np.ascontiguousarray(probes)))
+
+
+def _fit_tap(
+    kind: str,
+    tap: BackboneTap,
+    rows: _TapParts,
+    settings: TrainSettings,
+    store: FitStore | None,
+    facts: dict[str, Any],
+    title: str,
+    progress: Progress,
+    stop: threading.Event,
+) -> FittedTap:
+    started = time.perf_counter()
     flow, seed = settings.flow, settings.seed
     about = {
         **facts,
         'tap': tap.name,
-        'normalization': normalization.card(),
+        'normalization': rows.normalization.card(),
         'flow': asdict(flow),
         'seed': seed,
     }
-    total, unit = (flow.total_steps(len(fit)), 'step') if kind == 'flow' else (1, 'fit')
+    total, unit = (flow.total_steps(len(rows.fit)), 'step') if kind == 'flow' else (1, 'fit')
     with progress.steps(total=total, name=f'{kind} {title}', unit=unit) as bar:
 
         def show(step: int, nll: float) -> None:
@@ -209,22 +231,44 @@ def _fit_tap(
                 raise _StoppedError
             bar(step, nll)
 
-        density, record = fit_density(
+        detector, record = fit_density(
             kind,
-            fit,
-            held_out,
+            rows.fit,
+            rows.held_out,
             settings=flow,
             seed=seed,
-            probes=normalization(np.ascontiguousarray(probes)),
+            probes=rows.probes,
             name=tap.name,
             keep=None if store is None else partial(store.get_or_fit, about),
             on_progress=show,
         )
-    with torch.no_grad():
-        features = torch.from_numpy(held_out[np.arange(len(held_out))]).double()
-        standard = standardisation(density.nll(features).numpy(), tap.channels)
+    standard = standardisation(scores(detector, rows.held_out), detector.deviation)
     seconds = time.perf_counter() - started
-    return FittedTap(tap, normalization, density, record, standard, seconds)
+    return FittedTap(tap, rows.normalization, detector, record, standard, seconds)
+
+
+def scores(detector: Detector, features: Rows) -> npt.NDArray[np.float64]:
+    """
+    Return the scores of normalised features.
+
+    Parameters
+    ----------
+    detector : Detector
+        In float64.
+    features : Rows
+        As its normalisation gives them, (n, D).
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Higher = more anomalous.
+
+    """
+    with torch.no_grad():
+        parts = [
+            detector.score(torch.from_numpy(chunk).double()).numpy() for chunk in chunks(features)
+        ]
+    return np.concatenate(parts)
 
 
 def _digest(values: npt.NDArray[Any]) -> str:

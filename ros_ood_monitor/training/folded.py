@@ -1,9 +1,10 @@
 """
-Densities as the robot runs them: plain affine maps and elementwise functions, nothing else.
+Detectors as the robot runs them: plain affine maps and elementwise functions, nothing else.
 
-A `Density` splits its nll into ``energy(x) + constant``. The constant is kept apart because it is
-large (thousands of nats) beside the differences that matter: whoever standardises the nll can fold
-it in float64 instead of losing digits to it in float32.
+A `Detector` splits its score into ``energy(x) + constant``, and a `Density` is one whose score is
+its nll. The constant is kept apart because that of a density is large (thousands of nats) beside
+the differences that matter: whoever standardises the nll can fold it in float64 instead of losing
+digits to it in float32.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ros_ood_monitor.training.folded_steps import FoldedCoupling, FoldedTwinCoup
 __all__ = [
     'NORMALISATION',
     'Density',
+    'Detector',
     'FoldedFlow',
     'FoldedGaussian',
 ]
@@ -28,25 +30,45 @@ NORMALISATION = 0.5 * math.log(2.0 * math.pi)
 """Share of one dimension in a standard normal's normalisation, in nats."""
 
 
-class Density(nn.Module, ABC):
+class Detector(nn.Module, ABC):
     """
-    A log-density of features with the constant kept apart.
+    What tells how unlike the training frames some features are.
 
     Parameters
     ----------
     constant : float
-        ``nll(x) - energy(x)``, in nats.
+        ``score(x) - energy(x)``.
+    deviation : float
+        What the scores of frames like those of the training vary by, as far as width and scale
+        tell it; where held-out scores vary by far less, they are those of a scene at rest.
 
     """
 
-    def __init__(self, constant: float) -> None:
+    def __init__(self, constant: float, deviation: float) -> None:
         super().__init__()
         self.constant = constant
+        self.deviation = deviation
 
     @abstractmethod
     def energy(self, features: Tensor) -> Tensor:
         """
-        Return the nll without its constant.
+        Return the score without its constant.
+
+        Parameters
+        ----------
+        features : Tensor of shape (N, D)
+            Features: pooled ones of N frames, or those of N places of a grid.
+
+        Returns
+        -------
+        Tensor of shape (N,)
+            Higher = more anomalous.
+
+        """
+
+    def score(self, features: Tensor) -> Tensor:
+        """
+        Return the scores: the nll in nats of a density, a distance of anything else.
 
         Parameters
         ----------
@@ -56,9 +78,32 @@ class Density(nn.Module, ABC):
         Returns
         -------
         Tensor of shape (N,)
-            In nats.
+            Higher = more anomalous.
 
         """
+        return self.energy(features) + self.constant
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `score`."""
+        return self.score(features)
+
+
+class Density(Detector):
+    """
+    A log-density of features.
+
+    Parameters
+    ----------
+    constant : float
+        ``nll(x) - energy(x)``, in nats.
+    channels : int
+        Width D of the features; the nll of a D-dimensional Gaussian has the deviation
+        ``sqrt(D / 2)``.
+
+    """
+
+    def __init__(self, constant: float, channels: int) -> None:
+        super().__init__(constant, math.sqrt(channels / 2.0))
 
     def nll(self, features: Tensor) -> Tensor:
         """
@@ -75,11 +120,7 @@ class Density(nn.Module, ABC):
             In nats.
 
         """
-        return self.energy(features) + self.constant
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return `nll`."""
-        return self.nll(features)
+        return self.score(features)
 
 
 class FoldedGaussian(Density):
@@ -96,7 +137,7 @@ class FoldedGaussian(Density):
     """
 
     def __init__(self, whiten: nn.Linear, constant: float) -> None:
-        super().__init__(constant)
+        super().__init__(constant, whiten.in_features)
         self.whiten = whiten
 
     def energy(self, features: Tensor) -> Tensor:
@@ -119,6 +160,8 @@ class FoldedFlow(Density):
         A dense map after the last coupling, where the flow ends with one.
     constant : float
         Minus all constant log-determinants plus the base's normalisation, in nats.
+    channels : int
+        Width D of the features.
 
     """
 
@@ -128,8 +171,9 @@ class FoldedFlow(Density):
         steps: Sequence[tuple[Rearrange, FoldedCoupling | FoldedTwinCoupling]],
         finish: nn.Linear | None,
         constant: float,
+        channels: int,
     ) -> None:
-        super().__init__(constant)
+        super().__init__(constant, channels)
         self.start = start
         self.sizes = steps[0][0].sizes if steps else ()
         self.rearrangements = nn.ModuleList(rearrange for rearrange, _ in steps)

@@ -198,7 +198,8 @@ def _emit(
 ) -> FoldedFlow:
     """Build the module; ``layout`` says which logical position each stored column holds."""
     before, after = _gauges(affines, couplings)
-    layout = _wanted(couplings[0]) if couplings else torch.arange(len(affines[0].shift))
+    width = len(affines[0].shift)
+    layout = _wanted(couplings[0]) if couplings else torch.arange(width)
     first = in_gauge(affines[0], before[0])
     start: nn.Module
     if isinstance(first, Monomial):
@@ -206,7 +207,7 @@ def _emit(
     else:
         start = _linear(first.weight[layout], first.shift[layout])
     if not couplings:
-        return FoldedFlow(start, [], None, constant)
+        return FoldedFlow(start, [], None, constant, width)
     rearrange = Rearrange(_sizes(couplings[0]))
     steps: list[tuple[Rearrange, FoldedCoupling | FoldedTwinCoupling]] = []
     for k, coupling in enumerate(couplings):
@@ -217,7 +218,7 @@ def _emit(
             split = coupling.num_identity_features
             rearrange, layout = _between(affine, layout, split, couplings[k + 1])
     finish = _linear(affine.weight[:, layout], affine.shift) if isinstance(affine, Dense) else None
-    return FoldedFlow(start, steps, finish, constant)
+    return FoldedFlow(start, steps, finish, constant, width)
 
 
 def _wanted(coupling: AffineCouplingTransform) -> Tensor:

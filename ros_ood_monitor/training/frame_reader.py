@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 import os
 from typing import Any
@@ -119,6 +119,27 @@ class FrameReader:
         only = {int(k): position[sequence == k].tolist() for k in np.unique(sequence)}
         run = deployed_runner(onnx, self.taps, precision, threads=self.settings.threads)
         return self._extract(onnx, run, only=only)
+
+    def narrowed(self, taps: Sequence[BackboneTap]) -> FrameReader:
+        """
+        Return the reader of a backbone with fewer outputs.
+
+        Parameters
+        ----------
+        taps : sequence of BackboneTap
+            Some of `taps`, in their order.
+
+        Returns
+        -------
+        FrameReader
+            This one, where the taps are all of its own.
+
+        """
+        if list(taps) == list(self.taps):
+            return self
+        onnx = export_backbone(self.backbone, taps, self.preprocess.height, self.preprocess.width)
+        run = _runner(self.backbone, onnx, taps, self.resources.device, self.settings.threads)
+        return replace(self, taps=taps, onnx=onnx, run=run)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (m, width) features of all taps for (m, h, w, 3) pictures."""

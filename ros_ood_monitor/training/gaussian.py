@@ -28,11 +28,11 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.folded import FoldedGaussian, NORMALISATION
 from ros_ood_monitor.training.rows import chunks, Rows
 
-__all__ = ['Gaussian', 'estimate', 'fit_gaussian']
+__all__ = ['SMALLEST_VARIANCE', 'Gaussian', 'Moments', 'estimate', 'fit_gaussian', 'moments']
 
 _Array: TypeAlias = npt.NDArray[np.float64]
 
-_SMALLEST_VARIANCE = 1e-12
+SMALLEST_VARIANCE = 1e-12
 """Added to the diagonal, so that identical frames give a (very narrow) density, not a failure."""
 
 
@@ -75,13 +75,77 @@ class Gaussian:
         return weight, -weight @ self.mean, -float(np.log(np.diag(root)).sum())
 
 
-def estimate(features: Rows) -> Gaussian:
+@dataclass(frozen=True, eq=False)
+class Moments:
     """
-    Estimate mean and covariance.
+    Sums over features, as many rows as there may be.
+
+    Parameters
+    ----------
+    count : int
+        Rows n.
+    mean : ndarray of shape (D,), float64
+        Of the rows.
+    covariance : ndarray of shape (D, D), float64
+        Of the sample, divided by n.
+    squares : float
+        Sum over rows of their squared distance to the mean, squared.
+
+    """
+
+    count: int
+    mean: _Array
+    covariance: _Array
+    squares: float
+
+
+def moments(features: Rows) -> Moments:
+    """
+    Add up features.
 
     Two passes over the rows, a chunk at a time: one for the mean, one for the sums that the
     covariance and its shrinkage need. ``sum_ij (X^T X)_ij`` of squared entries, which the formula
     asks for, is the sum over rows of their squared norm squared, so no second matrix is needed.
+
+    Parameters
+    ----------
+    features : Rows
+        Features to fit to, (n, D) with n at least 2.
+
+    Returns
+    -------
+    Moments
+        The sums.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer than two rows, or a feature is not finite.
+
+    """
+    count = len(features)
+    if count < 2:
+        msg = f'a detector needs at least 2 frames, got {count}; give more frames'
+        raise TrainingError(msg)
+    mean: _Array = sum(
+        (chunk.astype(np.float64).sum(axis=0) for chunk in chunks(features)), np.zeros(())
+    )
+    mean = mean / count  # (D,)
+    if not np.all(np.isfinite(mean)):
+        msg = 'features to fit to are not finite; check the pictures and the backbone'
+        raise TrainingError(msg)
+    scatter = np.zeros((len(mean), len(mean)))
+    squares = 0.0
+    for chunk in chunks(features):
+        centred = chunk.astype(np.float64) - mean  # (k, D)
+        scatter += centred.T @ centred
+        squares += float(np.square(np.square(centred).sum(axis=1)).sum())
+    return Moments(count, mean, scatter / count, squares)
+
+
+def estimate(features: Rows) -> Gaussian:
+    """
+    Estimate mean and covariance.
 
     Parameters
     ----------
@@ -99,30 +163,13 @@ def estimate(features: Rows) -> Gaussian:
         If there are fewer than two rows, or a feature is not finite.
 
     """
-    count = len(features)
-    if count < 2:
-        msg = f'a Gaussian needs at least 2 frames, got {count}; give more frames'
-        raise TrainingError(msg)
-    mean: _Array = sum(
-        (chunk.astype(np.float64).sum(axis=0) for chunk in chunks(features)), np.zeros(())
-    )
-    mean = mean / count  # (D,)
-    if not np.all(np.isfinite(mean)):
-        msg = 'features to fit to are not finite; check the pictures and the backbone'
-        raise TrainingError(msg)
-    width = len(mean)
-    scatter = np.zeros((width, width))
-    squares = 0.0  # sum over rows of the squared norm squared
-    for chunk in chunks(features):
-        centred = chunk.astype(np.float64) - mean  # (k, D)
-        scatter += centred.T @ centred
-        squares += float(np.square(np.square(centred).sum(axis=1)).sum())
-    sample = scatter / count  # (D, D)
-    shrinkage = _shrinkage(sample, squares, count)
+    sums = moments(features)
+    sample, width = sums.covariance, len(sums.mean)
+    shrinkage = _shrinkage(sample, sums.squares, sums.count)
     covariance = (1.0 - shrinkage) * sample
     covariance.flat[:: width + 1] += shrinkage * float(np.trace(sample)) / width
-    covariance.flat[:: width + 1] += _SMALLEST_VARIANCE
-    return Gaussian(mean, covariance, shrinkage)
+    covariance.flat[:: width + 1] += SMALLEST_VARIANCE
+    return Gaussian(sums.mean, covariance, shrinkage)
 
 
 def _shrinkage(sample: _Array, squares: float, count: int) -> float:

@@ -80,3 +80,21 @@ class Pictures:
     def all_pseudo(self) -> npt.NDArray[np.uint8]:
         """Return the pseudo-OOD pictures, kind after kind."""
         return np.concatenate(list(self.pseudo.values()))
+
+    def pseudo_rows(self, features: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+        """
+        Return the features of `all_pseudo`, (m, width), by kind.
+
+        Parameters
+        ----------
+        features : ndarray of shape (m, width), float32
+            Kind after kind.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (k, width), float32
+            In the order of the kinds.
+
+        """
+        ends = np.cumsum([len(images) for images in self.pseudo.values()])
+        return dict(zip(self.pseudo, np.split(features, ends[:-1]), strict=True))

@@ -1,10 +1,10 @@
 """
 Pictures that are surely not the training condition, made from in-distribution frames alone.
 
-They stand in for the anomalies that nobody has seen yet, and are only ever looked at: as the
-second axis of the training report, and as the far side when two precisions are compared. No
-threshold, no chosen step and no setting of a bundle may depend on them, because a real anomaly
-need not look like any of them.
+They stand in for the anomalies that nobody has seen yet: as the second axis of the training
+report, as the far side when two precisions are compared, and, where a training is asked to choose
+by evidence, the near kinds choose detector and taps. No threshold and no chosen step may depend on
+them, because a real anomaly need not look like any of them.
 
 ============ =================================================== ==============================
 kind         made by                                             what it takes away
@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
 
-__all__ = ['KINDS', 'pseudo_ood']
+__all__ = ['KINDS', 'NEAR', 'pseudo_ood']
 
 Image = npt.NDArray[np.uint8]
 
@@ -176,3 +176,6 @@ _MAKERS: Final[dict[str, Callable[[Image, Image, np.random.Generator], Image]]] 
 
 KINDS: Final = tuple(_MAKERS)
 """Kinds of pseudo-OOD pictures, about from near to far."""
+
+NEAR: Final = ('patch', 'jigsaw')
+"""Those that keep the frame's light, colour and texture, and change where what is."""

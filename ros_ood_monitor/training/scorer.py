@@ -1,4 +1,4 @@
-"""The scorer: one density per tap, and the sum of their standardised nlls."""
+"""The scorer: one detector per tap, and the sum of their standardised scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.folded import Density
+from ros_ood_monitor.training.folded import Detector
 from ros_ood_monitor.training.normalization import Normalization
 
 __all__ = ['Scorer']
@@ -15,17 +15,18 @@ __all__ = ['Scorer']
 
 class Scorer(nn.Module):
     """
-    Tapped features to raw_score: the sum over taps of the standardised nll.
+    Tapped features to raw_score: the sum over taps of the standardised score.
 
-    ``raw_score = sum_t (nll_t(g_t(f_t)) - mean_t) / std_t``, where g normalises the length. Each
-    density's constant and mean are added in float64, so that only their (small) sum meets float32.
+    ``raw_score = sum_t (score_t(g_t(f_t)) - mean_t) / std_t``, where g normalises the length. Each
+    detector's constant and mean are added in float64, so that only their (small) sum meets
+    float32.
 
     Parameters
     ----------
-    densities : sequence of Density
+    detectors : sequence of Detector
         One per tap, in float64.
     means, stds : sequence of float
-        Of the held-out nll of every tap, in nats.
+        Of the held-out scores of every tap.
     normalizations : sequence of Normalization, optional
         One per tap; ``l2`` by default.
 
@@ -38,15 +39,15 @@ class Scorer(nn.Module):
 
     def __init__(
         self,
-        densities: Sequence[Density],
+        detectors: Sequence[Detector],
         means: Sequence[float],
         stds: Sequence[float],
         normalizations: Sequence[Normalization] | None = None,
     ) -> None:
         super().__init__()
-        self.densities = nn.ModuleList(densities)
+        self.detectors = nn.ModuleList(detectors)
         self.offsets = [
-            density.constant - mean for density, mean in zip(densities, means, strict=True)
+            detector.constant - mean for detector, mean in zip(detectors, means, strict=True)
         ]
         self.stds = list(stds)
         self.normalizations = list(normalizations or [Normalization()] * len(self.stds))
@@ -74,15 +75,15 @@ class Scorer(nn.Module):
 
         """
         total: Tensor | None = None
-        for tap, density in enumerate(self._each()):
+        for tap, detector in enumerate(self._each()):
             normalized = self.normalizations[tap].in_graph(features[tap])  # (N, channels)
-            energy = density.energy(normalized)  # (N,)
+            energy = detector.energy(normalized)  # (N,)
             z = (energy + self.offsets[tap]) * (1.0 / self.stds[tap])
             total = z if total is None else total + z
         assert total is not None
         return total
 
-    def _each(self) -> Iterator[Density]:
-        for density in self.densities:
-            assert isinstance(density, Density)
-            yield density
+    def _each(self) -> Iterator[Detector]:
+        for detector in self.detectors:
+            assert isinstance(detector, Detector)
+            yield detector

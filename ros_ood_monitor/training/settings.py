@@ -44,8 +44,9 @@ class TrainSettings:
         Height and width of the network's input, in px; the backbone's own where it is not given.
     normalization : str
         How features are scaled before a density sees them; see `normalization`.
-    density : {'auto', 'flow', 'mahalanobis'}
-        Kind of density; ``auto`` chooses by a tap's width.
+    density : str
+        Detector of each tap, one of `fit.DENSITIES`: ``auto`` chooses by a tap's width,
+        ``evidence`` by pseudo-OOD.
     flow : FlowSettings
         How flows are built and trained.
     alpha : float
@@ -92,11 +93,11 @@ class TrainSettings:
             If alpha is.
 
         """
-        from ros_ood_monitor.training.fit import choose_density
+        from ros_ood_monitor.training.fit import candidate_densities
         from ros_ood_monitor.training.normalization import Normalization
 
         self.check_values()
-        choose_density(self.density, 1)
+        candidate_densities(self.density, 1)
         Normalization(self.normalization)
 
     def check_values(self) -> None:

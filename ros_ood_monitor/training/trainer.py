@@ -15,6 +15,7 @@ from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
+from ros_ood_monitor.training.choice import choose, taken
 from ros_ood_monitor.training.config_file import to_yaml
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.deployed import deploy, Deployed, judge_all, shipped
@@ -141,7 +142,7 @@ def train(
             repetition = check_leaks(table, split, reader.dataset.sequences)
             pictures = Pictures.choose(table, split, seed=settings.seed)
             probes = reader.features(pictures.all_pseudo())
-            fitted = fit_taps(
+            every = fit_taps(
                 table,
                 split,
                 settings,
@@ -151,6 +152,14 @@ def train(
                 parallel=1 + resources.workers,
                 progress=progress,
             )
+            choice = None
+            if settings.density == 'evidence':
+                progress.note('choosing detector and taps')
+                choice = choose(every, table, split, pictures.pseudo_rows(probes))
+            fitted = taken(every, settings.density if choice is None else choice.taken.density)
+            if choice is not None:
+                fitted = [row for row in fitted if row.tap.name in choice.taken.taps]
+                reader = reader.narrowed([row.tap for row in fitted])
         with watch.part('export'):
             progress.note('exporting the scorer')
             scorer = make_scorer(fitted)
@@ -175,6 +184,7 @@ def train(
             pictures=pictures,
             probes=probes,
             fitted=fitted,
+            choice=choice,
             deployed=deployed,
             verdicts=verdicts,
             seconds=watch.seconds,

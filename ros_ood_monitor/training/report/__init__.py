@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ros_ood_monitor.training.report.data import (
+    CandidateRow,
     Look,
     PrecisionRow,
     ReportData,
@@ -14,6 +15,7 @@ from ros_ood_monitor.training.report.data import (
 from ros_ood_monitor.training.report.write import write_report
 
 __all__ = [
+    'CandidateRow',
     'Look',
     'PrecisionRow',
     'ReportData',

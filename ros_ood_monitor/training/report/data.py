@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ros_ood_monitor.metrics import auroc
 
 __all__ = [
+    'CandidateRow',
     'Look',
     'PrecisionRow',
     'ReportData',
@@ -66,9 +67,9 @@ class TapReport:
     looks : sequence of Look
         In the order of the steps; one or none for closed forms.
     held_out : ndarray of shape (n,), float64
-        nll of held-out frames, in nats.
+        Scores of held-out frames: nll in nats, or a distance.
     pseudo_ood : mapping of str to ndarray of shape (m,), float64
-        nll of each kind of pseudo-OOD pictures, in nats.
+        Scores of each kind of pseudo-OOD pictures.
 
     """
 
@@ -119,6 +120,37 @@ class TapReport:
         if not self.held_out.size:
             return {}
         return {kind: auroc(self.held_out, nll) for kind, nll in self.pseudo_ood.items()}
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """
+    A detector on some taps, judged on pseudo-OOD against validation frames.
+
+    Parameters
+    ----------
+    density : str
+        ``auto``, or the name of a closed form.
+    taps : sequence of str
+        All of them, or the deeper ones.
+    auroc : float
+        Of near pseudo-OOD.
+    gain, standard_error : float
+        That AUROC over the first candidate's, and the error of this difference.
+    auroc_by_kind : mapping of str to float
+        Of every kind.
+    taken : bool
+        Whether the bundle holds it.
+
+    """
+
+    density: str
+    taps: Sequence[str]
+    auroc: float
+    gain: float = 0.0
+    standard_error: float = math.nan
+    auroc_by_kind: Mapping[str, float] = field(default_factory=dict)
+    taken: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,6 +261,11 @@ class ReportData:
         Facts of the backbone, such as name, weights, input size, mean and deviation.
     taps : sequence of TapReport
         In the order of the network.
+    candidates : sequence of CandidateRow
+        By detector, then from all taps to the deepest one, the default first; none where nothing
+        was chosen.
+    candidates_alone : mapping of str to mapping of str to float
+        AUROC of near pseudo-OOD by detector and tap, each tap alone.
     unit : str
         Of raw_score.
     raw_score : ndarray of shape (n,), float64
@@ -264,6 +301,8 @@ class ReportData:
     examples: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     backbone: Mapping[str, Any] = field(default_factory=dict)
     taps: Sequence[TapReport] = ()
+    candidates: Sequence[CandidateRow] = ()
+    candidates_alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unit: str = ''
     raw_score: Scores = field(default_factory=_EMPTY.copy)
     raw_score_pseudo_ood: Mapping[str, Scores] = field(default_factory=dict)

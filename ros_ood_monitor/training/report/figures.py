@@ -187,8 +187,10 @@ def _scores(tap: TapReport) -> bytes:
     aurocs = tap.auroc_by_kind()
     figure = _figure(5.4, 1.2 + 0.36 * len(rows))
     axes = figure.subplots()
-    _quantile_rows(axes, {kind: (nll - center) / deviation for kind, nll in rows.items()}, aurocs)
-    axes.set_title(f'{tap.name}: nll after fitting', fontsize=11, loc='left')
+    _quantile_rows(
+        axes, {kind: (score - center) / deviation for kind, score in rows.items()}, aurocs
+    )
+    axes.set_title(f'{tap.name}: scores of {tap.density}', fontsize=11, loc='left')
     axes.set_xlabel('deviations of held-out frames from their mean')
     return _png(figure)
 

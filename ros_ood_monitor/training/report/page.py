@@ -67,6 +67,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
     sections = [
         ('data', 'Training data', _data_card(data, figures)),
         ('backbone', 'Backbone and taps', _backbone(data)),
+        ('detectors', 'Choice of the detector', _candidates(data)),
         ('training', 'Training and its pitfall', _training(data, figures)),
         ('features', 'Scores of each tap', _features(data, figures)),
         ('calibration', 'Calibration', _calibration(data, figures)),
@@ -227,6 +228,49 @@ def _backbone(data: ReportData) -> str:
     return html
 
 
+def _candidates(data: ReportData) -> str:
+    if not data.candidates:
+        return ''
+    first = data.candidates[0]
+    best = next((row for row in data.candidates if row.taken), first)
+    lead = (
+        'No candidate is better than the first one by more than two standard errors of the '
+        'difference, so that one was taken.'
+        if best is first
+        else f'Taken: {best.density} from {best.taps[0]} on, better than the first one by '
+        f'{best.gain:.3f} ± {best.standard_error:.3f} (standard error).'
+    )
+    words = (
+        '<p>AUROC of near pseudo-OOD (a pasted patch, shuffled tiles) against validation frames, '
+        'for each detector on all taps and on the deeper ones from a tap on. No anomaly was '
+        f'looked at; one that nobody has seen may rank them otherwise. {escape(lead)}</p>'
+    )
+    rows: dict[str, list[Any]] = {}
+    for row in data.candidates:
+        text = f'{row.auroc:.3f}'
+        cell = _Number(f'{text} taken') if row.taken else _Number(text)
+        rows.setdefault(row.density, []).append(cell)
+    starts = [f'from {row.taps[0]} on' for row in data.candidates[: len(first.taps)]]
+    shown = {'the first': first, 'taken': best} if best is not first else {'taken': best}
+    html = words + _table(('', *starts), [(name, *cells) for name, cells in rows.items()])
+    html += '<p>By kind of pseudo-OOD; only the first two decide.</p>'
+    html += _table(
+        ('', *first.auroc_by_kind),
+        [
+            (name, *(_number(area) for area in row.auroc_by_kind.values()))
+            for name, row in shown.items()
+        ],
+    )
+    html += '<p>Each tap alone, near pseudo-OOD; told, and no candidate.</p>'
+    return html + _table(
+        ('', *first.taps),
+        [
+            (name, *(_number(area) for area in areas.values()))
+            for name, areas in data.candidates_alone.items()
+        ],
+    )
+
+
 def _training(data: ReportData, figures: Mapping[str, bytes]) -> str:
     curves = [tap for tap in data.taps if tap.has_curve]
     if not curves:
@@ -266,8 +310,8 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
         html += (
             '<p>AUROC of pseudo-OOD pictures against held-out frames: validation frames for each '
             'tap, calibration frames for raw_score. They are made from '
-            'in-distribution frames, stand in for anomalies that nobody has seen, and decide '
-            'nothing: neither a threshold nor a step. A real anomaly may be harder.</p>'
+            'in-distribution frames, stand in for anomalies that nobody has seen, and set '
+            'neither a threshold nor a step. A real anomaly may be harder.</p>'
         )
         rows = [
             [name, *(_number(row.get(kind, math.nan)) for kind in kinds),

@@ -1,0 +1,262 @@
+"""
+Detector and taps, chosen on held-out frames and on pseudo-OOD made from them.
+
+**Candidates**: every detector on all taps, and on the deeper ones from each tap on; standardised
+scores are added up. **Judged by**: AUROC of near pseudo-OOD (`pseudo_ood.NEAR`) against validation
+frames, because what is far is found by any of them. **The rule**: the best candidate that beats
+the default, all taps with a flow or a Gaussian by their width, by more than two standard errors of
+that difference (DeLong's, of the same pictures); where there is none, the default. No anomaly is
+looked at.
+
+Two errors and not none, because pseudo-OOD stands in for anomalies that nobody has seen, and the
+best of many candidates owes some of its lead to chance. docs/detectors.md has what the rule cost
+and brought on real anomalies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.metrics import auroc, auroc_difference
+from ros_ood_monitor.training.detectors import CLOSED_FORMS
+from ros_ood_monitor.training.fit import choose_density
+from ros_ood_monitor.training.fitting import FittedTap, scores
+from ros_ood_monitor.training.pseudo_ood import NEAR
+from ros_ood_monitor.training.rows import Rows, TapRows
+from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = ['DEFAULT', 'Candidate', 'Choice', 'choose', 'judge_candidates', 'taken']
+
+DEFAULT: Final = 'auto'
+"""What is taken unless another candidate is clearly better."""
+
+_ERRORS: Final = 2.0
+
+_Scores: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    A detector on some taps, and how well it tells pseudo-OOD from held-out frames.
+
+    Parameters
+    ----------
+    density : str
+        ``auto``, or the name of a closed form.
+    taps : tuple of str
+        All of them, or the deeper ones.
+    auroc : float
+        Of near pseudo-OOD.
+    gain, standard_error : float
+        That AUROC over the default's, and the error of this difference.
+    auroc_by_kind : dict of str to float
+        Of every kind of pseudo-OOD.
+
+    """
+
+    density: str
+    taps: tuple[str, ...]
+    auroc: float
+    gain: float
+    standard_error: float
+    auroc_by_kind: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """
+    What was taken, of what.
+
+    Parameters
+    ----------
+    taken : Candidate
+        One of the candidates.
+    candidates : sequence of Candidate
+        By detector, then from all taps to the deepest one; the default first.
+    alone : dict of str to dict of str to float
+        AUROC of near pseudo-OOD of each detector on each tap alone; they are only told.
+
+    """
+
+    taken: Candidate
+    candidates: Sequence[Candidate]
+    alone: dict[str, dict[str, float]]
+
+    @property
+    def default(self) -> Candidate:
+        """Return what would be taken without evidence."""
+        return self.candidates[0]
+
+
+def taken(fitted: Sequence[Mapping[str, FittedTap]], density: str) -> list[FittedTap]:
+    """
+    Return one detector per tap.
+
+    Parameters
+    ----------
+    fitted : sequence of mapping of str to FittedTap
+        What was fitted to each tap, by kind.
+    density : str
+        What to take: ``auto`` is a flow or a Gaussian, by a tap's width.
+
+    Returns
+    -------
+    list of FittedTap
+        In the order of the taps.
+
+    """
+    return [
+        by_kind[choose_density(density, next(iter(by_kind.values())).tap.channels)]
+        for by_kind in fitted
+    ]
+
+
+def choose(
+    fitted: Sequence[Mapping[str, FittedTap]],
+    table: FeatureTable,
+    split: Split,
+    probes: Mapping[str, npt.NDArray[np.float32]],
+) -> Choice:
+    """
+    Choose among everything that was fitted.
+
+    Parameters
+    ----------
+    fitted : sequence of mapping of str to FittedTap
+        Of each tap every closed form, and the flow where it has one.
+    table : FeatureTable
+        All frames.
+    split : Split
+        Its validation frames are the near side.
+    probes : mapping of str to ndarray of shape (m, width), float32
+        Features of pseudo-OOD pictures by kind, all taps side by side.
+
+    Returns
+    -------
+    Choice
+        Equal arguments give an equal choice.
+
+    Raises
+    ------
+    TrainingError
+        If a score is not finite.
+
+    """
+    held_out: dict[str, _Scores] = {}
+    far: dict[str, dict[str, _Scores]] = {}
+    for density in (DEFAULT, *CLOSED_FORMS):
+        rows = taken(fitted, density)
+        held_out[density] = np.stack(
+            [
+                _standardised(
+                    row,
+                    TapRows(table, split.validation, table.columns(row.tap), row.normalization),
+                )
+                for row in rows
+            ]
+        )  # (taps, n)
+        far[density] = {
+            kind: np.stack(
+                [
+                    _standardised(
+                        row,
+                        row.normalization(
+                            np.ascontiguousarray(features[:, table.columns(row.tap)])
+                        ),
+                    )
+                    for row in rows
+                ]
+            )  # (taps, m)
+            for kind, features in probes.items()
+        }
+    return judge_candidates(held_out, far, [tap.name for tap in table.taps])
+
+
+def _standardised(row: FittedTap, features: Rows) -> _Scores:
+    mean, deviation = row.standard
+    z: _Scores = (scores(row.detector, features) - mean) / deviation
+    if not np.all(np.isfinite(z)):
+        msg = (
+            f'scores of {row.record.density} on tap {row.tap.name!r} are not finite; '
+            'train with another density'
+        )
+        raise TrainingError(msg)
+    return z
+
+
+def judge_candidates(
+    held_out: Mapping[str, _Scores],
+    far: Mapping[str, Mapping[str, _Scores]],
+    taps: Sequence[str],
+    *,
+    near: Sequence[str] = NEAR,
+) -> Choice:
+    """
+    Apply the rule to standardised scores.
+
+    Parameters
+    ----------
+    held_out : mapping of str to ndarray of shape (taps, n), float64
+        Of validation frames, by detector; the first one on all taps is the default.
+    far : mapping of str to mapping of str to ndarray of shape (taps, m), float64
+        Of pseudo-OOD, by detector and by kind.
+    taps : sequence of str
+        Their names.
+    near : sequence of str
+        The kinds that decide.
+
+    Returns
+    -------
+    Choice
+        The default, unless another is better by more than two standard errors.
+
+    """
+    default = next(iter(held_out))
+
+    def sums(density: str, start: int) -> tuple[_Scores, dict[str, _Scores]]:
+        others = {kind: z[start:].sum(axis=0) for kind, z in far[density].items()}  # (m,)
+        return held_out[density][start:].sum(axis=0), others
+
+    def together(others: Mapping[str, _Scores]) -> _Scores:
+        return np.concatenate([others[kind] for kind in near])
+
+    normal, others = sums(default, 0)
+    default_scores = normal, together(others)
+    candidates = []
+    for density in held_out:
+        for start in range(len(taps)):
+            normal, others = sums(density, start)
+            gain = auroc_difference(
+                (default_scores[0], normal), (default_scores[1], together(others))
+            )
+            candidates.append(
+                Candidate(
+                    density=density,
+                    taps=tuple(taps[start:]),
+                    auroc=auroc(normal, together(others)),
+                    gain=gain.value,
+                    standard_error=gain.standard_error,
+                    auroc_by_kind={kind: auroc(normal, z) for kind, z in others.items()},
+                )
+            )
+    alone = {
+        density: {
+            name: auroc(
+                held_out[density][k],
+                np.concatenate([far[density][kind][k] for kind in near]),
+            )
+            for k, name in enumerate(taps)
+        }
+        for density in held_out
+    }
+    better = [one for one in candidates if one.gain > _ERRORS * one.standard_error]
+    best = max(better, key=lambda one: one.gain, default=candidates[0])
+    return Choice(best, candidates, alone)

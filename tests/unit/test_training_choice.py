@@ -1,0 +1,220 @@
+"""Detector and taps are chosen by near pseudo-OOD, and the default stays unless beaten clearly."""
+
+# flake8: noqa: E402  (nothing of this can be imported where torch is missing)
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.cli.inspect import _card
+from ros_ood_monitor.cli.train_summary import summary
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.training.choice import judge_candidates, taken
+from ros_ood_monitor.training.detectors import CLOSED_FORMS
+from ros_ood_monitor.training.fit import candidate_densities
+from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.training.pseudo_ood import KINDS, NEAR
+from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.trainer import train, TrainResult
+from tests.training_tools import scene, write_scenes
+
+Scores = npt.NDArray[np.float64]
+TAPS = ['fine', 'middle', 'deep']
+
+
+def held_out(seed: int = 0) -> Scores:
+    return np.random.default_rng(seed).normal(size=(3, 100))
+
+
+def far(shifts: list[float], seed: int = 1) -> dict[str, Scores]:
+    """Return scores of near and far kinds, moved by so much on each tap; far ones by 9."""
+    rng = np.random.default_rng(seed)
+    moved = np.array(shifts)[:, np.newaxis]
+    return {
+        'patch': rng.normal(size=(3, 40)) + moved,
+        'jigsaw': rng.normal(size=(3, 40)) + moved,
+        'blur': rng.normal(size=(3, 40)) + 9.0,
+    }
+
+
+def test_the_default_stays_where_another_is_hardly_better() -> None:
+    choice = judge_candidates(
+        {'auto': held_out(), 'knn': held_out()},
+        {'auto': far([1, 1, 1]), 'knn': far([1.01, 1.02, 1], 2)},
+        TAPS,
+    )
+    assert choice.taken is choice.default is choice.candidates[0]
+    better = [one for one in choice.candidates if one.gain > 0]
+    assert better  # by less than chance
+    assert all(one.gain <= 2 * one.standard_error for one in better)
+
+
+def test_a_detector_that_is_clearly_better_is_taken() -> None:
+    choice = judge_candidates(
+        {'auto': held_out(), 'knn': held_out(2)},
+        {'auto': far([0.2, 0.2, 0.2]), 'knn': far([1, 1, 1])},
+        TAPS,
+    )
+    assert (choice.taken.density, choice.taken.taps) == ('knn', ('fine', 'middle', 'deep'))
+    assert choice.taken.gain > 2 * choice.taken.standard_error > 0
+
+
+def test_taps_that_see_nothing_are_dropped() -> None:
+    choice = judge_candidates({'auto': held_out()}, {'auto': far([0, 0, 2])}, TAPS)
+    assert choice.taken.taps == ('deep',)
+
+
+def test_the_taps_of_a_candidate_are_the_deeper_ones_from_one_on() -> None:
+    choice = judge_candidates({'auto': held_out()}, {'auto': far([1, 1, 1])}, TAPS)
+    starts = [one.taps for one in choice.candidates]
+    assert starts == [('fine', 'middle', 'deep'), ('middle', 'deep'), ('deep',)]
+
+
+def test_far_kinds_decide_nothing() -> None:
+    near = far([1, 1, 1])
+    blind = {**near, 'blur': near['blur'] - 20}  # the far kind is missed altogether
+    one = judge_candidates(
+        {'auto': held_out(), 'ppca': held_out()}, {'auto': blind, 'ppca': near}, TAPS
+    )
+    assert one.taken is one.default
+
+
+def test_auroc_of_a_candidate_is_that_of_the_sum_over_its_taps() -> None:
+    normal, other = held_out(), far([0.5, 1, 1.5])
+    choice = judge_candidates({'auto': normal}, {'auto': other}, TAPS)
+    expected = auroc(
+        normal[1:].sum(axis=0),
+        np.concatenate([other[kind][1:].sum(axis=0) for kind in ('patch', 'jigsaw')]),
+    )
+    assert choice.candidates[1].auroc == pytest.approx(expected)
+    assert choice.alone['auto']['deep'] == pytest.approx(
+        auroc(normal[2], np.concatenate([other['patch'][2], other['jigsaw'][2]]))
+    )
+    assert set(choice.candidates[1].auroc_by_kind) == {'patch', 'jigsaw', 'blur'}
+
+
+def test_equal_candidates_leave_the_default() -> None:
+    normal, other = held_out(), far([1, 1, 1])
+    choice = judge_candidates(
+        {'auto': normal, 'ppca': normal}, {'auto': other, 'ppca': other}, TAPS
+    )
+    assert choice.taken is choice.default
+
+
+def test_near_kinds_are_kinds() -> None:
+    assert set(NEAR) < set(KINDS)
+
+
+def test_evidence_fits_every_closed_form_and_a_flow_where_auto_would() -> None:
+    assert candidate_densities('evidence', 320) == ('flow', *CLOSED_FORMS)
+    assert candidate_densities('evidence', 321) == tuple(CLOSED_FORMS)
+    assert candidate_densities('ppca', 16) == ('ppca',)
+
+
+@pytest.mark.parametrize('density', ['kde', ''])
+def test_an_unknown_density_is_refused_with_those_that_exist(density: str) -> None:
+    with pytest.raises(TrainingError, match=r"density is unknown: .*'evidence', .*'knn'"):
+        TrainSettings(density=density).check()
+
+
+def settings(folder: Path, **options: Any) -> TrainSettings:
+    return TrainSettings(
+        data=(folder,), backbone='mobilenet_v2', input_size=64, alpha=0.05,
+        taps=('features.0', 'features.3', 'features.18'), flow=FlowSettings(steps=20), **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp('frames') / 'one', 140)
+
+
+@pytest.fixture(scope='module')
+def trained(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, Path]:
+    cache = tmp_path_factory.mktemp('cache')
+    out = tmp_path_factory.mktemp('bundles') / 'evidence'
+    return train(settings(frames, density='evidence'), out, resources=_kept(cache)), cache
+
+
+def _kept(cache: Path) -> Resources:
+    return Resources(cache=cache, device='cpu')
+
+
+def test_a_training_by_evidence_gives_a_bundle_of_what_was_taken(
+    trained: tuple[TrainResult, Path],
+) -> None:
+    result, _ = trained
+    choice = result.found.choice
+    assert choice is not None
+    assert len(choice.candidates) == 3 * (1 + len(CLOSED_FORMS))
+    bundle = Bundle.load(result.bundle.path)
+    assert tuple(tap.name for tap in bundle.manifest.taps) == choice.taken.taps
+    card = bundle.manifest.raw['training']['choice']
+    assert card['density'] == choice.taken.density
+    assert card['taps'] == list(choice.taken.taps)
+    assert set(card['auroc_from_tap_on']) == {'auto', *CLOSED_FORMS}
+    observation = Monitor.from_bundle(bundle).observe_image(scene(3))
+    assert np.isfinite(observation.raw_score)
+
+
+def test_the_table_is_in_the_report(trained: tuple[TrainResult, Path]) -> None:
+    result, _ = trained
+    assert result.report == ''
+    folder = Path(result.bundle.path) / 'report'
+    page = (folder / 'index.html').read_text(encoding='utf-8')
+    assert 'Choice of the detector' in page
+    numbers = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    assert len(numbers['candidates']) == 3 * (1 + len(CLOSED_FORMS))
+    assert sum(row['taken'] for row in numbers['candidates']) == 1
+    assert set(numbers['candidates_alone']) == {'auto', *CLOSED_FORMS}
+
+
+def test_summary_and_inspect_tell_what_was_taken(trained: tuple[TrainResult, Path]) -> None:
+    result, _ = trained
+    choice = result.found.choice
+    assert choice is not None
+    text = '\n'.join(summary(result))
+    assert 'evidence   AUROC on near pseudo-OOD: auto on all taps' in text
+    shown = '\n'.join(_card(result.bundle))
+    assert f'chosen       {choice.taken.density} from {choice.taken.taps[0]} on' in shown
+
+
+def test_a_second_training_by_evidence_has_the_same_digest(
+    trained: tuple[TrainResult, Path], frames: Path, tmp_path: Path
+) -> None:
+    first, _ = trained
+    # the first one kept its features and flows, this one makes them again
+    fresh = train(settings(frames, density='evidence'), tmp_path / 'fresh', name='evidence')
+    assert first.bundle.digest == fresh.bundle.digest
+
+
+def test_one_detector_can_be_asked_for_and_tells_its_memory(
+    trained: tuple[TrainResult, Path], frames: Path, tmp_path: Path
+) -> None:
+    _, cache = trained
+    result = train(settings(frames, density='knn'), tmp_path / 'one', resources=_kept(cache))
+    assert {tap.density for tap in result.bundle.manifest.taps} == {'knn'}
+    training = result.bundle.manifest.raw['training']
+    assert 'choice' not in training
+    facts = training['taps']['features.18']['facts']
+    assert facts['mib'] == pytest.approx(4 * facts['coreset'] * 1280 / 2**20, abs=1e-3)
+    assert f'{facts["coreset"]} training frames, ' in '\n'.join(_card(result.bundle))
+    assert 'in nats (knn: their distance)' in '\n'.join(summary(result))
+
+
+def test_one_detector_per_tap_is_taken_by_name(trained: tuple[TrainResult, Path]) -> None:
+    result, _ = trained
+    by_kind = {row.record.density: row for row in result.found.fitted[:1]}
+    (kind,) = by_kind
+    assert taken([by_kind], kind) == result.found.fitted[:1]
