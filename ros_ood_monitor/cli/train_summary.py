@@ -152,7 +152,7 @@ def _choice(choice: Any) -> list[str]:
     ]
     taken = choice.taken
     if taken is default:
-        return [*lines, 'taken      the default: none is better by two standard errors']
+        return [*lines, 'taken      the default: none is better by more than one standard error']
     return [
         *lines,
         f'taken      {taken.density} from {taken.taps[0]} on, better than the default by '

@@ -4,13 +4,13 @@ Detector and taps, chosen on held-out frames and on pseudo-OOD made from them.
 **Candidates**: every detector on all taps, and on the deeper ones from each tap on; standardised
 scores are added up. **Judged by**: AUROC of near pseudo-OOD (`pseudo_ood.NEAR`) against validation
 frames, because what is far is found by any of them. **The rule**: the best candidate that beats
-the default, all taps with a flow or a Gaussian by their width, by more than two standard errors of
+the default, all taps with a flow or a Gaussian by their width, by more than one standard error of
 that difference (DeLong's, of the same pictures); where there is none, the default. No anomaly is
 looked at.
 
-Two errors and not none, because pseudo-OOD stands in for anomalies that nobody has seen, and the
-best of many candidates owes some of its lead to chance. docs/detectors.md has what the rule cost
-and brought on real anomalies.
+The best of many candidates owes some of its lead to chance, and pseudo-OOD stands in for anomalies
+that nobody has seen: so a lead is no promise. docs/detectors.md has what the rule cost and brought
+on real anomalies.
 """
 
 from __future__ import annotations
@@ -27,17 +27,27 @@ from ros_ood_monitor.metrics import auroc, auroc_difference
 from ros_ood_monitor.training.detectors import CLOSED_FORMS
 from ros_ood_monitor.training.fit import choose_density
 from ros_ood_monitor.training.fitting import FittedTap, scores
+from ros_ood_monitor.training.frame_reader import FrameReader
+from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.pseudo_ood import NEAR
 from ros_ood_monitor.training.rows import Rows, TapRows
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['DEFAULT', 'Candidate', 'Choice', 'choose', 'judge_candidates', 'taken']
+__all__ = [
+    'DEFAULT',
+    'Candidate',
+    'Choice',
+    'choose',
+    'choosing_probes',
+    'judge_candidates',
+    'taken',
+]
 
 DEFAULT: Final = 'auto'
 """What is taken unless another candidate is clearly better."""
 
-_ERRORS: Final = 2.0
+_ERRORS: Final = 1.0
 
 _Scores: TypeAlias = npt.NDArray[np.float64]
 
@@ -117,6 +127,35 @@ def taken(fitted: Sequence[Mapping[str, FittedTap]], density: str) -> list[Fitte
         by_kind[choose_density(density, next(iter(by_kind.values())).tap.channels)]
         for by_kind in fitted
     ]
+
+
+def choosing_probes(
+    reader: FrameReader, pictures: Pictures, probes: npt.NDArray[np.float32], *, seed: int
+) -> dict[str, npt.NDArray[np.float32]]:
+    """
+    Return what detectors are judged on: near pseudo-OOD, then the other kinds.
+
+    Parameters
+    ----------
+    reader : FrameReader
+        The backbone.
+    pictures : Pictures
+        What to make them from.
+    probes : ndarray of shape (m, width), float32
+        Features of the pseudo-OOD pictures, kind after kind.
+    seed : int
+        Of the training.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (k, width), float32
+        By kind, near ones first.
+
+    """
+    near = {kind: reader.features(images) for kind, images in pictures.near(seed=seed).items()}
+    return near | {
+        kind: rows for kind, rows in pictures.pseudo_rows(probes).items() if kind not in near
+    }
 
 
 def choose(
@@ -207,7 +246,7 @@ def judge_candidates(
     held_out : mapping of str to ndarray of shape (taps, n), float64
         Of validation frames, by detector; the first one on all taps is the default.
     far : mapping of str to mapping of str to ndarray of shape (taps, m), float64
-        Of pseudo-OOD, by detector and by kind.
+        Of pseudo-OOD, by detector and by kind; as many of every near kind.
     taps : sequence of str
         Their names.
     near : sequence of str
@@ -216,7 +255,7 @@ def judge_candidates(
     Returns
     -------
     Choice
-        The default, unless another is better by more than two standard errors.
+        The default, unless another is better by more than one standard error.
 
     """
     default = next(iter(held_out))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.training.calibrate import golden_images
-from ros_ood_monitor.training.pseudo_ood import pseudo_ood
+from ros_ood_monitor.training.pseudo_ood import NEAR, pseudo_ood
 from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
@@ -17,6 +17,7 @@ __all__ = ['Pictures']
 
 _PSEUDO_FRAMES = 32
 _FEWEST_SOURCES = 8
+_NEAR_ROUNDS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +33,17 @@ class Pictures:
         What every engine must reproduce.
     ranges : ndarray
         Fitted frames, for the ranges of int8.
+    sources : ndarray
+        What pseudo-OOD is made from: held-out frames where enough of them were kept.
     pseudo : dict of str to ndarray
-        Pseudo-OOD made from kept frames, by kind; from held-out ones where there are enough.
+        Pseudo-OOD, by kind.
 
     """
 
     kept: dict[int, npt.NDArray[np.uint8]]
     golden: npt.NDArray[np.uint8]
     ranges: npt.NDArray[np.uint8]
+    sources: npt.NDArray[np.uint8]
     pseudo: dict[str, npt.NDArray[np.uint8]]
 
     @classmethod
@@ -69,12 +73,13 @@ class Pictures:
         # of frames that were not fitted, where there are enough: a known picture stays known
         others = [row for row in rows if row not in fit]
         source = others if len(others) >= _FEWEST_SOURCES else rows
-        sources = [source[k] for k in spread(len(source), _PSEUDO_FRAMES)]
+        sources = np.stack([kept[source[k]] for k in spread(len(source), _PSEUDO_FRAMES)])
         return cls(
             kept=kept,
             golden=golden_images(kept, split, seed=seed),
             ranges=np.stack([kept[row] for row in fitted]),
-            pseudo=pseudo_ood(np.stack([kept[row] for row in sources]), seed=seed),
+            sources=sources,
+            pseudo=pseudo_ood(sources, seed=seed),
         )
 
     def all_pseudo(self) -> npt.NDArray[np.uint8]:
@@ -98,3 +103,24 @@ class Pictures:
         """
         ends = np.cumsum([len(images) for images in self.pseudo.values()])
         return dict(zip(self.pseudo, np.split(features, ends[:-1]), strict=True))
+
+    def near(self, *, seed: int) -> dict[str, npt.NDArray[np.uint8]]:
+        """
+        Make near pseudo-OOD pictures, three of each source and kind.
+
+        Parameters
+        ----------
+        seed : int
+            That of `choose`.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By kind.
+
+        """
+        rounds = [
+            pseudo_ood(self.sources, seed=seed + number, kinds=NEAR)
+            for number in range(1, 1 + _NEAR_ROUNDS)
+        ]
+        return {kind: np.concatenate([made[kind] for made in rounds]) for kind in NEAR}

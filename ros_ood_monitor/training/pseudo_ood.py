@@ -15,7 +15,11 @@ kind         made by                                             what it takes a
 ``blur``     a Gaussian blur of 1/28 of the width                detail, not the layout
 ``texture``  mirroring one tile of the frame over the picture    objects and layout
 ``phase``    random phases under the frame's own spectrum        every edge
+``scar``     pasting a thin strip of the frame elsewhere in it   hardly anything
+             (CutPaste-Scar)
 ============ =================================================== ==============================
+
+``scar`` is made only where it is asked for.
 
 References
 ----------
@@ -58,13 +62,13 @@ def pseudo_ood(
     seed : int
         Of everything random; equal pictures and seeds give equal bytes.
     kinds : sequence of str, optional
-        Some of `KINDS`; all of them by default. A kind's pictures do not depend on which others
-        are made.
+        `KINDS` by default; ``scar`` may be one, too. A kind's pictures do not depend on which
+        others are made.
 
     Returns
     -------
     dict of str to ndarray of shape (k, h, w, 3), uint8
-        The pictures of every kind, in the order of `KINDS`; row i is made from picture i.
+        The pictures of every kind, in that order; row i is made from picture i.
 
     Raises
     ------
@@ -75,12 +79,12 @@ def pseudo_ood(
     _check(images)
     wanted = list(KINDS) if kinds is None else list(kinds)
     for kind in wanted:
-        if kind not in KINDS:
-            msg = f'pseudo-OOD kind is unknown: expected some of {list(KINDS)}, got {kind!r}'
+        if kind not in _MAKERS:
+            msg = f'pseudo-OOD kind is unknown: expected some of {list(_MAKERS)}, got {kind!r}'
             raise TrainingError(msg)
     return {
         kind: _make(images, kind, np.random.default_rng([seed, number]))
-        for number, kind in enumerate(KINDS)
+        for number, kind in enumerate(_MAKERS)
         if kind in wanted
     }
 
@@ -165,6 +169,18 @@ def _phase(image: Image, _other: Image, rng: np.random.Generator) -> Image:
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
+def _scar(image: Image, _other: Image, rng: np.random.Generator) -> Image:
+    height, width = image.shape[:2]
+    size = width * rng.uniform(0.10, 0.25), width * rng.uniform(0.02, 0.07)
+    centre = width * rng.uniform(0.15, 0.85), height * rng.uniform(0.15, 0.85)
+    corners = cv2.boxPoints((centre, size, rng.uniform(0.0, 180.0)))
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, corners.astype(np.int32), 1)
+    away = [int(rng.integers(side // 4, side - side // 4)) for side in (height, width)]
+    made: Image = np.where(mask[..., np.newaxis] > 0, np.roll(image, away, (0, 1)), image)
+    return made
+
+
 _MAKERS: Final[dict[str, Callable[[Image, Image, np.random.Generator], Image]]] = {
     'patch': _patch,
     'jigsaw': _jigsaw,
@@ -172,10 +188,11 @@ _MAKERS: Final[dict[str, Callable[[Image, Image, np.random.Generator], Image]]] 
     'blur': _blur,
     'texture': _texture,
     'phase': _phase,
+    'scar': _scar,
 }
 
-KINDS: Final = tuple(_MAKERS)
-"""Kinds of pseudo-OOD pictures, about from near to far."""
+KINDS: Final = ('patch', 'jigsaw', 'negative', 'blur', 'texture', 'phase')
+"""Kinds of pseudo-OOD pictures that are made unless others are named, about from near to far."""
 
-NEAR: Final = ('patch', 'jigsaw')
-"""Those that keep the frame's light, colour and texture, and change where what is."""
+NEAR: Final = ('patch', 'scar')
+"""Kinds that change a part of the frame, and nothing that all of it has."""

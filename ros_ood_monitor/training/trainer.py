@@ -15,7 +15,7 @@ from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
-from ros_ood_monitor.training.choice import choose, taken
+from ros_ood_monitor.training.choice import choose, choosing_probes, taken
 from ros_ood_monitor.training.config_file import to_yaml
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.deployed import deploy, Deployed, judge_all, shipped
@@ -155,7 +155,12 @@ def train(
             choice = None
             if settings.density == 'evidence':
                 progress.note('choosing detector and taps')
-                choice = choose(every, table, split, pictures.pseudo_rows(probes))
+                choice = choose(
+                    every,
+                    table,
+                    split,
+                    choosing_probes(reader, pictures, probes, seed=settings.seed),
+                )
             fitted = taken(every, settings.density if choice is None else choice.taken.density)
             if choice is not None:
                 fitted = [row for row in fitted if row.tap.name in choice.taken.taps]

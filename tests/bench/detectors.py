@@ -31,7 +31,7 @@ from ros_ood_monitor.evaluation.report import text_table, write_text
 from ros_ood_monitor.evaluation.timing import interleave, ratio
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_interval, fpr95_id_positive, fpr95_ood_positive
-from ros_ood_monitor.training.choice import Choice, choose, DEFAULT, taken
+from ros_ood_monitor.training.choice import Choice, choose, choosing_probes, DEFAULT, taken
 from ros_ood_monitor.training.detectors import CLOSED_FORMS
 from ros_ood_monitor.training.export import export_scorer
 from ros_ood_monitor.training.fitting import fit_taps, FittedTap, make_scorer, scores
@@ -47,12 +47,6 @@ Scores = npt.NDArray[np.float64]
 Every = list[dict[str, FittedTap]]
 
 DENSITIES = (DEFAULT, *CLOSED_FORMS)
-
-
-def pictures_of(folder: Path) -> list[Path]:
-    """Return all pictures of a folder and those in it."""
-    folders = [folder, *sorted(path for path in folder.rglob('*') if path.is_dir())]
-    return [file for one in folders for file in image_files(one)]
 
 
 def features(reader: FrameReader, files: list[Path]) -> npt.NDArray[np.float32]:
@@ -86,7 +80,9 @@ def fit(
             facts={},
             progress=Progress(quiet=True),
         )
-        choice = choose(every, table, split, pictures.pseudo_rows(probes))
+        choice = choose(
+            every, table, split, choosing_probes(reader, pictures, probes, seed=settings.seed)
+        )
         counts = [len(part) for part in (split.fit, split.validation, split.calibration)]
     return (
         reader,
@@ -139,6 +135,7 @@ def costs(reader: FrameReader, every: Every, rounds: int) -> dict[str, Any]:
             'ratio': 1.0 + ratio(times[density], times['backbone']).median,
             'scorer_ms': float(np.median(times[density])),
             'scorer_mib': sizes[density],
+            'fit_s': sum(row.seconds for row in taken(every, density)),
         }
         for density in DENSITIES
     } | {'backbone': {'ms': float(np.median(times['backbone']))}}
@@ -235,14 +232,14 @@ def main() -> None:
     torch.set_num_threads(1)
     before = context()
     with tempfile.TemporaryDirectory() as scratch:
-        data, test = args.data, [] if args.test is None else pictures_of(args.test)
+        data, test = args.data, [] if args.test is None else image_files(args.test)
         if args.first:
-            files = sorted(pictures_of(args.data))
+            files = sorted(image_files(args.data))
             data, test = Path(scratch) / 'fit.txt', files[args.first :]
             data.write_text('\n'.join(str(file.resolve()) for file in files[: args.first]))
         settings = TrainSettings(data=(data,), density='evidence', split=args.split)
         reader, every, choice, counts = fit(settings, Path(scratch), args.cache)
-    ood = {folder.name: pictures_of(folder) for folder in args.ood}
+    ood = {folder.name: image_files(folder) for folder in args.ood}
     found = judge(every, choice, reader, test, ood)
     flows = {row.tap.name: row.record.step for row in taken(every, DEFAULT) if row.record.step}
     facts = {

@@ -24,7 +24,7 @@ from ros_ood_monitor.training.choice import judge_candidates, taken
 from ros_ood_monitor.training.detectors import CLOSED_FORMS
 from ros_ood_monitor.training.fit import candidate_densities
 from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.pseudo_ood import KINDS, NEAR
+from ros_ood_monitor.training.pseudo_ood import KINDS, NEAR, pseudo_ood
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
 from tests.training_tools import scene, write_scenes
@@ -43,21 +43,21 @@ def far(shifts: list[float], seed: int = 1) -> dict[str, Scores]:
     moved = np.array(shifts)[:, np.newaxis]
     return {
         'patch': rng.normal(size=(3, 40)) + moved,
-        'jigsaw': rng.normal(size=(3, 40)) + moved,
+        'scar': rng.normal(size=(3, 40)) + moved,
         'blur': rng.normal(size=(3, 40)) + 9.0,
     }
 
 
 def test_the_default_stays_where_another_is_hardly_better() -> None:
+    noise = np.random.default_rng(35)
+    other = {kind: z + noise.normal(0.02, 0.5, z.shape) for kind, z in far([1, 1, 1]).items()}
     choice = judge_candidates(
-        {'auto': held_out(), 'knn': held_out()},
-        {'auto': far([1, 1, 1]), 'knn': far([1.01, 1.02, 1], 2)},
-        TAPS,
+        {'auto': held_out(), 'knn': held_out()}, {'auto': far([1, 1, 1]), 'knn': other}, TAPS
     )
     assert choice.taken is choice.default is choice.candidates[0]
     better = [one for one in choice.candidates if one.gain > 0]
     assert better  # by less than chance
-    assert all(one.gain <= 2 * one.standard_error for one in better)
+    assert all(one.gain <= one.standard_error for one in better)
 
 
 def test_a_detector_that_is_clearly_better_is_taken() -> None:
@@ -67,7 +67,7 @@ def test_a_detector_that_is_clearly_better_is_taken() -> None:
         TAPS,
     )
     assert (choice.taken.density, choice.taken.taps) == ('knn', ('fine', 'middle', 'deep'))
-    assert choice.taken.gain > 2 * choice.taken.standard_error > 0
+    assert choice.taken.gain > choice.taken.standard_error > 0
 
 
 def test_taps_that_see_nothing_are_dropped() -> None:
@@ -95,13 +95,13 @@ def test_auroc_of_a_candidate_is_that_of_the_sum_over_its_taps() -> None:
     choice = judge_candidates({'auto': normal}, {'auto': other}, TAPS)
     expected = auroc(
         normal[1:].sum(axis=0),
-        np.concatenate([other[kind][1:].sum(axis=0) for kind in ('patch', 'jigsaw')]),
+        np.concatenate([other[kind][1:].sum(axis=0) for kind in ('patch', 'scar')]),
     )
     assert choice.candidates[1].auroc == pytest.approx(expected)
     assert choice.alone['auto']['deep'] == pytest.approx(
-        auroc(normal[2], np.concatenate([other['patch'][2], other['jigsaw'][2]]))
+        auroc(normal[2], np.concatenate([other['patch'][2], other['scar'][2]]))
     )
-    assert set(choice.candidates[1].auroc_by_kind) == {'patch', 'jigsaw', 'blur'}
+    assert set(choice.candidates[1].auroc_by_kind) == {'patch', 'scar', 'blur'}
 
 
 def test_equal_candidates_leave_the_default() -> None:
@@ -112,8 +112,12 @@ def test_equal_candidates_leave_the_default() -> None:
     assert choice.taken is choice.default
 
 
-def test_near_kinds_are_kinds() -> None:
-    assert set(NEAR) < set(KINDS)
+def test_a_scar_changes_a_small_part_of_the_frame() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3), np.uint8)
+    made = pseudo_ood(image, seed=1, kinds=NEAR)
+    share = {kind: float((made[kind] != image).any(axis=3).mean()) for kind in NEAR}
+    assert 0.0 < share['scar'] < 0.04 < share['patch'] < 0.2
+    assert 'scar' not in KINDS
 
 
 def test_evidence_fits_every_closed_form_and_a_flow_where_auto_would() -> None:

@@ -234,14 +234,14 @@ def _candidates(data: ReportData) -> str:
     first = data.candidates[0]
     best = next((row for row in data.candidates if row.taken), first)
     lead = (
-        'No candidate is better than the first one by more than two standard errors of the '
+        'No candidate is better than the first one by more than one standard error of the '
         'difference, so that one was taken.'
         if best is first
         else f'Taken: {best.density} from {best.taps[0]} on, better than the first one by '
         f'{best.gain:.3f} ± {best.standard_error:.3f} (standard error).'
     )
     words = (
-        '<p>AUROC of near pseudo-OOD (a pasted patch, shuffled tiles) against validation frames, '
+        '<p>AUROC of near pseudo-OOD (a pasted patch, a thin strip) against validation frames, '
         'for each detector on all taps and on the deeper ones from a tap on. No anomaly was '
         f'looked at; one that nobody has seen may rank them otherwise. {escape(lead)}</p>'
     )
