@@ -152,9 +152,10 @@ def _choice(choice: Any) -> list[str]:
     ]
     taken = choice.taken
     if taken is default:
-        return [*lines, 'taken      the default: none is better by more than one standard error']
+        return [*lines, 'taken      the default: none is better']
     return [
         *lines,
         f'taken      {taken.density} from {taken.taps[0]} on, better than the default by '
-        f'{taken.gain:.3f} +- {taken.standard_error:.3f}',
+        f'{taken.gain:.3f} +- {taken.standard_error:.3f}'
+        + (', which is within chance' if choice.within_chance else ''),
     ]

@@ -175,7 +175,7 @@ def _choice_card(choice: Choice) -> dict[str, Any]:
     for one in choice.candidates:
         aurocs.setdefault(one.density, {})[one.taps[0]] = round(one.auroc, 4)
     return {
-        'rule': 'best AUROC of near pseudo-OOD, if over one standard error above the default',
+        'rule': 'best AUROC of near pseudo-OOD',
         'density': choice.taken.density,
         'taps': list(choice.taken.taps),
         'default': round(choice.default.auroc, 4),

@@ -3,14 +3,13 @@ Detector and taps, chosen on held-out frames and on pseudo-OOD made from them.
 
 **Candidates**: every detector on all taps, and on the deeper ones from each tap on; standardised
 scores are added up. **Judged by**: AUROC of near pseudo-OOD (`pseudo_ood.NEAR`) against validation
-frames, because what is far is found by any of them. **The rule**: the best candidate that beats
-the default, all taps with a flow or a Gaussian by their width, by more than one standard error of
-that difference (DeLong's, of the same pictures); where there is none, the default. No anomaly is
-looked at.
+frames, because what is far is found by any of them. **The rule**: the best one is taken; on a tie
+the default, all taps with a flow or a Gaussian by their width. No anomaly is looked at.
 
-The best of many candidates owes some of its lead to chance, and pseudo-OOD stands in for anomalies
-that nobody has seen: so a lead is no promise. docs/detectors.md has what the rule cost and brought
-on real anomalies.
+The lead over the default comes with its standard error (DeLong's, of the same pictures), and is
+told to be within chance where it is less. It does not decide: with the few frames that are held
+out, hardly any lead is more. docs/detectors.md has what the rule cost and brought on real
+anomalies.
 """
 
 from __future__ import annotations
@@ -45,9 +44,7 @@ __all__ = [
 ]
 
 DEFAULT: Final = 'auto'
-"""What is taken unless another candidate is clearly better."""
-
-_ERRORS: Final = 1.0
+"""What every other candidate is compared with."""
 
 _Scores: TypeAlias = npt.NDArray[np.float64]
 
@@ -99,6 +96,11 @@ class Choice:
     taken: Candidate
     candidates: Sequence[Candidate]
     alone: dict[str, dict[str, float]]
+
+    @property
+    def within_chance(self) -> bool:
+        """Return whether the lead over the default is less than its standard error."""
+        return self.taken.gain < self.taken.standard_error
 
     @property
     def default(self) -> Candidate:
@@ -255,7 +257,7 @@ def judge_candidates(
     Returns
     -------
     Choice
-        The default, unless another is better by more than one standard error.
+        The best; the default on a tie.
 
     """
     default = next(iter(held_out))
@@ -296,6 +298,5 @@ def judge_candidates(
         }
         for density in held_out
     }
-    better = [one for one in candidates if one.gain > _ERRORS * one.standard_error]
-    best = max(better, key=lambda one: one.gain, default=candidates[0])
+    best = max(candidates, key=lambda one: one.auroc)  # the first one of those that are equal
     return Choice(best, candidates, alone)

@@ -237,7 +237,7 @@ def main() -> None:
             files = sorted(image_files(args.data))
             data, test = Path(scratch) / 'fit.txt', files[args.first :]
             data.write_text('\n'.join(str(file.resolve()) for file in files[: args.first]))
-        settings = TrainSettings(data=(data,), density='evidence', split=args.split)
+        settings = TrainSettings(data=(data,), density='evidence', split=args.split, alpha=0.02)
         reader, every, choice, counts = fit(settings, Path(scratch), args.cache)
     ood = {folder.name: image_files(folder) for folder in args.ood}
     found = judge(every, choice, reader, test, ood)

@@ -234,11 +234,11 @@ def _candidates(data: ReportData) -> str:
     first = data.candidates[0]
     best = next((row for row in data.candidates if row.taken), first)
     lead = (
-        'No candidate is better than the first one by more than one standard error of the '
-        'difference, so that one was taken.'
+        'No candidate is better than the first one, so that one was taken.'
         if best is first
         else f'Taken: {best.density} from {best.taps[0]} on, better than the first one by '
         f'{best.gain:.3f} ± {best.standard_error:.3f} (standard error).'
+        + (' That is within chance.' if best.gain < best.standard_error else '')
     )
     words = (
         '<p>AUROC of near pseudo-OOD (a pasted patch, a thin strip) against validation frames, '
