@@ -272,7 +272,7 @@ def test_too_few_readable_frames_are_refused_too(tmp_path: Path) -> None:
     ('change', 'message'),
     [
         ({'taps': ['blocks.7']}, r"blocks\.6, head, got 'blocks\.7'"),
-        ({'density': 'kde'}, "'auto', 'flow', 'mahalanobis'"),
+        ({'density': 'kde'}, "'auto', 'evidence', 'flow', 'mahalanobis'"),
         ({'split': 'random'}, "'auto', 'sequence', 'block'"),
         ({'input_size': 16}, 'at least 32'),
         ({'threads': 0}, 'threads out of range: expected at least 1'),
