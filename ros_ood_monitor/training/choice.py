@@ -176,7 +176,7 @@ def choose(
     table : FeatureTable
         All frames.
     split : Split
-        Its validation frames are the near side.
+        Its validation frames are the in-distribution side.
     probes : mapping of str to ndarray of shape (m, width), float32
         Features of pseudo-OOD pictures by kind, all taps side by side.
 
