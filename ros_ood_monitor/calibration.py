@@ -27,7 +27,17 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import CalibrationError
 
-__all__ = ['Calibration', 'OperatingPoint', 'conformal_threshold', 'frames_needed']
+__all__ = [
+    'Calibration',
+    'OperatingPoint',
+    'conformal_threshold',
+    'frames_needed',
+    'trigger_support',
+    'trigger_warning',
+]
+
+_FIRM = 10
+"""Held-out scores over the trigger at which one of them moves it little."""
 
 
 def frames_needed(alpha: float) -> int:
@@ -283,3 +293,40 @@ class Calibration:
             msg = 'calibration scores must ascend, got unsorted values'
             raise CalibrationError(msg)
         return cls(scores, OperatingPoint(**values))
+
+
+def trigger_support(calibration: Calibration) -> tuple[int, int]:
+    """
+    Tell on how many held-out frames the trigger threshold rests.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        The held-out scores and the threshold.
+
+    Returns
+    -------
+    above : int
+        Held-out frames over the threshold.
+    needed : int
+        Held-out frames at which ten would be: the smallest n with ``alpha (n + 1) >= 11``; 0 where
+        the threshold was set by other means than a share of frames.
+
+    """
+    point = calibration.operating_point
+    above = int((calibration.raw_score > point.trigger).sum())
+    if not 0.0 < point.alpha < 1.0:
+        return above, 0
+    return above, math.ceil((_FIRM + 1) / point.alpha - 1e-9) - 1
+
+
+def trigger_warning(calibration: Calibration) -> str:
+    """Return a warning where the trigger hangs on the one or two highest scores, else nothing."""
+    above, needed = trigger_support(calibration)
+    if above > 1 or not needed:
+        return ''
+    held_out = calibration.raw_score.size
+    return (
+        f'the trigger hangs on single frames: {above or "none"} of {held_out} held-out frames '
+        f'scored over it; {_FIRM} would with {needed} held out'
+    )

@@ -32,6 +32,7 @@ __all__ = [
     'aupr_interval',
     'auroc',
     'auroc_difference',
+    'auroc_error',
     'auroc_interval',
     'check_bootstrap',
     'fpr95_id_positive',
@@ -111,6 +112,38 @@ def _auroc(id_score: Scores, ood_score: Scores) -> float:
     not_above = np.searchsorted(ascending, ood_score, side='right')  # (m,)
     twice = int(np.sum(below) + np.sum(not_above))
     return twice / (2 * id_score.size * ood_score.size)
+
+
+def auroc_error(area: float, id_count: int, ood_count: int) -> float:
+    """
+    Return the standard error of an AUROC of which the scores themselves are not at hand.
+
+    It takes the pictures as independent; frames of one video are not, and then it is too small.
+
+    Parameters
+    ----------
+    area : float
+        AUROC, in [0, 1].
+    id_count, ood_count : int
+        Pictures of either class.
+
+    Returns
+    -------
+    float
+        Infinite where a class is empty; 0 at an area of 0 or 1, where only more pictures tell.
+
+    References
+    ----------
+    Hanley, McNeil (1982), The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve, equation 1.
+
+    """
+    if min(id_count, ood_count) < 1:
+        return float('inf')
+    one_id = area / (2.0 - area) - area**2
+    one_ood = 2.0 * area**2 / (1.0 + area) - area**2
+    variance = area * (1.0 - area) + (ood_count - 1) * one_id + (id_count - 1) * one_ood
+    return float(np.sqrt(max(variance, 0.0) / (id_count * ood_count)))
 
 
 def auroc_difference(

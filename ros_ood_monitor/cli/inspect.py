@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _everything(bundle: Any) -> dict[str, Any]:
-    from ros_ood_monitor.cli.wording import trigger_support
+    from ros_ood_monitor.calibration import trigger_support
 
     points = {}
     for precision in bundle.manifest.precisions:
@@ -70,7 +70,8 @@ def _card(bundle: Any) -> list[str]:
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),
         *_choice(raw.get('training', {})),
-        *(line for precision in manifest.precisions for line in _calibration(bundle, precision)),
+        *_calibration(bundle),
+        *_precision_warnings(raw.get('training', {}), manifest.precisions),
         f'  data         {_data(raw.get("training", {}))}',
         f'  licences     {licences or "not stated"}',
     ]
@@ -114,22 +115,68 @@ def _choice(training: dict[str, Any]) -> list[str]:
     ]
 
 
-def _calibration(bundle: Any, precision: str) -> list[str]:
-    from ros_ood_monitor.cli.wording import count, trigger_support, trigger_warning
+def _calibration(bundle: Any) -> list[str]:
+    """Return the lines of all precisions; what several have in common is said once."""
+    support: dict[str, list[str]] = {}
+    alert: dict[str, list[str]] = {}
+    thresholds = {}
+    for precision in bundle.manifest.precisions:
+        calibration = bundle.calibration(precision)
+        point = calibration.operating_point
+        thresholds[precision] = point.trigger, point.release
+        support.setdefault(_support(calibration), []).append(precision)
+        alert.setdefault(_alert(point), []).append(precision)
+    lines = []
+    for text, names in support.items():
+        told, _, warning = text.partition('\n')
+        lines.append(f'  calibration  {", ".join(names)}: {told}')
+        lines += [f'  WARNING      {warning}'] if warning else []
+    several = len(thresholds) > 1
+    for text, names in alert.items():
+        if not several:
+            trigger, release = thresholds[names[0]]
+            text = text.replace('TRIGGER', f'{trigger:.4g}').replace('RELEASE', f'{release:.4g}')
+            return [*lines, f'  operating    {text}']
+        text = text.replace('TRIGGER', 'the trigger').replace('RELEASE', 'the release')
+        lines.append(f'  operating    {text}')
+        lines += [
+            f'    {name:<10} trigger {thresholds[name][0]:.4g}, release {thresholds[name][1]:.4g}'
+            + (' (the default)' if name == bundle.manifest.precisions[0] else '')
+            for name in names
+        ]
+    return lines
 
-    calibration = bundle.calibration(precision)
-    point = calibration.operating_point
+
+def _support(calibration: Any) -> str:
+    """Return on what the trigger rests, and in a second line what to be warned of."""
+    from ros_ood_monitor.calibration import trigger_support, trigger_warning
+    from ros_ood_monitor.cli.wording import count
+
     above, needed = trigger_support(calibration)
-    warning = trigger_warning(calibration)
+    return (
+        f'{count(calibration.raw_score.size, "held-out frame")}, {above} of them over the trigger'
+        + (f' (10 would be with {needed})' if needed else '')
+        + f'\n{trigger_warning(calibration)}'
+    )
+
+
+def _alert(point: Any) -> str:
+    from ros_ood_monitor.cli.wording import count
+
     rate = 'established' if point.rate_established else 'NOT established'
+    return (
+        f'alert: over TRIGGER in {count(point.trigger_frames, "frame")} in a row; end: under '
+        f'RELEASE in {point.release_frames}; set for {point.alpha:.2%} of frames; '
+        f'false-alarm rate per hour: {rate}'
+    )
+
+
+def _precision_warnings(training: dict[str, Any], shipped: Any) -> list[str]:
+    """Return what the gate could not establish of the precisions that are there."""
     return [
-        f'  calibration  {precision}: {count(calibration.raw_score.size, "held-out frame")}, '
-        f'{above} of them over the trigger' + (f' (10 would be with {needed})' if needed else ''),
-        *([f'  WARNING      {warning}'] if warning else []),
-        f'  operating    alert: over {point.trigger:.4g} in '
-        f'{count(point.trigger_frames, "frame")} in a row; end: under {point.release:.4g} in '
-        f'{point.release_frames}; set for {point.alpha:.2%} of frames; '
-        f'false-alarm rate per hour: {rate}',
+        f'  WARNING      {row["warning"]}'
+        for row in training.get('precisions', ())
+        if isinstance(row, dict) and row.get('precision') in shipped and row.get('warning')
     ]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ros_ood_monitor.cli.wording import count, density_text, DISTANCES, trigger_warning
+from ros_ood_monitor.cli.wording import count, density_text, DISTANCES
 
 __all__ = ['summary', 'warnings']
 
-_MANY_TWINS = 0.5
 _RULES = {
     'one_standard_error': 'the earliest within one standard error of the lowest nll, which may be '
     'the start',
@@ -31,6 +30,8 @@ def warnings(result: Any) -> list[str]:
         A line each.
 
     """
+    from ros_ood_monitor.training.remarks import remarks
+
     lines = []
     if result.skipped:
         used = result.bundle.manifest.raw['training']['frames']['used']
@@ -38,39 +39,7 @@ def warnings(result: Any) -> list[str]:
         lines.append(f'skipped {len(result.skipped)} of {total}:')
         lines += [f'  {name}: {reason}' for name, reason in result.skipped[:20]]
     lines += [f'missing or damaged: {name}' for name in result.missing]
-    hanging = trigger_warning(result.bundle.calibration())
-    if hanging:
-        lines.append(f'{hanging}; give more frames or a larger --alpha')
-    backward = result.bundle.manifest.raw['training']['frames']['backward_steps']
-    if backward:
-        lines.append(
-            f'time runs backwards {count(backward, "time")} inside the sequences; '
-            'the frame rate is taken from the other steps'
-        )
-    shared = result.found.repetition.shared
-    if shared:
-        lines.append(
-            f'{count(shared, "frame")} of a sequence {"is" if shared == 1 else "are"} also in '
-            'another one, pixel by pixel, and count twice; give each recording once'
-        )
-    unmoved = [
-        row.tap.name
-        for row in result.found.fitted
-        if row.record.density == 'flow' and row.record.step == 0 and row.record.gaussian is None
-    ]
-    if unmoved:
-        lines.append(
-            f'untrained: the flow of {", ".join(unmoved)} was taken at step 0, where it knows '
-            'hardly more than the mean and deviation of each channel, no correlations; give it '
-            'more frames or steps, or take --flow default, which starts as a Gaussian'
-        )
-    twins = result.found.repetition.twins
-    if twins > _MANY_TWINS:
-        lines.append(
-            f'{twins:.0%} of the held-out frames look like one that was fitted: their scores are '
-            'those of known pictures; hold out other recordings, or thin with --near-duplicates'
-        )
-    lines += [str(verdict) for verdict in result.found.verdicts if not verdict.ok]
+    lines += remarks(result.bundle, result.found)
     if result.report:
         lines.append(f'there is no report: {result.report}')
     return lines
@@ -110,13 +79,14 @@ def summary(result: Any) -> list[str]:
     lines += [str(verdict) for verdict in result.found.verdicts if verdict.ok]
     timings = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.found.seconds.items())
     point = bundle.calibration().operating_point
+    rule = bundle.manifest.raw['training']['settings']['flow']['choose']
+    has_flow = any(row.record.density == 'flow' for row in result.found.fitted)
     sizes = [len(bundle.read(file)) for file in bundle.manifest.digests]
     return [
         *lines,
         'nll: mean over validation frames (of fit: over fitted ones), in nats'
         + _no_density(result.found.fitted)
-        + '; step: '
-        + _RULES[bundle.manifest.raw['training']['settings']['flow']['choose']],
+        + (f'; step: {_RULES[rule]}' if has_flow else ''),
         *_choice(result.found.choice),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'

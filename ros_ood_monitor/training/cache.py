@@ -26,14 +26,24 @@ import numpy.typing as npt
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import TrainingError
 
-__all__ = ['THUMB', 'Shard', 'ShardState', 'cache_key', 'default_cache', 'record_type']
+__all__ = [
+    'KEPT_IMAGES',
+    'THUMB',
+    'Shard',
+    'ShardState',
+    'cache_key',
+    'default_cache',
+    'record_type',
+]
 
 THUMB: Final = 16
 """Height and width of the grey thumbnail in a record, in px."""
 
 _FORMAT: Final = 1
 _CHECKPOINT_S: Final = 5.0
-_KEPT_IMAGES: Final = 64
+KEPT_IMAGES: Final = 64
+"""Network inputs that a shard keeps at most, unless told otherwise."""
+
 _IMAGES: Final = 'images'
 
 
@@ -137,6 +147,8 @@ class Shard:
         Features of all taps together.
     about : str
         What the shard is made from, for people who look into the folder.
+    most_images : int
+        Network inputs that are kept at most.
 
     Raises
     ------
@@ -145,8 +157,11 @@ class Shard:
 
     """
 
-    def __init__(self, folder: Path, width: int, *, about: str = '') -> None:
+    def __init__(
+        self, folder: Path, width: int, *, about: str = '', most_images: int = KEPT_IMAGES
+    ) -> None:
         self.folder = folder
+        self._most_images = most_images
         self._type = record_type(width)
         self._open = contextlib.ExitStack()
         self._file: BinaryIO | None = None
@@ -243,7 +258,7 @@ class Shard:
             if not done:
                 raise OSError(f'picture could not be written: {row}.png')  # noqa: EM102
         self._kept.add(row)
-        if len(self._kept) > _KEPT_IMAGES:
+        if len(self._kept) > self._most_images:
             self._thin()
 
     def checkpoint(self) -> None:

@@ -189,7 +189,12 @@ def _choice_card(choice: Choice) -> dict[str, Any]:
 def _verdict_card(verdict: PrecisionVerdict) -> dict[str, Any]:
     return {
         key: round(value, 6) if isinstance(value, float) else value
-        for key, value in {**asdict(verdict), 'refused': list(verdict.refused)}.items()
+        for key, value in {
+            **asdict(verdict),
+            'refused': list(verdict.refused),
+            'verdict': verdict.word,
+            'warning': verdict.warning,
+        }.items()
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.goldens import Goldens
+from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.calibrate import deployed_scores, score_images
 from ros_ood_monitor.training.frame_reader import FrameReader
 from ros_ood_monitor.training.pictures import Pictures
@@ -29,10 +30,14 @@ from ros_ood_monitor.training.precisions import (
     PrecisionScores,
     PrecisionVerdict,
 )
+from ros_ood_monitor.training.pseudo_ood import KINDS, pseudo_ood
+from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['Deployed', 'deploy', 'judge_all', 'shipped']
+__all__ = ['Deployed', 'deploy', 'judge_all', 'score_for_gate', 'shipped']
+
+_GATE_FRAMES = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,10 @@ class Deployed:
         Of the calibration and of the validation frames.
     pseudo_score : dict of str to ndarray, float64
         Of pseudo-OOD pictures, by kind.
+    kept : sequence of ndarray of shape (h, w, 3), uint8
+        Network inputs of some held-out frames; none where the precision did not read them itself.
+    gate_score : dict of str to ndarray, float64
+        Of the pseudo-OOD pictures that precisions are judged by, by kind; see `score_for_gate`.
 
     """
 
@@ -64,15 +73,18 @@ class Deployed:
     raw_score: npt.NDArray[np.float64]
     validation_score: npt.NDArray[np.float64]
     pseudo_score: dict[str, npt.NDArray[np.float64]]
+    kept: Sequence[npt.NDArray[np.uint8]] = ()
+    gate_score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def for_gate(self, kind: str | None = None) -> PrecisionScores:
         """Return what the precision is judged by: one kind of pseudo-OOD, or all of them."""
-        kinds = list(self.pseudo_score) if kind is None else [kind]
+        kinds = list(self.gate_score) if kind is None else [kind]
         return PrecisionScores(
             self.precision,
             self.validation_score,
-            np.concatenate([self.pseudo_score[name] for name in kinds]),
+            np.concatenate([self.gate_score[name] for name in kinds]),
             self.calibration.operating_point.trigger,
+            self.raw_score,
         )
 
     def files(self) -> dict[str, bytes]:
@@ -122,6 +134,7 @@ def deploy(
     onnx = convert(reader.onnx, precision, calibration_images=pictures.ranges)
     session, scorer = open_session(onnx, precision=precision), open_session(scorer_onnx)
     calibration, validation = split.calibration, split.validation
+    kept: list[npt.NDArray[np.uint8]] = []
     with contextlib.ExitStack() as stack:
         own = table
         # a graph of fewer outputs may round otherwise
@@ -132,6 +145,7 @@ def deploy(
             calibration, validation = (
                 np.searchsorted(rows, part) for part in (calibration, validation)
             )
+            kept = [image for _, image in sorted(own.images.items())]
         raw_score = deployed_scores(scorer, reader.taps, own, calibration)
         validation_score = deployed_scores(scorer, reader.taps, own, validation)
     return Deployed(
@@ -149,7 +163,53 @@ def deploy(
             kind: score_images(session, scorer, reader.taps, images)
             for kind, images in pictures.pseudo.items()
         },
+        kept=kept,
     )
+
+
+def score_for_gate(
+    deployed: Mapping[str, Deployed],
+    taps: Sequence[BackboneTap],
+    scorer_onnx: bytes,
+    *,
+    seed: int,
+) -> dict[str, Deployed]:
+    """
+    Let every precision score the pictures that the gate compares them by.
+
+    They are made from more held-out frames than the report's pseudo-OOD (up to 96, one picture of
+    each kind from each), since the frames were read for the precision anyway. One kind at a time
+    is in memory.
+
+    Parameters
+    ----------
+    deployed : mapping of str to Deployed
+        All of them, fp32 included.
+    taps : sequence of BackboneTap
+        What passes between backbone and scorer.
+    scorer_onnx : bytes
+        The exported scorer.
+    seed : int
+        Of everything random.
+
+    Returns
+    -------
+    dict of str to Deployed
+        The same, with ``gate_score``; as they are where fp32 is alone.
+
+    """
+    kept = next((one.kept for name, one in deployed.items() if name != 'fp32'), ())
+    if not len(kept):
+        return dict(deployed)
+    sources = np.stack([kept[k] for k in spread(len(kept), _GATE_FRAMES)])
+    scorer = open_session(scorer_onnx)
+    sessions = {name: open_session(one.backbone, precision=name) for name, one in deployed.items()}
+    scores: dict[str, dict[str, npt.NDArray[np.float64]]] = {name: {} for name in deployed}
+    for kind in KINDS:
+        images = pseudo_ood(sources, seed=seed, kinds=[kind])[kind]
+        for name, session in sessions.items():
+            scores[name][kind] = score_images(session, scorer, taps, images)
+    return {name: replace(one, kept=(), gate_score=scores[name]) for name, one in deployed.items()}
 
 
 def judge_all(
@@ -181,7 +241,7 @@ def judge_all(
         verdict = judge_worst(
             {
                 kind: (reference.for_gate(kind), candidate.for_gate(kind))
-                for kind in candidate.pseudo_score
+                for kind in candidate.gate_score
             }
         )
         verdicts.append(verdict)

@@ -17,7 +17,9 @@ from ros_ood_monitor.training.fitting import FittedTap, scores
 from ros_ood_monitor.training.leaks import Repetition
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
+from ros_ood_monitor.training.remarks import MANY_TWINS, remarks
 from ros_ood_monitor.training.report import (
+    CalibrationRow,
     CandidateRow,
     Look,
     PrecisionRow,
@@ -100,13 +102,12 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
     """
     raw = bundle.manifest.raw
     training = raw['training']
-    reference = evidence.deployed['fp32']
-    point = reference.calibration.operating_point
     states = [shard.state for shard in evidence.table.shards]
     return ReportData(
         name=bundle.manifest.name,
         digest=bundle.digest,
         limits=_limits(training),
+        warnings=_warnings(bundle, evidence),
         sequences=_sequences(evidence),
         skipped=[f'{name}: {reason}' for state in states for name, reason in state.skipped],
         missing=[line for state in states for line in state.missing],
@@ -122,11 +123,9 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         candidates=_candidates(evidence.choice),
         candidates_alone={} if evidence.choice is None else evidence.choice.alone,
         unit=bundle.manifest.unit,
-        raw_score=reference.raw_score,
-        raw_score_pseudo_ood=reference.pseudo_score,
-        trigger=point.trigger,
-        release=point.release,
-        alpha=point.alpha,
+        calibrations=[
+            _calibration(evidence.deployed[name]) for name in bundle.manifest.precisions
+        ],
         precisions=_precisions(evidence),
         judged_on=_judged_on(evidence),
         timings=_timings(evidence),
@@ -147,14 +146,36 @@ def _limits(training: Mapping[str, Any]) -> list[str]:
         limits.append(
             'Detector and taps were chosen on pseudo-OOD: its AUROCs flatter what was taken.'
         )
-    if frames['held_out_twins'] > 0.0:
+    if 0.0 < frames['held_out_twins'] <= MANY_TWINS:  # more is a warning
         limits.append(
             f'{frames["held_out_twins"]:.1%} of the held-out frames look like one that was '
             'fitted; their scores are those of known pictures.'
         )
-    if frames['backward_steps']:
-        limits.append(f'Time runs backwards {frames["backward_steps"]} times in the sequences.')
     return limits
+
+
+def _warnings(bundle: Bundle, evidence: Evidence) -> list[str]:
+    states = [shard.state for shard in evidence.table.shards]
+    lines = []
+    for what, number in (
+        ('frames did not decode and were left out', sum(len(state.skipped) for state in states)),
+        ('files of bags are missing or damaged', sum(len(state.missing) for state in states)),
+    ):
+        if number:
+            lines.append(f'{number} {what}; they are named under Training data.')
+    return lines + remarks(bundle, evidence)
+
+
+def _calibration(deployed: Deployed) -> CalibrationRow:
+    point = deployed.calibration.operating_point
+    return CalibrationRow(
+        precision=deployed.precision,
+        raw_score=deployed.raw_score,
+        raw_score_pseudo_ood=deployed.pseudo_score,
+        trigger=point.trigger,
+        release=point.release,
+        alpha=point.alpha,
+    )
 
 
 def _sequences(evidence: Evidence) -> list[SequenceRow]:
@@ -183,7 +204,24 @@ def _sheet(evidence: Evidence) -> list[SheetImage]:
     }
     rows = sorted(evidence.pictures.kept)
     chosen = [rows[k] for k in spread(len(rows), _SHEET)]
-    return [SheetImage(evidence.pictures.kept[row], part_of.get(row, '')) for row in chosen]
+    table = evidence.table
+    sequence, stamp, position = table.sequence, table.stamp, table.position
+    first = {int(k): int(np.flatnonzero(sequence == k)[0]) for k in np.unique(sequence[chosen])}
+
+    def place(row: int) -> str:
+        k = int(sequence[row])
+        since = stamp[row] - stamp[first[k]]
+        return f'{since:.1f} s' if np.isfinite(since) else f'frame {position[row]}'
+
+    return [
+        SheetImage(
+            evidence.pictures.kept[row],
+            part_of.get(row, ''),
+            evidence.sequences[sequence[row]],
+            place(row),
+        )
+        for row in chosen
+    ]
 
 
 def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
@@ -262,6 +300,7 @@ def _precisions(evidence: Evidence) -> list[PrecisionRow]:
                 share_change=verdict.share_change,
                 auroc_by_kind=_auroc_by_kind(evidence.deployed[verdict.precision]),
                 accepted=verdict.ok,
+                word=verdict.word,
                 reason=verdict.reason,
             )
         )
@@ -269,20 +308,24 @@ def _precisions(evidence: Evidence) -> list[PrecisionRow]:
 
 
 def _auroc_by_kind(deployed: Deployed) -> dict[str, float]:
-    held_out = deployed.validation_score
+    held_out = deployed.for_gate().in_distribution
     return {
         kind: auroc(held_out, scores)
         if np.isfinite(held_out).all() and np.isfinite(scores).all()
         else float('nan')
-        for kind, scores in deployed.pseudo_score.items()
+        for kind, scores in deployed.gate_score.items()
     }
 
 
 def _judged_on(evidence: Evidence) -> str:
-    pictures = {len(images) for images in evidence.pictures.pseudo.values()}
+    if not evidence.verdicts:
+        return ''
+    pictures = max(map(len, evidence.deployed['fp32'].gate_score.values()), default=0)
+    validation, calibration = len(evidence.split.validation), len(evidence.split.calibration)
     return (
-        f'All figures of this table on {len(evidence.split.validation)} validation frames, which '
-        f'neither fitted nor calibrated, and {max(pictures)} pictures of each kind.'
+        f'Errors and shares on {validation} validation frames, which neither fitted nor '
+        f'calibrated; AUROC on them and the {calibration} calibration frames, against {pictures} '
+        'pictures of each kind.'
     )
 
 

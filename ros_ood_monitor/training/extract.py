@@ -23,7 +23,7 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.sketch import frame_digest
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.cache import cache_key, explained, Shard, THUMB
+from ros_ood_monitor.training.cache import cache_key, explained, KEPT_IMAGES, Shard, THUMB
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.reading import Decoded, in_order, Item, read_ahead
 from ros_ood_monitor.training.runners import Runner, side_by_side
@@ -66,6 +66,7 @@ def extract(
     workers: int = 0,
     near_duplicates: float = 0.0,
     only: Mapping[int, Collection[int]] | None = None,
+    most_images: int = KEPT_IMAGES,
     on_frame: Callable[[int], object] = lambda _: None,
 ) -> Iterator[FeatureTable]:
     """
@@ -91,6 +92,8 @@ def extract(
         See `fill`.
     only : mapping of int to collection of int, optional
         Positions that are wanted, by sequence; all of them by default.
+    most_images : int, optional
+        Network inputs that are kept of a sequence at most.
     on_frame : callable
         Told how many frames were dealt with.
 
@@ -123,8 +126,10 @@ def extract(
                 'near_duplicates': [near_duplicates, _RECENT] if near_duplicates else 0.0,
                 'source': dataset.fingerprint(index),
                 'only': None if wanted is None else sorted(wanted),
+                **({} if most_images == KEPT_IMAGES else {'images': most_images}),
             }
-            shard = Shard(cache / cache_key(**facts), width, about=name)
+            place = cache / cache_key(**facts)
+            shard = Shard(place, width, about=name, most_images=most_images)
             stack.callback(shard.close)
             on_frame(shard.state.position)
             if not shard.state.complete:

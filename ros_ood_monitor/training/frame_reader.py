@@ -34,6 +34,7 @@ from ros_ood_monitor.training.table import FeatureTable
 __all__ = ['FrameReader', 'deployed_runner', 'open_reader']
 
 _SMALLEST_INPUT = 32
+_HELD_OUT_IMAGES = 128  # of a sequence: pictures for the gate of precisions are made from them
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ class FrameReader:
         sequence, position = table.sequence[rows], table.position[rows]
         only = {int(k): position[sequence == k].tolist() for k in np.unique(sequence)}
         run = deployed_runner(onnx, self.taps, precision, threads=self.settings.threads)
-        return self._extract(onnx, run, only=only)
+        return self._extract(onnx, run, only=only, most_images=_HELD_OUT_IMAGES)
 
     def narrowed(self, taps: Sequence[BackboneTap]) -> FrameReader:
         """

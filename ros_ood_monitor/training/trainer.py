@@ -18,7 +18,13 @@ from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.choice import choose, choosing_probes, taken
 from ros_ood_monitor.training.config_file import to_yaml
 from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.deployed import deploy, Deployed, judge_all, shipped
+from ros_ood_monitor.training.deployed import (
+    deploy,
+    Deployed,
+    judge_all,
+    score_for_gate,
+    shipped,
+)
 from ros_ood_monitor.training.evidence import Evidence, report_data
 from ros_ood_monitor.training.export import check_backbone, check_scorer, export_scorer
 from ros_ood_monitor.training.fit_store import FitStore
@@ -177,6 +183,8 @@ def train(
                 deployed[precision] = deploy(
                     precision, reader, scorer_onnx, table, split, pictures
                 )
+        with watch.part('gate'):
+            deployed = score_for_gate(deployed, reader.taps, scorer_onnx, seed=settings.seed)
         with watch.part('checks'):
             tolerance = _check_parity(reader, scorer, scorer_onnx, deployed['fp32'], pictures)
             verdicts, tolerances = judge_all(deployed, tolerance)

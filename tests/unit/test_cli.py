@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.calibration import Calibration, trigger_support, trigger_warning
 from ros_ood_monitor.cli import doctor
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
-from ros_ood_monitor.cli.wording import trigger_support, trigger_warning
 from tests.tiny_bundle import make_tiny_bundle
 
 

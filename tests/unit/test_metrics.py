@@ -13,6 +13,7 @@ from ros_ood_monitor.metrics import (
     aupr_interval,
     auroc,
     auroc_difference,
+    auroc_error,
     auroc_interval,
     fpr95_id_positive,
     fpr95_ood_positive,
@@ -218,3 +219,13 @@ def test_one_picture_tells_no_difference_and_other_pictures_are_refused() -> Non
     assert auroc_difference(([0.0], [0.0]), ([1.0], [-1.0])) == (-1.0, np.inf)
     with pytest.raises(ParameterError, match='of the same pictures, got 1 and 2'):
         auroc_difference(([0.0], [0.0, 1.0]), ([1.0], [1.0]))
+
+
+def test_the_error_of_an_auroc_is_about_the_spread_of_many_drawn_ones() -> None:
+    rng = np.random.default_rng(4)
+    drawn = [auroc(rng.normal(size=40), rng.normal(1.2, 1.0, 60)) for _ in range(400)]
+    told = auroc_error(float(np.mean(drawn)), 40, 60)
+    assert told == pytest.approx(float(np.std(drawn)), rel=0.15)
+    assert auroc_error(0.9, 160, 240) < 0.55 * auroc_error(0.9, 40, 60)
+    assert auroc_error(1.0, 40, 60) == 0.0
+    assert auroc_error(0.9, 0, 60) == float('inf')

@@ -75,11 +75,36 @@ def test_verify_tries_each_precision(bundle: Bundle, capsys: pytest.CaptureFixtu
         assert f', {precision}: engine reproduces 3 goldens' in line
 
 
-def test_inspect_shows_each_precision(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_each_precision_and_what_they_share_once(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(['inspect', str(bundle.path)]) == 0
     card = capsys.readouterr().out
+    assert f'calibration  {", ".join(PRECISIONS)}: ' in card
+    for word in ('of them over the trigger', 'in a row', 'false-alarm rate per hour'):
+        assert card.count(word) == 1, word
     for precision in PRECISIONS:
-        assert f'{precision}: 200 held-out frames' in card
+        trigger = bundle.calibration(precision).operating_point.trigger
+        assert f'    {precision:<10} trigger {trigger:.4g}, ' in card
+    assert card.count('(the default)') == 1
+
+
+def test_inspect_warns_of_a_precision_that_is_not_established(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {'precision': 'fp16', 'warning': ''},
+        {'precision': 'cpu-int8', 'warning': 'cpu-int8: not established; on blur: AUROC drops'},
+        {'precision': 'bf16', 'warning': 'of one that was refused'},
+    ]
+    raw = {key: value for key, value in bundle.manifest.raw.items() if key != 'digests'}
+    raw['training'] = {**raw.get('training', {}), 'precisions': rows}
+    files = {name: bundle.read(name) for name in bundle.manifest.digests}
+    other = write_bundle(tmp_path / 'other', manifest=raw, files=files)
+    assert main(['inspect', str(other.path)]) == 0
+    card = capsys.readouterr().out
+    assert card.count('WARNING      cpu-int8: not established; on blur: AUROC drops') == 1
+    assert 'refused' not in card
 
 
 def test_replay_runs_the_wanted_precision(bundle: Bundle, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -106,8 +107,11 @@ def test_a_drop_that_chance_explains_is_told_and_not_refused() -> None:
     assert all(verdict.within_chance for verdict in over if verdict.ok)
     assert sum(not verdict.ok for verdict in verdicts) <= 2
     told = next(verdict for verdict in over if verdict.ok)
-    assert ', within chance)' in str(told)
-    assert told.reason == f'on {told.kind}: AUROC drops, which may be chance'
+    assert told.word == 'not established'
+    assert str(told).startswith('cpu-int8: not established; ')
+    assert f'its standard error is {told.auroc_error:.4f} on 20 frames and 32' in told.reason
+    assert 'ood_monitor evaluate' in told.reason
+    assert told.warning == f'cpu-int8: not established; {told.reason}'
 
 
 def test_a_drop_of_seven_pairs_in_640_is_within_chance() -> None:
@@ -118,7 +122,7 @@ def test_a_drop_of_seven_pairs_in_640_is_within_chance() -> None:
     verdict = judge(reference, changed(reference, pseudo_ood=moved), kinds=6)
     assert verdict.auroc_change == pytest.approx(-7 / 640)
     assert verdict.auroc_change < -0.01
-    assert verdict.within_chance
+    assert verdict.word == 'not established'
     assert verdict.ok
 
 
@@ -138,6 +142,47 @@ def test_a_refused_kind_counts_before_one_that_drops_more_by_chance() -> None:
     assert judge(few, chance).auroc_change < judge(sure, surely).auroc_change
     assert judge(few, chance, kinds=2).within_chance
     assert (verdict.kind, verdict.ok) == ('sure', False)
+
+
+def test_a_kind_that_is_not_established_counts_before_one_that_drops_less_surely() -> None:
+    reference = fp32()
+    few = dataclasses.replace(reference, pseudo_ood=reference.pseudo_ood[:2])
+    chance = changed(few, pseudo_ood=np.array([few.held_out[0], few.pseudo_ood[1]]))
+    verdict = judge_worst({'same': (reference, reference), 'chance': (few, chance)})
+    assert (verdict.kind, verdict.word) == ('chance', 'not established')
+
+
+def test_auroc_counts_the_frames_of_the_calibration_and_the_share_does_not() -> None:
+    reference = fp32(frames=20)
+    rng = np.random.default_rng(9)
+    more = rng.normal(size=400)
+    loss = {'pseudo_ood': reference.pseudo_ood - 0.2 + rng.normal(0, 0.2, PICTURES)}
+    few = judge(reference, changed(reference, **loss))
+    both = dataclasses.replace(reference, calibration=more)
+    many = judge(both, changed(both, **loss))
+    assert (few.auroc_frames, many.auroc_frames) == (20, 420)
+    assert few.frames == many.frames == 20
+    assert many.auroc_error < few.auroc_error
+    over = changed(both, calibration=more + 50.0, pseudo_ood=reference.pseudo_ood + 60.0)
+    assert judge(both, over).share_change == 0.0
+
+
+def test_where_every_kind_is_told_apart_auroc_decides_nothing_and_a_large_error_is_warned_of() -> (
+    None
+):
+    reference = dataclasses.replace(fp32(), pseudo_ood=np.full(50, 99.0))
+    near = fp32()
+    same = judge_worst({'far': (reference, reference)})
+    assert same.saturated
+    assert 'AUROC could decide nothing here' in same.reason
+    assert 'saturated: decides nothing' in str(same)
+    assert same.warning == ''
+    rng = np.random.default_rng(1)
+    rough = changed(reference, held_out=np.sort(reference.held_out)[rng.permutation(FRAMES)])
+    blind = judge_worst({'far': (reference, rough)})
+    assert blind.word == 'ok'
+    assert re.search(r'decide nothing here \(raw_score error 1\.\d+ sigma\)', blind.warning)
+    assert not judge_worst({'far': (reference, rough), 'near': (near, near)}).saturated
 
 
 def test_a_share_that_falls_is_refused_like_one_that_rises() -> None:

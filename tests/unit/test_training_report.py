@@ -19,6 +19,7 @@ pytest.importorskip('matplotlib')
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.training.report import (
+    CalibrationRow,
     figures,
     Look,
     PrecisionRow,
@@ -43,11 +44,17 @@ FULL = ReportData(
     'moon <v3>', 'ab12' * 16, limits=['no rate per hour'],
     sequences=[SequenceRow('bag_0', 70, 10, 20)], skipped=['a<b>.png: truncated'], duplicates=4,
     split='block', data_sha256='cd' * 32,
-    sheet=[SheetImage(scene(k), part) for k, part in enumerate(('fit', 'calibration', ''))],
+    sheet=[SheetImage(scene(k), part, 'drive/bag_0', f'{k}.5 s')
+           for k, part in enumerate(('fit', 'calibration', ''))],
     examples={'blur': np.stack([scene(0), scene(1)]), 'phase': scene(2)[np.newaxis]},
     backbone={'name': 'lite0', 'input': {'height': 224}}, taps=[FLOW, CLOSED],
-    unit='z', raw_score=RNG.normal(0.0, 1.0, 99), trigger=2.5, release=2.0, alpha=0.01,
-    raw_score_pseudo_ood={'blur': RNG.normal(5.0, 1.0, 30)},
+    unit='z', warnings=['the trigger hangs on <1> frame'],
+    calibrations=[
+        CalibrationRow('cpu-int8', RNG.normal(0.0, 1.0, 99), {'blur': RNG.normal(5.0, 1.0, 30)},
+                       2.5, 2.0, 0.01),
+        CalibrationRow('fp32', RNG.normal(9.0, 1.0, 99), {'blur': RNG.normal(11.6, 1.0, 30)},
+                       11.5, 11.0, 0.01),
+    ],
     precisions=[PrecisionRow('fp32', 13_000_000, auroc_by_kind={'blur': 0.99, 'phase': 0.93}),
                 PrecisionRow('cpu-int8', 4_000_000, auroc_by_kind={'blur': 0.97, 'phase': 0.93},
                              accepted=False, reason='AUROC drops by 0.02 & more')],
@@ -140,7 +147,7 @@ def test_missing_parts_leave_their_sections_out(tmp_path: Path) -> None:
     assert page.sections == []
     assert page.open == []
     assert list((tmp_path / 'report').glob('*.png')) == []
-    assert numbers['trigger'] is None
+    assert numbers['calibrations'] == []
 
 
 def test_closed_forms_alone_have_no_curve_but_their_facts(tmp_path: Path) -> None:
@@ -171,15 +178,108 @@ def test_sentence_says_frames_share_over_the_trigger_and_the_hardest_kind() -> N
     scores = np.arange(100.0)
     data = dataclasses.replace(
         FULL,
-        raw_score=scores,
-        trigger=97.5,
-        raw_score_pseudo_ood={'blur': scores + 1000.0, 'patch': scores},
+        calibrations=[
+            CalibrationRow(
+                'fp32', scores, {'blur': scores + 1000.0, 'patch': scores}, trigger=97.5
+            )
+        ],
     )
     assert data.sentence() == (
-        'Trained on 100 frames; 2.00% of 100 held-out frames over the trigger; '
-        'AUROC on pseudo-OOD 0.750 (hardest kind patch, 0.500).'
+        '100 frames, 70 of them fitted; 2.00% of 100 held-out frames over the trigger; '
+        'AUROC on pseudo-OOD 0.750 (hardest kind patch, 0.500); '
+        '51% of pseudo-OOD over the trigger (least of patch, 2%).'
     )
     assert dataclasses.replace(data, verdict='Fine.').sentence() == 'Fine.'
+
+
+def test_calibration_shows_every_precision_the_default_first(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    rows = {row[0]: row[1:] for row in _cells(text, 'calibration')}
+    assert rows[''] == ['cpu-int8', 'fp32']
+    assert rows['trigger'] == ['2.5', '11.5']
+    assert rows['release'] == ['2', '11']
+    assert rows['pseudo-OOD over the trigger: blur'][0] == '100.0%'
+    assert 'Scores and thresholds of cpu-int8.' in text
+    assert 'A node takes cpu-int8 unless told otherwise.' in text
+    numbers = json.loads((full / 'report.json').read_text())['calibrations']
+    assert [row['precision'] for row in numbers] == ['cpu-int8', 'fp32']
+    assert numbers[1]['trigger'] == 11.5
+    assert 0.2 < numbers[1]['over_trigger_pseudo_ood']['blur'] < 0.9
+    names = [row[0] for row in _cells(text, 'features')]
+    assert names[-2:] == ['raw_score (cpu-int8)', 'raw_score (fp32)']
+
+
+def test_warnings_are_in_the_head_and_in_the_numbers(full: Path) -> None:
+    text = (full / 'index.html').read_text()
+    head = text[text.index('<header>') : text.index('</header>')]
+    assert '<li>the trigger hangs on &lt;1&gt; frame</li>' in head
+    assert json.loads((full / 'report.json').read_text())['warnings'] == FULL.warnings
+
+
+def test_a_verdict_that_is_not_established_is_not_called_accepted(tmp_path: Path) -> None:
+    row = PrecisionRow('cpu-int8', 1, word='not established', reason='so few cannot tell')
+    text, numbers = written(tmp_path / 'r', ReportData('m', 'd', precisions=[row]))
+    assert '<span class="bad">not established</span>: so few cannot tell' in text
+    assert 'accepted' not in _cells(text, 'precisions')[1][-1]
+    assert numbers['precisions'][0]['word'] == 'not established'
+
+
+def _drawn(monkeypatch: pytest.MonkeyPatch, data: ReportData) -> list[Any]:
+    drawn: list[Any] = []
+    png = figures._png
+    monkeypatch.setattr(figures, '_png', lambda figure: drawn.append(figure) or png(figure))
+    figures.draw_all(data)
+    return drawn
+
+
+def test_auroc_panels_have_one_range_a_band_and_the_number_of_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    high = dataclasses.replace(FLOW, name='b', looks=[Look(0, 1, 1, 0.99), Look(20, 1, 1, 0.98)])
+    first, second, *_ = _drawn(monkeypatch, ReportData('m', 'd', taps=[FLOW, high]))
+    panels = [figure.axes[1] for figure in (first, second)]
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+    assert panels[0].get_ylim()[0] < 0.7  # with the error below the lowest
+    assert len(panels[0].collections) == 1
+    labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
+    assert labels[:2] == ['pseudo-OOD (30 pictures)', 'one standard error']
+
+
+def test_long_evidence_leaves_a_third_of_the_axis_to_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = [Look(step, 5.0, 6.0, 0.8) for step in (0, 10, 20, 40, 200)]
+    tap = dataclasses.replace(FLOW, looks=looks, step=20, steps=20)
+    curve, _ = _drawn(monkeypatch, ReportData('m', 'd', taps=[tap]))
+    assert curve.axes[0].get_xlim()[1] == pytest.approx(1.02 * 60)
+    assert 'evidence goes on to step 200' in curve.axes[1].get_xlabel()
+
+
+def test_scores_far_out_leave_the_histogram_readable_and_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held_out = np.append(RNG.normal(0.0, 1.0, 199), 4000.0)
+    row = CalibrationRow('fp32', held_out, {'blur': np.full(30, 900.0)}, 3.0, 2.0)
+    (figure,) = _drawn(monkeypatch, ReportData('m', 'd', calibrations=[row]))
+    assert figure.axes[0].get_xlim()[1] < 10.0
+    words = figure.axes[0].get_xlabel()
+    assert 'outside of the picture: 1 of 200 held-out frames (0%, 4000 to 4000)' in words
+    assert '30 of 30 pseudo-OOD (100%, 900 to 900)' in words
+
+
+def test_parts_of_the_contact_sheet_differ_in_line_and_lightness_and_say_where_they_are_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (figure,) = _drawn(monkeypatch, ReportData('m', 'd', sheet=FULL.sheet))
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels[:2] == ['drive/bag_0\nfit 0.5 s', 'drive/bag_0\ncal 1.5 s']
+    styles = {axes.spines['left'].get_linestyle() for axes in figure.axes[:2]}
+    assert len(styles) == 2
+    lightness = [
+        0.2126 * int(c[1:3], 16) + 0.7152 * int(c[3:5], 16) + 0.0722 * int(c[5:], 16)
+        for c in figures._PART_COLOURS.values()
+    ]
+    assert max(lightness) - min(lightness) > 100
 
 
 def test_refused_precision_stands_out(full: Path) -> None:

@@ -193,7 +193,15 @@ def test_each_precision_has_its_own_calibration_and_is_reproduced(
     assert candidate['auroc_by_kind'][verdict.kind] == verdict.auroc
     change = verdict.auroc - reference['auroc_by_kind'][verdict.kind]
     assert verdict.auroc_change == pytest.approx(change)
-    assert 'on 12 validation frames' in shown['judged_on']
+    assert shown['judged_on'].startswith('Errors and shares on 12 validation frames')
+    assert 'on them and the 24 calibration frames, against 36 pictures' in shown['judged_on']
+    assert (verdict.frames, verdict.auroc_frames, verdict.pictures) == (12, 36, 36)
+    assert [row['precision'] for row in shown['calibrations']] == ['fp16', 'fp32']
+    point = done.bundle.calibration('fp16').operating_point
+    assert shown['calibrations'][0]['trigger'] == point.trigger
+    assert any(line.startswith('fp16, fp32: the trigger hangs') for line in shown['warnings'])
+    told = done.bundle.manifest.raw['training']['precisions'][0]
+    assert (told['verdict'], told['warning']) == (verdict.word, verdict.warning)
     half, single = (done.bundle.calibration(name).raw_score for name in ('fp16', 'fp32'))
     assert not np.array_equal(half, single)
     assert np.abs(half - single).max() < single.std()
@@ -341,7 +349,12 @@ def test_command_trains_and_prints_a_row_per_tap(
     assert 'features: 100%' in said.err
     assert said.err.startswith('loading PyTorch\n')
     assert re.search(r'mahalanobis blocks.0 \(1/1\): 100%.* 1/1 ', said.err)
-    assert 'the trigger hangs on single frames: none of 24 held-out frames' in said.err
+    hanging = 'the trigger hangs on single frames: none of 24 held-out frames'
+    assert hanging in said.err
+    assert '; step: ' not in said.out  # there is no flow
+    shown = json.loads((out / 'report' / 'report.json').read_text())
+    assert any(line.startswith(hanging) for line in shown['warnings'])
+    assert '1 frames did not decode' in shown['warnings'][0]
     manifest = Bundle.load(out).manifest
     assert len(manifest.raw['training']['taps']['blocks.0']['fit_curve']) == 1
     assert manifest.name == 'fresh'
@@ -422,6 +435,8 @@ def test_command_trains_the_flows_of_the_papers(
     assert row is not None
     assert rule in said.out
     assert ('untrained: the flow of blocks.0 was taken' in said.err) is (row[1] == '0')
+    few = 'hardly trained: the flow of blocks.0 made 2 optimiser steps at a learning rate of '
+    assert (few in said.err) is (row[1] != '0')
     assert 'Gaussian' not in said.out
     raw = Bundle.load(out).manifest.raw
     assert raw['training']['settings']['flow']['preset'] == preset

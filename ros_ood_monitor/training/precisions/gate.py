@@ -9,7 +9,7 @@ anomalies still stand out, and whether in-distribution frames still stay under t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import math
 from statistics import NormalDist
 
@@ -24,6 +24,8 @@ __all__ = ['PrecisionScores', 'PrecisionVerdict', 'golden_tolerance', 'judge', '
 LARGEST_AUROC_DROP = 0.01
 CHANCE = 0.05  # of refusing, over all kinds, a precision whose AUROC is the reference's
 LARGEST_SHARE_MOVE = 0.01
+SATURATED = 0.999  # AUROC of the reference from which on a kind says nothing of a precision
+LARGE_ERROR = 0.5  # standard deviations: what then passes is held up by the calibration alone
 LARGEST_TOLERANCE = 0.5  # standard deviations of held-out scores: wider would prove nothing
 LARGEST_RELATIVE = 0.5
 _SLACK = 1e-9
@@ -45,6 +47,9 @@ class PrecisionScores:
         raw_score of pictures that stand for anomalies.
     trigger : float
         Threshold of the precision's own calibration.
+    calibration : ndarray of shape (k,), float64
+        raw_score of the frames that set the trigger. AUROC knows no trigger, so it counts them,
+        too.
 
     """
 
@@ -52,6 +57,12 @@ class PrecisionScores:
     held_out: npt.NDArray[np.float64]
     pseudo_ood: npt.NDArray[np.float64]
     trigger: float
+    calibration: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def in_distribution(self) -> npt.NDArray[np.float64]:
+        """Return the scores of all frames to which nothing was fitted."""
+        return np.concatenate([self.held_out, self.calibration])
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ class PrecisionVerdict:
         Its name.
     frames, pictures : int
         Held-out frames and pseudo-OOD pictures it was judged on.
+    auroc_frames : int
+        Held-out frames of AUROC, those of the calibration included.
     error_mean, error_p99, error_max : float
         Absolute difference of raw_score on held-out frames, in standard deviations of the
         reference's held-out scores.
@@ -81,7 +94,11 @@ class PrecisionVerdict:
     kind : str
         Kind of pseudo-OOD that it was judged on, where it was judged on several.
     within_chance : bool
-        Whether AUROC drops by more than is allowed, but by no more than chance explains.
+        Whether AUROC drops by more than is allowed, but by no more than chance explains: then it
+        is not established whether the precision costs that much.
+    saturated : bool
+        Whether the reference tells every kind of pseudo-OOD from the frames without fail, so that
+        AUROC could decide nothing.
 
     """
 
@@ -100,6 +117,8 @@ class PrecisionVerdict:
     refused: tuple[str, ...] = ()
     kind: str = ''
     within_chance: bool = False
+    auroc_frames: int = 0
+    saturated: bool = False
 
     @property
     def ok(self) -> bool:
@@ -107,23 +126,52 @@ class PrecisionVerdict:
         return not self.refused
 
     @property
+    def word(self) -> str:
+        """Return ``ok``, ``not established`` or ``refused``."""
+        if self.refused:
+            return 'refused'
+        return 'not established' if self.within_chance else 'ok'
+
+    @property
     def reason(self) -> str:
         """Return why it is refused, or what else to know of it; empty where that is nothing."""
         where = f'on {self.kind}: ' if self.kind else ''
         if self.refused:
             return where + '; '.join(self.refused)
-        return f'{where}AUROC drops, which may be chance' if self.within_chance else ''
+        told = []
+        if self.within_chance:
+            told.append(
+                f'{where}AUROC drops by {-self.auroc_change:.4f}, its standard error is '
+                f'{self.auroc_error:.4f} on {self.auroc_frames} frames and {self.pictures} '
+                f'pictures: at most {LARGEST_AUROC_DROP} is allowed, and so few cannot tell; more '
+                'frames, or ood_monitor evaluate on pictures of your own, would decide'
+            )
+        if self.saturated:
+            told.append(
+                f'fp32 tells every kind of pseudo-OOD apart (AUROC at least {SATURATED}), so '
+                'AUROC could decide nothing here'
+            )
+        return '; '.join(told)
+
+    @property
+    def warning(self) -> str:
+        """Return what a reader must not overlook; empty where that is nothing."""
+        blind = self.saturated and self.error_mean > LARGE_ERROR
+        if self.word == 'ok' and not blind:
+            return ''
+        error = f' (raw_score error {self.error_mean:.2f} sigma)' if blind else ''
+        return f'{self.precision}: {self.word}; {self.reason}{error}'
 
     def __str__(self) -> str:
         facts = (
             f'raw_score error {self.error_mean:.3f} sigma (p99 {self.error_p99:.3f}), '
             f'AUROC {f"on {self.kind} " if self.kind else ""}{self.auroc:.4f} '
-            f'({self.auroc_change:+.4f} ± {self.auroc_error:.4f}'
-            f'{", within chance" if self.within_chance else ""}), '
+            f'({self.auroc_change:+.4f}, standard error {self.auroc_error:.4f}'
+            f'{", saturated: decides nothing" if self.saturated else ""}), '
             f'over the trigger {self.share_over:.4f} ({self.share_change:+.4f})'
         )
-        verdict = 'refused: ' + '; '.join(self.refused) if self.refused else 'ok'
-        return f'{self.precision}: {verdict}; {facts}'
+        why = ': ' + '; '.join(self.refused) if self.refused else ''
+        return f'{self.precision}: {self.word}{why}; {facts}'
 
 
 def judge(
@@ -161,17 +209,20 @@ def judge(
     frames, pictures = candidate.held_out.size, candidate.pseudo_ood.size
     bad = sum(
         int(np.count_nonzero(~np.isfinite(scores)))
-        for scores in (candidate.held_out, candidate.pseudo_ood, np.array([candidate.trigger]))
+        for scores in (
+            candidate.in_distribution,
+            candidate.pseudo_ood,
+            np.array([candidate.trigger]),
+        )
     )
     if bad:
         reason = f'{bad} scores are not finite'
         return PrecisionVerdict(candidate.precision, frames, pictures, refused=(reason,))
     shift = (candidate.held_out - reference.held_out) / _deviation(reference)  # (n,)
     error = np.abs(shift)  # (n,)
-    area = auroc(candidate.held_out, candidate.pseudo_ood)
-    change, standard_error = auroc_difference(
-        (reference.held_out, candidate.held_out), (reference.pseudo_ood, candidate.pseudo_ood)
-    )
+    known = reference.in_distribution, candidate.in_distribution
+    area = auroc(known[1], candidate.pseudo_ood)
+    change, standard_error = auroc_difference(known, (reference.pseudo_ood, candidate.pseudo_ood))
     share = share_over(candidate.held_out, candidate.trigger)
     move = share - share_over(reference.held_out, reference.trigger)
     allowed_move = max(LARGEST_SHARE_MOVE, 1.0 / frames)
@@ -203,6 +254,8 @@ def judge(
         share_change=move,
         refused=refused,
         within_chance=dropped and -change <= sure,
+        auroc_frames=known[1].size,
+        saturated=area - change >= SATURATED,
     )
 
 
@@ -223,21 +276,23 @@ def judge_worst(
     Returns
     -------
     PrecisionVerdict
-        That of the kind whose AUROC drops most, of those that are refused if any is; or whose
-        scores are not finite.
+        That of the kind whose AUROC drops most, of those that are refused if any is, else of those
+        that are not established; or whose scores are not finite. Saturated where all kinds are.
 
     """
     verdicts = [
         replace(judge(reference, candidate, kinds=len(pairs)), kind=kind)
         for kind, (reference, candidate) in pairs.items()
     ]
-    return min(
+    worst = min(
         verdicts,
         key=lambda verdict: (
             verdict.ok,
+            not verdict.within_chance,
             -math.inf if math.isnan(verdict.auroc_change) else verdict.auroc_change,
         ),
     )
+    return replace(worst, saturated=all(verdict.saturated for verdict in verdicts))
 
 
 def golden_tolerance(
@@ -292,7 +347,7 @@ def _deviation(reference: PrecisionScores) -> float:
 
 def _check_pair(reference: PrecisionScores, candidate: PrecisionScores) -> None:
     pairs = (
-        ('held-out frames', reference.held_out, candidate.held_out),
+        ('held-out frames', reference.in_distribution, candidate.in_distribution),
         ('pseudo-OOD pictures', reference.pseudo_ood, candidate.pseudo_ood),
     )
     for what, ours, theirs in pairs:

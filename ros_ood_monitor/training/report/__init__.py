@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ros_ood_monitor.training.report.data import (
+    CalibrationRow,
     CandidateRow,
     Look,
     PrecisionRow,
@@ -15,6 +16,7 @@ from ros_ood_monitor.training.report.data import (
 from ros_ood_monitor.training.report.write import write_report
 
 __all__ = [
+    'CalibrationRow',
     'CandidateRow',
     'Look',
     'PrecisionRow',

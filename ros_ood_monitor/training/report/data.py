@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.metrics import auroc, auroc_error, share_over
 
 __all__ = [
+    'CalibrationRow',
     'CandidateRow',
     'Look',
     'PrecisionRow',
@@ -90,6 +91,29 @@ class TapReport:
         """Return whether there is more than one look to draw."""
         return len(self.looks) > 1
 
+    @property
+    def pictures(self) -> int:
+        """Return the number of pseudo-OOD pictures, of all kinds."""
+        return sum(scores.size for scores in self.pseudo_ood.values())
+
+    def look_error(self, look: Look) -> float:
+        """
+        Return the standard error of a look's AUROC.
+
+        Parameters
+        ----------
+        look : Look
+            One of the looks.
+
+        Returns
+        -------
+        float
+            NaN where it cannot be told.
+
+        """
+        error = auroc_error(look.auroc, self.held_out.size, self.pictures)
+        return error if math.isfinite(error) else math.nan
+
     def at(self, step: int) -> Look:
         """
         Return the look at a step.
@@ -165,10 +189,81 @@ class SequenceRow:
 
 @dataclass(frozen=True, eq=False)
 class SheetImage:
-    """A kept network input (h, w, 3) uint8, and the part (``fit``, ...) that it fell into."""
+    """
+    A kept network input.
+
+    Parameters
+    ----------
+    image : ndarray of shape (h, w, 3), uint8
+        The picture.
+    part : str
+        Where it fell into: ``fit``, ``validation`` or ``calibration``.
+    sequence, place : str
+        Which sequence it is of, and where in it: a time from its start, or a number.
+
+    """
 
     image: npt.NDArray[np.uint8]
     part: str = ''
+    sequence: str = ''
+    place: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationRow:
+    """
+    The operating point of one precision, and the scores that it comes from.
+
+    Parameters
+    ----------
+    precision : str
+        Its name.
+    raw_score : ndarray of shape (n,), float64
+        Of the calibration frames.
+    raw_score_pseudo_ood : mapping of str to ndarray of shape (m,), float64
+        Of the pseudo-OOD pictures by kind.
+    trigger, release, alpha : float
+        The operating point; NaN where there is none.
+
+    """
+
+    precision: str
+    raw_score: Scores
+    raw_score_pseudo_ood: Mapping[str, Scores] = field(default_factory=dict)
+    trigger: float = math.nan
+    release: float = math.nan
+    alpha: float = math.nan
+
+    def auroc_by_kind(self) -> dict[str, float]:
+        """
+        Return how well raw_score tells each kind of pseudo-OOD from calibration frames.
+
+        Returns
+        -------
+        dict of str to float
+            AUROC, pseudo-OOD positive; empty where there is no pseudo-OOD.
+
+        """
+        return {kind: auroc(self.raw_score, s) for kind, s in self.raw_score_pseudo_ood.items()}
+
+    def over_trigger(self) -> float:
+        """Return the share of the calibration frames over the trigger; NaN without one."""
+        return self._over(self.raw_score)
+
+    def over_trigger_by_kind(self) -> dict[str, float]:
+        """
+        Return the share of each kind of pseudo-OOD over the trigger.
+
+        Returns
+        -------
+        dict of str to float
+            In [0, 1]; NaN where there is no trigger.
+
+        """
+        return {kind: self._over(scores) for kind, scores in self.raw_score_pseudo_ood.items()}
+
+    def _over(self, scores: Scores) -> float:
+        return share_over(scores, self.trigger) if math.isfinite(self.trigger) else math.nan
 
 
 @dataclass(frozen=True)
@@ -190,6 +285,8 @@ class PrecisionRow:
         Held-out frames against each kind of pseudo-OOD; NaN where a score is not finite.
     accepted : bool
         Whether the bundle has it.
+    word : str
+        The verdict; made from ``accepted`` where it is empty.
     reason : str
         Why not, or what else there is to say.
 
@@ -205,6 +302,7 @@ class PrecisionRow:
     auroc_by_kind: Mapping[str, float] = field(default_factory=dict)
     accepted: bool = True
     reason: str = ''
+    word: str = ''
 
 
 @dataclass(frozen=True)
@@ -243,6 +341,8 @@ class ReportData:
         One sentence for the head; made from the numbers where it is empty.
     limits : sequence of str
         What the bundle does not promise.
+    warnings : sequence of str
+        What a reader must not overlook.
     sequences : sequence of SequenceRow
         Where the frames come from.
     skipped, missing : sequence of str
@@ -268,12 +368,8 @@ class ReportData:
         AUROC of near pseudo-OOD by detector and tap, each tap alone.
     unit : str
         Of raw_score.
-    raw_score : ndarray of shape (n,), float64
-        Of the calibration frames.
-    raw_score_pseudo_ood : mapping of str to ndarray of shape (m,), float64
-        Of the pseudo-OOD pictures by kind.
-    trigger, release, alpha : float
-        The operating point; NaN where there is none.
+    calibrations : sequence of CalibrationRow
+        Of every precision in the bundle, the one that a node takes by default first.
     precisions : sequence of PrecisionRow
         The first one is what the others are compared with.
     judged_on : str
@@ -289,6 +385,7 @@ class ReportData:
     digest: str
     verdict: str = ''
     limits: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     sequences: Sequence[SequenceRow] = ()
     skipped: Sequence[str] = ()
     missing: Sequence[str] = ()
@@ -304,31 +401,13 @@ class ReportData:
     candidates: Sequence[CandidateRow] = ()
     candidates_alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unit: str = ''
-    raw_score: Scores = field(default_factory=_EMPTY.copy)
-    raw_score_pseudo_ood: Mapping[str, Scores] = field(default_factory=dict)
-    trigger: float = math.nan
-    release: float = math.nan
-    alpha: float = math.nan
+    calibrations: Sequence[CalibrationRow] = ()
     precisions: Sequence[PrecisionRow] = ()
     judged_on: str = ''
     timings: Sequence[TimingRow] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
-
-    def auroc_by_kind(self) -> dict[str, float]:
-        """
-        Return how well raw_score tells each kind of pseudo-OOD from calibration frames.
-
-        Returns
-        -------
-        dict of str to float
-            AUROC, pseudo-OOD positive; empty where either side is missing.
-
-        """
-        if not self.raw_score.size:
-            return {}
-        return {kind: auroc(self.raw_score, s) for kind, s in self.raw_score_pseudo_ood.items()}
 
     def sentence(self) -> str:
         """
@@ -342,16 +421,30 @@ class ReportData:
         """
         if self.verdict:
             return self.verdict
-        count = sum(row.fit + row.validation + row.calibration for row in self.sequences)
-        parts = [f'Trained on {count} frames' if count else 'Trained']
-        if self.raw_score.size and math.isfinite(self.trigger):
-            share = float(np.mean(self.raw_score > self.trigger))
-            parts.append(f'{share:.2%} of {self.raw_score.size} held-out frames over the trigger')
-        by_kind = self.auroc_by_kind()
+        fitted = sum(row.fit for row in self.sequences)
+        count = fitted + sum(row.validation + row.calibration for row in self.sequences)
+        parts = [f'{count} frames, {fitted} of them fitted' if count else 'Trained']
+        if not self.calibrations:
+            return parts[0] + '.'
+        default = self.calibrations[0]
+        over = default.over_trigger()
+        if math.isfinite(over):
+            which = f' of {default.precision}' if len(self.calibrations) > 1 else ''
+            parts.append(
+                f'{over:.2%} of {default.raw_score.size} held-out frames over the trigger{which}'
+            )
+        by_kind = default.auroc_by_kind()
         if by_kind:
             hardest = min(by_kind, key=lambda kind: by_kind[kind])
             mean = sum(by_kind.values()) / len(by_kind)
             parts.append(
                 f'AUROC on pseudo-OOD {mean:.3f} (hardest kind {hardest}, {by_kind[hardest]:.3f})'
             )
+            caught = default.over_trigger_by_kind()
+            least = min(caught, key=lambda kind: caught[kind])
+            if math.isfinite(caught[least]):
+                parts.append(
+                    f'{sum(caught.values()) / len(caught):.0%} of pseudo-OOD over the trigger '
+                    f'(least of {least}, {caught[least]:.0%})'
+                )
         return '; '.join(parts) + '.'

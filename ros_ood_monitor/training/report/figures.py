@@ -10,13 +10,20 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.training.report.data import ReportData, SheetImage, TapReport
+from ros_ood_monitor.training.report.data import (
+    CalibrationRow,
+    ReportData,
+    SheetImage,
+    TapReport,
+)
 
 __all__ = ['draw_all']
 
 # Okabe and Ito's colours, which stay apart with every kind of colour vision
 _HELD_OUT, _FIT, _AUROC, _CHOSEN = '#0072B2', '#56B4E9', '#009E73', '#D55E00'
-_PART_COLOURS: Final = {'fit': '#56B4E9', 'validation': '#E69F00', 'calibration': '#0072B2'}
+# far apart in lightness too, and each with a line style of its own
+_PART_COLOURS: Final = {'fit': '#56B4E9', 'validation': '#E69F00', 'calibration': '#000000'}
+_PART_STYLES: Final = {'fit': '-', 'validation': '--', 'calibration': ':'}
 _OTHER: Final = '#999999'
 _DPI: Final = 130
 _SHEET_IMAGES: Final = 48
@@ -45,14 +52,15 @@ def draw_all(data: ReportData) -> dict[str, bytes]:
         drawn['contact_sheet.png'] = _contact_sheet(data.sheet)
     if data.examples:
         drawn['pseudo_ood.png'] = _examples(data.examples)
+    lowest = _lowest_auroc(data.taps)
     for k, tap in enumerate(data.taps):
         if tap.has_curve:
-            drawn[f'curve_{figure_name(k, tap)}.png'] = _curve(tap)
+            drawn[f'curve_{figure_name(k, tap)}.png'] = _curve(tap, lowest)
     for k, tap in enumerate(data.taps):
         if tap.held_out.size:
             drawn[f'scores_{figure_name(k, tap)}.png'] = _scores(tap)
-    if data.raw_score.size:
-        drawn['calibration.png'] = _calibration(data)
+    if data.calibrations:
+        drawn['calibration.png'] = _calibration(data.calibrations[0], data.unit)
     return drawn
 
 
@@ -85,13 +93,13 @@ def _plain(axes: Any) -> None:
 
 
 def _contact_sheet(sheet: Sequence[SheetImage]) -> bytes:
-    from matplotlib.patches import Patch
+    from matplotlib.lines import Line2D
 
     spread = np.unique(np.linspace(0, len(sheet) - 1, min(len(sheet), _SHEET_IMAGES)).astype(int))
     columns = min(8, len(spread))
     rows = math.ceil(len(spread) / columns)
     height, width = sheet[0].image.shape[:2]
-    figure = _figure(8.0, 8.0 / columns * rows * height / width + 0.4)
+    figure = _figure(8.0, (8.0 / columns * height / width + 0.36) * rows + 0.4)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.axis('off')
@@ -102,15 +110,37 @@ def _contact_sheet(sheet: Sequence[SheetImage]) -> bytes:
         axes.imshow(shown.image)
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
-            spine.set(color=_PART_COLOURS.get(shown.part, _OTHER), linewidth=3)
+            spine.set(
+                color=_PART_COLOURS.get(shown.part, _OTHER),
+                linewidth=3,
+                linestyle=_PART_STYLES.get(shown.part, '-'),
+            )
+        axes.set_xlabel(
+            f'{_shortened(shown.sequence)}\n{shown.part[:3]} {shown.place}'.strip(),
+            fontsize=6,
+            labelpad=3,
+        )
         parts.append(shown.part)
     named = [part for part in (*_PART_COLOURS, '') if part in parts]
     handles = [
-        Patch(color=_PART_COLOURS.get(part, _OTHER), label=part or 'in no part') for part in named
+        Line2D(
+            [],
+            [],
+            color=_PART_COLOURS.get(part, _OTHER),
+            ls=_PART_STYLES.get(part, '-'),
+            lw=3,
+            label=part or 'in no part',
+        )
+        for part in named
     ]
     if handles:
         figure.legend(handles=handles, loc='outside upper left', ncols=4, frameon=False)
     return _png(figure)
+
+
+def _shortened(name: str, most: int = 18) -> str:
+    """Keep the end of a name, which tells sequences apart."""
+    return name if len(name) <= most else '…' + name[1 - most :]
 
 
 def _examples(examples: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
@@ -126,7 +156,18 @@ def _examples(examples: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
     return _png(figure)
 
 
-def _curve(tap: TapReport) -> bytes:
+def _lowest_auroc(taps: Sequence[TapReport]) -> float:
+    """Return where the AUROC axis of every panel begins, so that panels can be compared."""
+    low = [
+        look.auroc - np.nan_to_num(tap.look_error(look))
+        for tap in taps
+        for look in tap.looks
+        if math.isfinite(look.auroc)
+    ]
+    return max(0.0, min(low, default=0.0) - 0.02)
+
+
+def _curve(tap: TapReport, lowest: float) -> bytes:
     steps = np.array([look.step for look in tap.looks])  # (k,)
     nll = _finite([look.nll for look in tap.looks])  # (k,)
     nll_fit = _finite([look.nll_fit for look in tap.looks])  # (k,)
@@ -142,8 +183,16 @@ def _curve(tap: TapReport) -> bytes:
     axes[0].set_ylabel('nll [nats]')
     cut = _cut_tall(axes[0], nll, nll_fit)
     if panels == 2:
-        axes[1].plot(steps, auroc, color=_AUROC, marker=marker, label='pseudo-OOD')
+        error = np.array([tap.look_error(look) for look in tap.looks])  # (k,)
+        pictures = f' ({tap.pictures} pictures)' if tap.pictures else ''
+        axes[1].plot(steps, auroc, color=_AUROC, marker=marker, label=f'pseudo-OOD{pictures}')
+        if np.isfinite(error).any():
+            low, high = auroc - error, np.minimum(auroc + error, 1.0)
+            axes[1].fill_between(
+                steps, low, high, color=_AUROC, alpha=0.2, lw=0, label='one standard error'
+            )
         axes[1].set_ylabel('AUROC, pseudo-OOD')
+        axes[1].set_ylim(lowest, 1.005)
     for panel in axes:
         _plain(panel)
         panel.axvline(tap.step, color=_CHOSEN, lw=1.6, label=f'taken: step {tap.step}')
@@ -154,8 +203,22 @@ def _curve(tap: TapReport) -> bytes:
             )
         panel.legend(fontsize=8, frameon=False, loc='best')
         panel.margins(x=0.02)
-    axes[-1].set_xlabel('optimiser steps' + (' (nll is cut off above)' if cut else ''))
+    told = ['nll is cut off above'] if cut else []
+    end = _last_shown(tap, steps)
+    if end < steps[-1]:
+        axes[0].set_xlim(-0.02 * end, 1.02 * end)
+        told.append(f'evidence goes on to step {steps[-1]}')
+    axes[-1].set_xlabel('optimiser steps' + (f' ({"; ".join(told)})' if told else ''))
     return _png(figure)
+
+
+def _last_shown(tap: TapReport, steps: npt.NDArray[np.int64]) -> int:
+    """Leave at least a third of the axis to the training; one look beyond it is always there."""
+    last = int(steps[-1])
+    if not 0 < 3 * tap.steps < last:
+        return last
+    beyond = steps[steps > tap.steps]
+    return max(3 * tap.steps, int(beyond[0]))
 
 
 def _finite(values: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -220,38 +283,62 @@ def _quantile_rows(
     _plain(axes)
 
 
-def _calibration(data: ReportData) -> bytes:
+def _calibration(row: CalibrationRow, unit: str) -> bytes:
     figure = _figure(8.0, 3.6)
     axes = figure.subplots()
-    lines = [line for line in (data.trigger, data.release) if math.isfinite(line)]
-    low = min(float(data.raw_score.min()), *lines, math.inf)
-    high = max(float(data.raw_score.max()), *lines, -math.inf)
-    reach = (high - low) or 1.0
-    pseudo = [scores for scores in data.raw_score_pseudo_ood.values() if scores.size]
-    end = high + (1.0 if pseudo else 0.08) * reach
-    # the last bin takes everything beyond the picture
-    bins = np.linspace(low - 0.02 * reach, end, 60 if pseudo else 40)
-    for scores, label, style in (
-        (data.raw_score, f'held-out frames ({data.raw_score.size})',
-         {'color': _HELD_OUT, 'alpha': 0.65}),
-        (np.concatenate(pseudo) if pseudo else None, 'pseudo-OOD',
-         {'color': _AUROC, 'histtype': 'step', 'lw': 1.6}),
-    ):  # fmt: skip
-        if scores is not None:
-            weights = np.full(scores.size, 100.0 / scores.size)
-            axes.hist(
-                np.clip(scores, bins[0], bins[-1]), bins, weights=weights, label=label, **style
-            )
-    if math.isfinite(data.trigger):
-        axes.axvline(data.trigger, color=_CHOSEN, lw=1.8, label=f'trigger {data.trigger:.4g}')
-    if math.isfinite(data.release):
-        axes.axvline(
-            data.release, color=_CHOSEN, lw=1.4, ls='--', label=f'release {data.release:.4g}'
+    lines = [line for line in (row.trigger, row.release) if math.isfinite(line)]
+    pseudo = [scores for scores in row.raw_score_pseudo_ood.values() if scores.size]
+    sets: list[tuple[str, npt.NDArray[np.float64], dict[str, Any]]] = [
+        ('held-out frames', row.raw_score, {'color': _HELD_OUT, 'alpha': 0.65})
+    ]
+    if pseudo:
+        style = {'color': _AUROC, 'histtype': 'step', 'lw': 1.6}
+        sets.append(('pseudo-OOD', np.concatenate(pseudo), style))
+    low, high = _shown_scores(row.raw_score, lines, more=bool(pseudo))
+    bins = np.linspace(low, high, 60)
+    beyond = []
+    for label, scores, style in sets:
+        weights = np.full(scores.size, 100.0 / scores.size)
+        inside = (scores >= low) & (scores <= high)
+        axes.hist(
+            scores[inside],
+            bins,
+            weights=weights[inside],
+            label=f'{label} ({scores.size})',
+            **style,
         )
-    unit = f' [{data.unit}]' if data.unit else ''
-    more = '; the last bin holds all beyond' if pseudo else ''
-    axes.set_xlabel(f'raw_score{unit}{more}')
-    axes.set_ylabel('share of frames [%]')
+        out = int(np.count_nonzero(~inside))
+        if out:
+            beyond.append(
+                f'{out} of {scores.size} {label} ({out / scores.size:.0%}, '
+                f'{float(scores[~inside].min()):.4g} to {float(scores[~inside].max()):.4g})'
+            )
+    if math.isfinite(row.trigger):
+        axes.axvline(row.trigger, color=_CHOSEN, lw=1.8, label=f'trigger {row.trigger:.4g}')
+    if math.isfinite(row.release):
+        axes.axvline(
+            row.release, color=_CHOSEN, lw=1.4, ls='--', label=f'release {row.release:.4g}'
+        )
+    axes.set_xlim(low, high)
+    axes.set_title(row.precision, fontsize=11, loc='left')
+    named = f'raw_score [{unit}]' if unit else 'raw_score'
+    axes.set_xlabel('\n'.join([named, *(f'outside of the picture: {line}' for line in beyond)]))
+    axes.set_ylabel('share [%]')
     _plain(axes)
     axes.legend(frameon=False, fontsize=9)
     return _png(figure)
+
+
+def _shown_scores(
+    scores: npt.NDArray[np.float64], lines: Sequence[float], *, more: bool
+) -> tuple[float, float]:
+    """Return the range of the axis: nearly all held-out scores and the thresholds, no outlier."""
+    first, middle, last = np.quantile(scores, [0.01, 0.5, 0.99])
+    low, high = min(float(first), *lines, math.inf), max(float(last), *lines, -math.inf)
+    reach = max(float(high - middle), float(middle - low)) or 1.0
+    # an outlier that is near is shown
+    low = max(float(scores.min()), low - reach)
+    high = min(float(scores.max()), high + reach) if not more else high + reach
+    high = max(high, *lines, low)
+    margin = 0.03 * ((high - low) or 1.0)
+    return low - margin, high + margin

@@ -34,6 +34,7 @@ vertical-align:top}
 td:last-child:not(.n){overflow-wrap:anywhere}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bad{color:#c0392b;font-weight:600}
+.warn{border-left:4px solid #E69F00;padding:.3rem .9rem;background:var(--tint)}
 figure{margin:.5rem 0}img{max-width:100%;height:auto;background:#fff;border-radius:4px}
 .grid{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
 nav a{margin-right:.9rem;color:inherit}
@@ -82,7 +83,10 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
         f'<section id="{anchor}"><h2>{escape(title)}</h2>{body}</section>'
         for anchor, title, body in shown
     )
-    limits = ''.join(f'<li>{escape(line)}</li>' for line in data.limits)
+    limits, warnings = (
+        ''.join(f'<li>{escape(line)}</li>' for line in lines)
+        for lines in (data.limits, data.warnings)
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -90,6 +94,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
         f'<header><h1>Training report: {escape(data.name)}</h1>'
         f'<p class="dim">bundle digest <code>{escape(data.digest)}</code></p>'
         f'<p class="verdict">{escape(data.sentence())}</p>'
+        + (f'<div class="warn">Warnings:<ul>{warnings}</ul></div>' if warnings else '')
         + (f'<p>What it does not promise:</p><ul>{limits}</ul>' if limits else '')
         + f'<nav>{links}</nav></header>{bodies}</body></html>\n'
     )
@@ -209,7 +214,7 @@ def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
     )
     return html + _figure(
         figures, 'contact_sheet.png',
-        'Network inputs spread over the stream; the frame around each tells its part.',
+        'Network inputs spread over the stream; the frame around each and its mark tell its part.',
     )  # fmt: skip
 
 
@@ -303,8 +308,10 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
     html = ''
     by_tap = {tap.name: tap.auroc_by_kind() for tap in data.taps}
     by_tap = {name: kinds for name, kinds in by_tap.items() if kinds}
-    if data.auroc_by_kind():
-        by_tap['raw_score'] = data.auroc_by_kind()
+    for row in data.calibrations:
+        if row.raw_score_pseudo_ood:
+            which = f' ({row.precision})' if len(data.calibrations) > 1 else ''
+            by_tap[f'raw_score{which}'] = row.auroc_by_kind()
     if by_tap:
         kinds = list(dict.fromkeys(kind for row in by_tap.values() for kind in row))
         html += (
@@ -324,19 +331,34 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
 
 
 def _calibration(data: ReportData, figures: Mapping[str, bytes]) -> str:
-    if not data.raw_score.size:
+    rows = data.calibrations
+    if not rows:
         return ''
-    over = (
-        float((data.raw_score > data.trigger).mean()) if math.isfinite(data.trigger) else math.nan
-    )
-    facts = {
-        'trigger': _number(data.trigger, '.4g'),
-        'release': _number(data.release, '.4g'),
-        'share of frames it was set for (alpha)': _number(data.alpha, '.3%'),
-        'held-out frames over the trigger': _number(over, '.3%'),
-        'frames': _number(data.raw_score.size, 'd'),
-    }
-    return _pairs(facts) + _figure(figures, 'calibration.png')
+    facts = [
+        ('trigger', [_number(row.trigger, '.4g') for row in rows]),
+        ('release', [_number(row.release, '.4g') for row in rows]),
+        ('share of frames it was set for (alpha)', [_number(row.alpha, '.3%') for row in rows]),
+        ('held-out frames over the trigger', [_number(row.over_trigger(), '.3%') for row in rows]),
+        ('frames', [_number(row.raw_score.size, 'd') for row in rows]),
+    ]
+    by_kind = [row.over_trigger_by_kind() for row in rows]
+    facts += [
+        (
+            f'pseudo-OOD over the trigger: {kind}',
+            [_number(kinds[kind], '.1%') for kinds in by_kind],
+        )
+        for kind in by_kind[0]
+    ]
+    pictures = {scores.size for row in rows for scores in row.raw_score_pseudo_ood.values()}
+    if pictures:
+        facts.append(
+            ('pseudo-OOD pictures of each kind', [_number(max(pictures), 'd')] * len(rows))
+        )
+    names = [row.precision for row in rows]
+    html = _table(('', *names), [(name, *cells) for name, cells in facts])
+    if len(rows) > 1:
+        html += f'<p>A node takes {escape(names[0])} unless told otherwise.</p>'
+    return html + _figure(figures, 'calibration.png', f'Scores and thresholds of {names[0]}.')
 
 
 def _precisions(data: ReportData) -> str:
@@ -350,7 +372,7 @@ def _precisions(data: ReportData) -> str:
         (row.precision, _number(row.size_bytes / 1e6, '.2f'),
          *(_number(e) for e in (row.error_mean, row.error_p99, row.error_max)),
          _number(row.share_over, '.2%'), _number(row.share_change, '+.2%'),
-         _verdict(row.accepted, row.reason))
+         _verdict(row.accepted, row.reason, row.word))
         for row in data.precisions
     ]  # fmt: skip
     words = (
@@ -381,8 +403,10 @@ def _change(row: PrecisionRow, reference: PrecisionRow, kind: str) -> _Number:
     return _Number(f'{shown} ({area - reference.auroc_by_kind[kind]:+.4f})')
 
 
-def _verdict(accepted: bool, reason: str) -> _Markup:
-    word = 'accepted' if accepted else '<span class="bad">refused</span>'
+def _verdict(accepted: bool, reason: str, word: str) -> _Markup:
+    word = word or ('accepted' if accepted else 'refused')
+    if word not in ('accepted', 'ok'):
+        word = f'<span class="bad">{escape(word)}</span>'
     return _Markup(f'{word}: {escape(reason)}' if reason else word)
 
 

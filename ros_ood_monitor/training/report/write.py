@@ -99,7 +99,10 @@ def facts(data: ReportData) -> dict[str, Any]:
         if item.name not in _PICTURES
     }
     values['verdict'] = data.sentence()
-    values['auroc_pseudo_ood'] = _plain(data.auroc_by_kind())
+    for calibration, row in zip(data.calibrations, values['calibrations'], strict=True):
+        row['auroc_pseudo_ood'] = _plain(calibration.auroc_by_kind())
+        row['over_trigger'] = _plain(calibration.over_trigger())
+        row['over_trigger_pseudo_ood'] = _plain(calibration.over_trigger_by_kind())
     for tap, row in zip(data.taps, values['taps'], strict=True):
         row['auroc_pseudo_ood'] = _plain(tap.auroc_by_kind())
     return values

@@ -1,0 +1,116 @@
+"""What a reader of a training's result must not overlook: for the command line and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TYPE_CHECKING
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.calibration import trigger_warning
+
+if TYPE_CHECKING:  # it brings torch
+    from ros_ood_monitor.training.evidence import Evidence
+
+__all__ = ['MANY_TWINS', 'remarks']
+
+MANY_TWINS: Final = 0.5
+"""Share of held-out frames that look like a fitted one from which on a warning says so."""
+
+_FEW_STEPS: Final = 200
+"""Optimiser steps under which a flow that does not start as a Gaussian has hardly moved."""
+
+
+def remarks(bundle: Bundle, found: Evidence) -> list[str]:
+    """
+    Return the warnings of a training that came to its end.
+
+    Frames that did not decode and files that are missing are lists of their own.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What was written.
+    found : Evidence
+        What the training found.
+
+    Returns
+    -------
+    list of str
+        A sentence each; empty where there is nothing to warn of.
+
+    """
+    training = bundle.manifest.raw['training']
+    lines = [
+        *_trigger(bundle),
+        *_repetition(found, training['frames']['backward_steps']),
+        *_flows(found, training['settings']['flow']),
+    ]
+    for verdict in found.verdicts:
+        if not verdict.ok:
+            lines.append(str(verdict))
+        elif verdict.warning:
+            lines.append(verdict.warning)
+    return lines
+
+
+def _trigger(bundle: Bundle) -> list[str]:
+    """Tell a warning of several precisions once."""
+    names: dict[str, list[str]] = {}
+    for precision in bundle.manifest.precisions:
+        hanging = trigger_warning(bundle.calibration(precision))
+        if hanging:
+            names.setdefault(hanging, []).append(precision)
+    several = len(bundle.manifest.precisions) > 1
+    return [
+        (f'{", ".join(of)}: ' if several else '')
+        + f'{hanging}; give more frames or a larger --alpha'
+        for hanging, of in names.items()
+    ]
+
+
+def _repetition(found: Evidence, backward: int) -> list[str]:
+    lines = []
+    if backward:
+        lines.append(
+            f'time runs backwards {backward} time{"" if backward == 1 else "s"} inside the '
+            'sequences; the frame rate is taken from the other steps'
+        )
+    shared = found.repetition.shared
+    if shared:
+        lines.append(
+            f'{shared} frame{" of a sequence is" if shared == 1 else "s of a sequence are"} also '
+            'in another one, pixel by pixel, and count twice; give each recording once'
+        )
+    twins = found.repetition.twins
+    if twins > MANY_TWINS:
+        lines.append(
+            f'{twins:.0%} of the held-out frames look like one that was fitted: their scores are '
+            'those of known pictures; hold out other recordings, or thin with --near-duplicates'
+        )
+    return lines
+
+
+def _flows(found: Evidence, settings: Mapping[str, Any]) -> list[str]:
+    """Warn of flows that do not start as a Gaussian and were hardly trained."""
+    lines = []
+    started = [
+        row for row in found.fitted if row.record.density == 'flow' and row.record.gaussian is None
+    ]
+    unmoved = [row.tap.name for row in started if row.record.step == 0]
+    if unmoved:
+        lines.append(
+            f'untrained: the flow of {", ".join(unmoved)} was taken at step 0, where it knows '
+            'hardly more than the mean and deviation of each channel, no correlations; give it '
+            'more frames or steps, or take --flow default, which starts as a Gaussian'
+        )
+    few = [row for row in started if row.record.step and row.record.steps < _FEW_STEPS]
+    if few:
+        made = sorted({row.record.steps for row in few})
+        lines.append(
+            f'hardly trained: the flow of {", ".join(row.tap.name for row in few)} made '
+            f'{" or ".join(map(str, made))} optimiser step{"" if made == [1] else "s"} at a '
+            f'learning rate of {settings["learning_rate"]:g}, and does not start as a Gaussian; '
+            'give it more frames, --steps 2000 or flow.passes in a settings file, a larger '
+            'flow.learning_rate such as 0.0001, or take --flow default'
+        )
+    return lines
