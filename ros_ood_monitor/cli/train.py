@@ -250,7 +250,7 @@ def run(args: argparse.Namespace) -> int:
     )
     progress = Progress(quiet=args.quiet)
     with _warnings_at_once(), _interrupt_explained(kept=resources.cache is not None):
-        dataset = preflight(settings, args.out, overwrite=args.overwrite)
+        dataset = preflight(settings, args.out, name=args.name, overwrite=args.overwrite)
         if args.build_engine:
             from ros_ood_monitor.engines.build import check_can_build
 

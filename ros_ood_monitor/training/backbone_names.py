@@ -100,10 +100,13 @@ def check_taps(names: Sequence[str] | str, known: Sequence[str]) -> frozenset[st
     if wanted == ['all']:
         return frozenset(known)
     wanted = [known[-1] if name == HEAD and HEAD not in known else name for name in wanted]
-    for name in wanted:
-        if name not in known:
-            msg = f'tap is unknown: expected all or some of {", ".join(known)}, got {name!r}'
-            raise TrainingError(msg)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        msg = (
+            f'tap{" is" if len(unknown) == 1 else "s are"} unknown: expected all or some of '
+            f'{", ".join(known)}, got {", ".join(map(repr, unknown))}'
+        )
+        raise TrainingError(msg)
     if not wanted:
         msg = f'no tap given: expected all or some of {", ".join(known)}'
         raise TrainingError(msg)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import dataclasses
 from pathlib import Path
+import re
 import types
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
 
@@ -24,6 +25,7 @@ __all__ = ['read_config', 'settings_from', 'to_yaml']
 _T = TypeVar('_T')
 _NOT_IN_FILES = ('data',)
 _PRESET = 'preset'
+_EXPONENT = re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+')
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
@@ -163,6 +165,8 @@ def _value(hint: Any, value: Any, dotted: str) -> Any:
             return None
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+            return float(value)  # YAML 1.1 reads a number without a point as text
         if kind is list and isinstance(value, (list, tuple)):
             return tuple(str(item) for item in value)
         if kind in (int, float, str, bool) and type(value) is kind:

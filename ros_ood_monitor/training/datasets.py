@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import count
+import logging
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.sources import find_sources, storage_files
 
 __all__ = ['Dataset', 'FrameCounts']
+
+_log = logging.getLogger(__name__)
 
 
 class FrameCounts(NamedTuple):
@@ -81,6 +84,12 @@ class Dataset:
         self._selection.check()
         self.missing: dict[int, list[str]] = {}
         self._sources = find_sources(paths)
+        selected = self._selection
+        if (selected.start or selected.end is not None) and not any(s.bag for s in self._sources):
+            _log.warning(
+                'the window (--start, --end) is of bags, and the data holds none: every image is '
+                'used; --every thins them'
+            )
         self.sequences = [source.name for source in self._sources]
 
     @property

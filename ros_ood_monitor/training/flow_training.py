@@ -34,6 +34,8 @@ from ros_ood_monitor.training.rows import chunks, Rows, spread
 
 __all__ = ['judge', 'train_flow']
 
+_STILL = 1e-3  # of the median deviation: a channel that varies less is as good as constant
+_NAMED = 5
 _FIT_ROWS = 1024  # that a look sees of the fit part: told, never decides
 
 
@@ -216,10 +218,31 @@ class _Trainer:
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
             msg = (
-                f'{what}{self._of_tap} is not finite at step {self.step}: got {value}; lower the '
-                'learning rate, clip the gradient, or clamp the log-scales'
+                f'{what}{self._of_tap} is not finite at step {self.step}: got {value}'
+                f'{self._constant_channels()}; {self._cures()}'
             )
             raise TrainingError(msg)
+
+    def _cures(self) -> str:
+        """Return what may help; nothing that is in force already."""
+        settings = self.settings
+        cures = [f'lower flow.learning_rate (now {settings.learning_rate:g})']
+        if not settings.gradient_clip:
+            cures.append('clip the gradient (flow.gradient_clip: 1.0)')
+        if not (settings.clamp or settings.architecture == 'coupling'):
+            cures.append('clamp the log-scales (flow.clamp: true)')
+        return ', '.join([*cures, 'take other --taps']) + ', or --density mahalanobis'
+
+    def _constant_channels(self) -> str:
+        """Name channels that hardly vary, which a flow stretches without end."""
+        rows = self._fit[spread(len(self._fit), _FIT_ROWS)]  # (k, D)
+        deviation = rows.std(axis=0)  # (D,)
+        still = np.flatnonzero(deviation <= _STILL * float(np.median(deviation)))
+        if not still.size:
+            return ''
+        more = f' and {still.size - _NAMED} more' if still.size > _NAMED else ''
+        named = ', '.join(str(channel) for channel in still[:_NAMED])
+        return f' (nearly constant channels: {named}{more})'
 
     def _rows(self, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
         size = self.settings.batch_size

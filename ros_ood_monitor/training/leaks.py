@@ -26,6 +26,7 @@ __all__ = ['Repetition', 'check_distinct', 'check_enough', 'check_leaks']
 _TWIN_RMS: Final = 2.0  # grey levels of the thumbnails: below it, people see one picture
 _SHARED: Final = 0.1  # of a sequence's held-out frames; less may be black frames
 _ROWS_AT_ONCE: Final = 256
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,13 @@ def check_enough(table: FeatureTable, dataset: Dataset, settings: TrainSettings)
     """
     distinct = check_distinct(table)
     states = [shard.state for shard in table.shards]
+    skipped = [f'{name} ({why})' for state in states for name, why in state.skipped]
     selection = str(settings.selection)
     passed_over = dataset.counts.stored - sum(state.position for state in states)
     taken = (
         (passed_over if selection else 0, f'by {selection}'),
         (sum(state.near_duplicates for state in states), 'near-duplicates'),
-        (sum(len(state.skipped) for state in states), 'that did not decode'),
+        (len(skipped), f'that did not decode: {_named(skipped)}'),
         (len(table) - distinct, 'equal to another one'),
     )
     check_count(
@@ -110,6 +112,11 @@ def check_enough(table: FeatureTable, dataset: Dataset, settings: TrainSettings)
         settings.alpha,
         left_out=[f'{number} {why}' for number, why in taken if number > 0],
     )
+
+
+def _named(lines: Sequence[str]) -> str:
+    more = f' and {len(lines) - _NAMED} more' if len(lines) > _NAMED else ''
+    return ', '.join(lines[:_NAMED]) + more
 
 
 def _distinct(keys: npt.NDArray[np.void]) -> int:

@@ -19,12 +19,14 @@ from ros_ood_monitor.training.backbone_names import (
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import check_count
-from ros_ood_monitor.training.target import check_target
+from ros_ood_monitor.training.target import check_name, check_target
 
 __all__ = ['preflight']
 
 
-def preflight(settings: TrainSettings, out: Path | str, *, overwrite: bool = False) -> Dataset:
+def preflight(
+    settings: TrainSettings, out: Path | str, *, name: str = '', overwrite: bool = False
+) -> Dataset:
     """
     Refuse what can be refused at once, and find the frames.
 
@@ -34,6 +36,8 @@ def preflight(settings: TrainSettings, out: Path | str, *, overwrite: bool = Fal
         Of the training.
     out : Path or str
         Folder of the bundle.
+    name : str
+        Of the bundle, where it is given.
     overwrite : bool, default False
         Whether an existing bundle there is replaced.
 
@@ -45,7 +49,7 @@ def preflight(settings: TrainSettings, out: Path | str, *, overwrite: bool = Fal
     Raises
     ------
     BundleError
-        If the output exists or cannot be written.
+        If the name is no plain one, or the output exists or cannot be written.
     TrainingError
         If a setting is outside its range, a tap of a packaged backbone or a backbone is unknown,
         a file of weights cannot be read, or data is not there or too little.
@@ -55,6 +59,7 @@ def preflight(settings: TrainSettings, out: Path | str, *, overwrite: bool = Fal
         If alpha is outside (0, 1).
 
     """
+    check_name(name)
     check_target(Path(out), overwrite=overwrite)
     settings.check_values()
     check_backbone(settings.backbone)

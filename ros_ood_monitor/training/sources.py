@@ -27,6 +27,7 @@ _ANOMALOUS = frozenset((
     'defective', 'defects', 'fail', 'faulty', 'novel', 'ood', 'outlier', 'outliers',
 ))
 # fmt: on
+_EXPECTED = 'a bag, a folder of bags or of images, or a .txt list of them'
 _BAG_MARK = b'rosbag2_bagfile_information'
 
 _log = logging.getLogger(__name__)
@@ -101,6 +102,9 @@ def _find(root: Path) -> list[Source]:
     if root.is_file() and root.suffix.lower() == _LIST_SUFFIX:
         return _listed(root)
     try:
+        if not root.exists():
+            msg = f'data not found: expected {_EXPECTED}, got nothing there: {root}'
+            raise TrainingError(msg)
         bags = _bags(root)
         files = image_files(root)
     except OSError as error:
@@ -108,7 +112,7 @@ def _find(root: Path) -> list[Source]:
         raise TrainingError(msg) from error
     except ParameterError as error:
         if not bags:
-            msg = f'{error}; expected a folder of images, a folder of bags, or a bag'
+            msg = f'{error}; expected {_EXPECTED}'
             raise TrainingError(msg) from error
         files = []
     name = Path(root.name or root.resolve().name)

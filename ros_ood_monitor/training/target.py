@@ -11,7 +11,7 @@ from ros_ood_monitor.bundle import write_bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, EngineError
 
-__all__ = ['check_target', 'prove']
+__all__ = ['check_name', 'check_target', 'prove']
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
@@ -47,6 +47,26 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     except OSError as error:
         msg = f'output cannot be written ({error.strerror or error} in {parent}): {out}'
         raise BundleError(msg) from error
+
+
+def check_name(name: str) -> None:
+    """
+    Refuse a bundle's name that is no plain one.
+
+    Parameters
+    ----------
+    name : str
+        As it was given; empty for that of the folder.
+
+    Raises
+    ------
+    BundleError
+        If it is a path, or holds what no file name may hold.
+
+    """
+    if name and (name in ('.', '..') or not name.isprintable() or set(name) & set('/\\')):
+        msg = f'bundle name must be a plain name, no path: expected such as moon-v3, got {name!r}'
+        raise BundleError(msg)
 
 
 def prove(

@@ -121,13 +121,13 @@ def train(
     EngineError
         If ONNX Runtime computes anything else than torch.
     BundleError
-        If the output exists or cannot be written.
+        If the name is no plain one, or the output exists or cannot be written.
 
     """
     out = Path(out)
     progress = progress or Progress(quiet=True)
     resources = resources or Resources(device='cpu')
-    dataset = dataset or preflight(settings, out, overwrite=overwrite)
+    dataset = dataset or preflight(settings, out, name=name, overwrite=overwrite)
     settings.check()
     watch = Stopwatch()
     with _reproducible(settings.threads), contextlib.ExitStack() as stack:

@@ -16,6 +16,7 @@ pytest.importorskip('nflows')
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.training import flow_training
 from ros_ood_monitor.training.fit import fit_density
 from ros_ood_monitor.training.flow_training import train_flow
 from ros_ood_monitor.training.normalization import Normalization
@@ -142,6 +143,37 @@ def test_training_that_blows_up_stops_with_tap_and_step() -> None:
     )
     with pytest.raises(TrainingError, match=message):
         train_flow(fit, held_out, settings=settings, seed=0, name='blocks.5')
+
+
+@pytest.mark.parametrize(
+    ('preset', 'changes', 'advised', 'not_advised'),
+    [
+        ('fde_paper', {}, ['gradient_clip', 'clamp'], []),
+        ('fde_paper', {'clamp': True}, ['gradient_clip'], ['clamp']),
+        ('realnvp', {}, ['--taps', '--density mahalanobis', '(now 0.0001)'], ['clip', 'clamp']),
+        ('default', {'clamp': False}, ['--density mahalanobis'], ['clip', 'clamp']),
+    ],
+)
+def test_what_is_in_force_already_is_not_advised(
+    preset: str, changes: dict[str, Any], advised: list[str], not_advised: list[str]
+) -> None:
+    fit, _, _ = parts()
+    trainer = flow_training._Trainer(fit, small(preset, **changes), 0, 'head')
+    with pytest.raises(TrainingError) as error:
+        trainer._check(float('nan'), 'loss')
+    said = str(error.value)
+    assert all(word in said for word in advised)
+    assert not any(word in said for word in not_advised)
+    assert 'constant' not in said
+
+
+def test_channels_that_hardly_vary_are_named_where_a_flow_blows_up() -> None:
+    fit, _, _ = parts()
+    fit = fit.copy()
+    fit[:, 2] = 0.25
+    trainer = flow_training._Trainer(fit, small('realnvp'), 0, 'head')
+    with pytest.raises(TrainingError, match=r'got nan \(nearly constant channels: 2\); lower'):
+        trainer._check(float('nan'), 'loss')
 
 
 def test_blowing_up_beyond_the_stop_ends_the_evidence_only() -> None:

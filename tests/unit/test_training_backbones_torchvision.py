@@ -223,3 +223,8 @@ def test_weights_that_a_package_carries_need_no_download(offline: Path) -> None:
     backbone = load_backbone('torchvision:mobilenet_v2:IMAGENET1K_V1')
     assert backbone.weights_sha256.startswith('b0353104')
     assert backbone.licence == 'BSD-3-Clause'
+
+
+def test_an_unknown_model_is_answered_with_the_closest_names_first() -> None:
+    with pytest.raises(TrainingError, match=r"one such as \['resnet50', .* got 'resnt50'"):
+        load_backbone('torchvision:resnt50')

@@ -73,6 +73,16 @@ def test_the_file_names_no_place_on_this_machine() -> None:
     assert 'weights.pth' in text
 
 
+def test_an_exponent_without_a_point_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / 'training.yaml'
+    file.write_text('flow:\n  learning_rate: 1e-4\nnear_duplicates: 2E0\n')
+    assert isinstance(read_config(file)['flow']['learning_rate'], str)  # to YAML 1.1
+    settings = settings_from(read_config(file))
+    assert (settings.flow.learning_rate, settings.near_duplicates) == (1e-4, 2.0)
+    with pytest.raises(TrainingError, match="'seed' has the wrong type: expected int"):
+        settings_from({'seed': '1e4'})
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [

@@ -260,6 +260,16 @@ def test_an_empty_window_is_refused(tmp_path: Path, window: tuple[float, float |
         Dataset([tmp_path], Selection(start=window[0], end=window[1]))
 
 
+def test_a_window_without_a_bag_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_scenes(tmp_path / 'images', 3)
+    Dataset([folder], Selection(start=1.0))
+    (warning,) = warnings_of(caplog)
+    assert 'the window (--start, --end) is of bags, and the data holds none' in warning
+    caplog.clear()
+    Dataset([folder, write_bag(tmp_path / 'bag', 2)], Selection(start=1.0))
+    assert not any('window' in line for line in warnings_of(caplog))
+
+
 def test_a_list_names_images_bags_and_folders(tmp_path: Path) -> None:
     write_scenes(tmp_path / 'a', 5)
     write_scenes(tmp_path / 'b', 3)

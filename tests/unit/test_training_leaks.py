@@ -94,12 +94,17 @@ def test_a_copied_recording_does_not_make_up_the_fewest_frames(tmp_path: Path) -
 def test_too_few_frames_name_what_took_them_away(tmp_path: Path) -> None:
     table = _table(tmp_path, [range(30)])
     state = table.shards[0].state
-    state.position, state.near_duplicates, state.skipped = 40, 7, [('a.png', 'damaged')] * 3
+    state.position, state.near_duplicates, state.skipped = (
+        40,
+        7,
+        [(f'{name}.png', 'damaged') for name in 'abcde'],
+    )
     selection = {'every': 2, 'start': 1.5, 'end': 60.0}
     dataset = _dataset(tmp_path / 'data', 100, **selection)
     with pytest.raises(
         TrainingError,
         match=r'got 30 \(left out: 60 by every 2 and the window from 1\.5 s to 60 s, '
-        r'7 near-duplicates, 3 that did not decode\); ',
+        r'7 near-duplicates, 5 that did not decode: a\.png \(damaged\), b\.png \(damaged\), '
+        r'c\.png \(damaged\) and 2 more\); ',
     ):
         check_enough(table, dataset, TrainSettings(selection=Selection(**selection)))

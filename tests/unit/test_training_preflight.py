@@ -36,6 +36,8 @@ def test_cheap_refusals_do_not_wait_for_torch(data: Path, tmp_path: Path) -> Non
     (tmp_path / 'bad.yaml').write_text('tapz: all\n')
     common = f'--data {data} --out {tmp_path / "bundle"} --alpha 0.05'
     refused = {
+        f'{common} --taps blocks.1,b.9,c.9': "taps are unknown: .* head, got 'b.9', 'c.9'",
+        f'{common} --name ../evil': r"must be a plain name, no path: .* got '\.\./evil'",
         f'{common} --taps blocks.9': "tap is unknown: expected all or some of blocks.0, .* 'blo",
         f'{common} --backbone mobilenet_v2 --taps blocks.1': 'all or some of features.0, ',
         f'{common} --precisions bf16': "precision is unknown: .* got 'bf16'",
@@ -46,7 +48,7 @@ def test_cheap_refusals_do_not_wait_for_torch(data: Path, tmp_path: Path) -> Non
         f'{common} --start 3 --end 2': 'window is empty',
         f'{common} --config {tmp_path}/bad.yaml': 'training key is unknown',
         f'{common} --out /proc/bundle': 'output cannot be written',
-        f'{common} --data {tmp_path}/nowhere': 'got nothing there',
+        f'{common} --data {tmp_path}/nowhere': 'data not found: expected a bag, a folder of',
         common: "the package 'torch', which is not installed",
     }
     done = subprocess.run(

@@ -269,10 +269,16 @@ def test_too_few_readable_frames_are_refused_too(tmp_path: Path) -> None:
     data = write_scenes(tmp_path / 'data', 96)
     for index in (3, 4):
         (data / f'frame_{index}.png').write_bytes(b'x')
+    kept = Resources(cache=tmp_path / 'cache', device='cpu')
     with pytest.raises(
-        TrainingError, match=r'at least 95 .* got 94 \(left out: 2 that did not decode\);'
-    ):
-        train(settings(data), tmp_path / 'bundle')
+        TrainingError,
+        match=r'at least 95 .* got 94 \(left out: 2 that did not decode: data/frame_3.png '
+        r'\(.*\), data/frame_4.png \(.*\)\);',
+    ) as first:
+        train(settings(data), tmp_path / 'bundle', resources=kept)
+    with pytest.raises(TrainingError) as again:  # nothing is read
+        train(settings(data), tmp_path / 'bundle', resources=kept)
+    assert str(again.value) == str(first.value)
     assert not (tmp_path / 'bundle').exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,14 @@ def load_torchvision(spec: str, *, weights: Path | None = None) -> TorchvisionBa
     model, _, entry_name = spec.partition(':')
     models = known_models()
     if model not in models:
-        near = [name for name in models if name[:4] == model[:4]] or models
-        msg = f'model of torchvision is unknown: expected one such as {near[:8]}, got {model!r}'
+        close = difflib.get_close_matches(model, models, 8, 0.5)
+        near = dict.fromkeys(
+            [*close, *(name for name in models if name[:4] == model[:4]), *models]
+        )
+        msg = (
+            f'model of torchvision is unknown: expected one such as {list(near)[:8]}, '
+            f'got {model!r}'
+        )
         raise TrainingError(msg)
     entry = choose_weights(model, entry_name)
     file = weights or find_weights(entry)

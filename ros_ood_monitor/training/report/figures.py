@@ -294,7 +294,7 @@ def _calibration(row: CalibrationRow, unit: str) -> bytes:
     if pseudo:
         style = {'color': _AUROC, 'histtype': 'step', 'lw': 1.6}
         sets.append(('pseudo-OOD', np.concatenate(pseudo), style))
-    low, high = _shown_scores(row.raw_score, lines, more=bool(pseudo))
+    low, high = _shown_scores(row.raw_score, [scores for _, scores, _ in sets], lines)
     bins = np.linspace(low, high, 60)
     beyond = []
     for label, scores, style in sets:
@@ -330,15 +330,17 @@ def _calibration(row: CalibrationRow, unit: str) -> bytes:
 
 
 def _shown_scores(
-    scores: npt.NDArray[np.float64], lines: Sequence[float], *, more: bool
+    held_out: npt.NDArray[np.float64],
+    sets: Sequence[npt.NDArray[np.float64]],
+    lines: Sequence[float],
 ) -> tuple[float, float]:
     """Return the range of the axis: nearly all held-out scores and the thresholds, no outlier."""
-    first, middle, last = np.quantile(scores, [0.01, 0.5, 0.99])
+    first, middle, last = np.quantile(held_out, [0.01, 0.5, 0.99])
     low, high = min(float(first), *lines, math.inf), max(float(last), *lines, -math.inf)
     reach = max(float(high - middle), float(middle - low)) or 1.0
     # an outlier that is near is shown
-    low = max(float(scores.min()), low - reach)
-    high = min(float(scores.max()), high + reach) if not more else high + reach
-    high = max(high, *lines, low)
+    everything = np.concatenate([*sets, np.array(lines)])
+    low = max(float(everything.min()), low - reach)
+    high = min(float(everything.max()), high + reach)
     margin = 0.03 * ((high - low) or 1.0)
     return low - margin, high + margin
