@@ -16,6 +16,7 @@ import torch
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.training.backbone_store import get_or_export
 from ros_ood_monitor.training.backbones import (
     Backbone,
     BackboneTap,
@@ -24,7 +25,6 @@ from ros_ood_monitor.training.backbones import (
     TorchBackbone,
 )
 from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.export import export_backbone
 from ros_ood_monitor.training.extract import extract
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.runners import OnnxRunner, run_all, Runner, TorchRunner
@@ -195,7 +195,9 @@ def open_reader(
     taps = backbone.select(settings.taps)
     preprocess = Preprocessor(*_input_size(settings, backbone))
     progress.note('exporting the backbone')
-    onnx = export_backbone(backbone, taps, preprocess.height, preprocess.width)
+    onnx = get_or_export(
+        backbone, taps, preprocess.height, preprocess.width, cache=resources.cache
+    )
     run = _runner(backbone, onnx, taps, resources.device, settings.threads)
     return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources)
 

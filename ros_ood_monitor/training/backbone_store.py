@@ -1,0 +1,108 @@
+"""Exported backbones on disk: the same network at the same size is exported once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import importlib.metadata
+from pathlib import Path
+from typing import Final
+
+from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.training.backbones import Backbone, BackboneTap, TorchBackbone
+from ros_ood_monitor.training.cache import cache_key, explained
+from ros_ood_monitor.training.export import export_backbone
+
+__all__ = ['get_or_export']
+
+_LIBRARIES: Final = ('torch', 'torchvision', 'timm', 'onnx', 'onnxscript')
+_OWN: Final = ('export.py', 'onnx_files.py', 'backbones')
+"""Our own code that the bytes depend on, beside this file."""
+_DIGEST: Final = 32
+
+
+def get_or_export(
+    backbone: Backbone,
+    taps: Sequence[BackboneTap],
+    height: int,
+    width: int,
+    *,
+    cache: Path | None,
+) -> bytes:
+    """
+    Return what `export_backbone` returns, from the cache where it is there.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    taps : sequence of BackboneTap
+        Its outputs.
+    height, width : int
+        Input size, in px.
+    cache : Path or None
+        The user's folder of cached features; nothing is kept without one, nor of a backbone that
+        is an ONNX file already.
+
+    Returns
+    -------
+    bytes
+        An ONNX file.
+
+    Raises
+    ------
+    TrainingError
+        If the network cannot be exported, or the cache cannot be written.
+    EngineError
+        If the graph needs operators outside of the ONNX standard.
+
+    """
+    if cache is None or not isinstance(backbone, TorchBackbone):
+        return export_backbone(backbone, taps, height, width)
+    key = cache_key(
+        backbone=backbone.name,
+        weights=backbone.weights_sha256,
+        pixels=[backbone.mean, backbone.std],
+        taps=[[tap.name, tap.channels, tap.reduction] for tap in taps],
+        input=[height, width],
+        versions=[_version(name) for name in _LIBRARIES],
+        exporter=_own_digest(),
+    )
+    file = cache / 'backbones' / key
+    kept = _read(file)
+    if kept is not None:
+        return kept
+    onnx = export_backbone(backbone, taps, height, width)
+    with explained(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(file) as aside:
+            aside.write_bytes(hashlib.sha256(onnx).digest() + onnx)
+    return onnx
+
+
+def _read(file: Path) -> bytes | None:
+    """Return what was kept; None where there is nothing, or something else than was written."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    digest, onnx = content[:_DIGEST], content[_DIGEST:]
+    return onnx if hashlib.sha256(onnx).digest() == digest else None
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+
+
+def _own_digest() -> str:
+    """Return the digest of our exporter: another version of it may write other bytes."""
+    here = Path(__file__).parent
+    files = [path for name in _OWN for path in (here / name, *sorted((here / name).glob('*.py')))]
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
