@@ -19,6 +19,7 @@ from typing import Any, Final
 import yaml
 
 from ros_ood_monitor.bags.mcap_stream import full_type, in_order, RawMessage, stream_mcap
+from ros_ood_monitor.bags.order import backward_steps
 from ros_ood_monitor.errors import BagError
 
 __all__ = ['URI_MARKS', 'StorageFile', 'decompress_message', 'find_files', 'require_libraries']
@@ -218,6 +219,29 @@ class StorageFile:
             f'file is truncated or damaged ({stops[0]}): {count} messages read' if stops else ''
         )
         return cls(path, topics, start, end, problem, indexed=False)
+
+    def backward_steps(self, topics: set[str]) -> int:
+        """
+        Count how often log time runs backwards, see `order.backward_steps`.
+
+        Parameters
+        ----------
+        topics : set of str
+            Topics that count.
+
+        Returns
+        -------
+        int
+            0 where it cannot be told, such as in a damaged file.
+
+        """
+        if topics.isdisjoint(self.topics) or not self.indexed:
+            return 0
+        try:
+            with _plain_file(self.path) as (plain, kind):
+                return backward_steps(plain, kind, topics)
+        except Exception:  # noqa: BLE001, whatever a damaged file raises: reading it tells of it
+            return 0
 
     def messages(self, topics: set[str]) -> Iterator[RawMessage]:
         """

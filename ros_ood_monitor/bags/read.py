@@ -341,6 +341,27 @@ class BagReader:
                 raise ParameterError(msg)
         return {topic: images[topic] for topic in topics}
 
+    def backward_steps(self, topics: Sequence[str] | None = None) -> dict[str, int]:
+        """
+        Count how often the log time of a topic runs backwards in the order of recording.
+
+        Frames are given in order of log time all the same.
+
+        Parameters
+        ----------
+        topics : sequence of str, optional
+            Image topics; all of them by default.
+
+        Returns
+        -------
+        dict of str to int
+            By name of the file, where there is one; files without an index are left out.
+
+        """
+        chosen = set(self._choose(topics))
+        steps = {file.path.name: file.backward_steps(chosen) for file in self._files}
+        return {name: count for name, count in steps.items() if count}
+
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """
         Read messages as they are stored, in order of log time.

@@ -38,7 +38,7 @@ def warnings(result: Any) -> list[str]:
         total = count(used + len(result.skipped), 'frame')
         lines.append(f'skipped {len(result.skipped)} of {total}:')
         lines += [f'  {name}: {reason}' for name, reason in result.skipped[:20]]
-    lines += [f'missing or damaged: {name}' for name in result.missing]
+    lines += [f'missing, damaged or out of order: {name}' for name in result.missing]
     lines += remarks(result.bundle, result.found)
     if result.report:
         lines.append(f'there is no report: {result.report}')

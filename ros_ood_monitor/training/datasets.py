@@ -65,7 +65,8 @@ class Dataset:
     sequences : list of str
         Names of the sequences, relative to the argument that they came with.
     missing : dict of int to list of str
-        Files that a bag's metadata names and its folder lacks, and damaged ones, by sequence;
+        Files that a bag's metadata names and its folder lacks, damaged ones, and those in which
+        log time runs backwards, by sequence;
         filled when `items` comes to its end.
 
     Raises
@@ -227,8 +228,15 @@ class Dataset:
             )
             for position, frame in zip(count(), pending, strict=False):
                 yield Item(position, f'{name} {frame}', partial(_decode, frame))
-            self.missing[index] = [f'{name}/{file}' for file in reader.missing_files] + [
-                f'{name}/{file} ({why})' for file, why in reader.damaged_files.items()
+            steps = reader.backward_steps(self._topics)
+            self.missing[index] = [
+                *(f'{name}/{file}' for file in reader.missing_files),
+                *(f'{name}/{file} ({why})' for file, why in reader.damaged_files.items()),
+                *(
+                    f'{name}/{file} (log time runs backwards {number} time'
+                    f'{"" if number == 1 else "s"}; its frames are used in order of log time)'
+                    for file, number in steps.items()
+                ),
             ]
 
 

@@ -159,7 +159,10 @@ def _warnings(bundle: Bundle, evidence: Evidence) -> list[str]:
     lines = []
     for what, number in (
         ('frames did not decode and were left out', sum(len(state.skipped) for state in states)),
-        ('files of bags are missing or damaged', sum(len(state.missing) for state in states)),
+        (
+            'files of bags are missing, damaged or out of order',
+            sum(len(state.missing) for state in states),
+        ),
     ):
         if number:
             lines.append(f'{number} {what}; they are named under Training data.')

@@ -1,7 +1,5 @@
 """An exported backbone is kept, and is what an export gives."""
 
-
-
 from __future__ import annotations
 
 import dataclasses

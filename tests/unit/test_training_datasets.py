@@ -14,6 +14,7 @@ from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.reading import read_ahead
 from ros_ood_monitor.training.selection import Selection
+from tests.bag_tools import image_bytes
 from tests.training_tools import scene, write_scenes
 
 
@@ -258,6 +259,26 @@ def test_a_window_of_a_bag_is_in_seconds_from_its_start(tmp_path: Path) -> None:
 def test_an_empty_window_is_refused(tmp_path: Path, window: tuple[float, float | None]) -> None:
     with pytest.raises(TrainingError, match='window is empty'):
         Dataset([tmp_path], Selection(start=window[0], end=window[1]))
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('compression', ['none', 'file'])
+def test_log_time_that_runs_backwards_is_counted_by_file(
+    tmp_path: Path, storage: str, compression: str
+) -> None:
+    log_times = [1.0, 1.1, 1.2, 0.5, 0.6, 0.4, 0.7]
+    with BagWriter(tmp_path / 'bag', storage=storage, compression=compression) as writer:
+        for index, log_time in enumerate(log_times):
+            message = image_bytes(index)
+            writer.write('/image', 'sensor_msgs/msg/Image', message, log_time)
+            writer.write('/other', 'sensor_msgs/msg/Image', message, 9.0 - log_time)
+    dataset = Dataset([tmp_path / 'bag'], Selection(topics=('/image',)))
+    assert len(list(dataset.items(0))) == len(log_times)
+    (line,) = dataset.missing[0]
+    assert '(log time runs backwards 2 times; its frames are used in order of log t' in line
+    steady = Dataset([write_bag(tmp_path / 'steady', 5)])
+    list(steady.items(0))
+    assert steady.missing[0] == []
 
 
 def test_a_window_without_a_bag_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -201,7 +201,7 @@ def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
         'also in an earlier sequence': data.shared or '',
         'left out as near-duplicates': data.duplicates or '',
         'skipped, did not decode': len(data.skipped) or '',
-        'missing or damaged files': len(data.missing) or '',
+        'files missing, damaged or out of order': len(data.missing) or '',
         'digest of network inputs': data.data_sha256,
     }
     html += _pairs({key: value for key, value in facts.items() if value != ''})
@@ -209,7 +209,10 @@ def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
         f'<details><summary>{title}</summary><ul>'
         + ''.join(f'<li><code>{escape(name)}</code></li>' for name in names)
         + '</ul></details>'
-        for title, names in (('Skipped frames', data.skipped), ('Missing files', data.missing))
+        for title, names in (
+            ('Skipped frames', data.skipped),
+            ('Files missing, damaged or out of order', data.missing),
+        )
         if names
     )
     return html + _figure(
