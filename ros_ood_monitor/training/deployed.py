@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import contextlib
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ from ros_ood_monitor.training.precisions import (
     PrecisionVerdict,
 )
 from ros_ood_monitor.training.pseudo_ood import KINDS, pseudo_ood
+from ros_ood_monitor.training.reading import in_order
 from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
@@ -173,6 +176,7 @@ def score_for_gate(
     scorer_onnx: bytes,
     *,
     seed: int,
+    workers: int = 0,
 ) -> dict[str, Deployed]:
     """
     Let every precision score the pictures that the gate compares them by.
@@ -191,6 +195,8 @@ def score_for_gate(
         The exported scorer.
     seed : int
         Of everything random.
+    workers : int, default 0
+        Threads that score; they change nothing in the result.
 
     Returns
     -------
@@ -208,8 +214,17 @@ def score_for_gate(
     for kind in KINDS:
         images = pseudo_ood(sources, seed=seed, kinds=[kind])[kind]
         for name, session in sessions.items():
-            scores[name][kind] = score_images(session, scorer, taps, images)
+            one_by_one = partial(_score_one, session, scorer, taps)
+            scores[name][kind] = np.concatenate(
+                list(in_order(one_by_one, images, workers=workers))
+            )
     return {name: replace(one, kept=(), gate_score=scores[name]) for name, one in deployed.items()}
+
+
+def _score_one(
+    session: Any, scorer: Any, taps: Sequence[BackboneTap], image: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    return score_images(session, scorer, taps, image[np.newaxis])  # (1,)
 
 
 def judge_all(

@@ -184,7 +184,13 @@ def train(
                     precision, reader, scorer_onnx, table, split, pictures
                 )
         with watch.part('gate'):
-            deployed = score_for_gate(deployed, reader.taps, scorer_onnx, seed=settings.seed)
+            deployed = score_for_gate(
+                deployed,
+                reader.taps,
+                scorer_onnx,
+                seed=settings.seed,
+                workers=1 + resources.workers if resources.workers else 0,
+            )
         with watch.part('checks'):
             tolerance = _check_parity(reader, scorer, scorer_onnx, deployed['fp32'], pictures)
             verdicts, tolerances = judge_all(deployed, tolerance)
