@@ -138,7 +138,13 @@ class FrameReader:
         """
         if list(taps) == list(self.taps):
             return self
-        onnx = export_backbone(self.backbone, taps, self.preprocess.height, self.preprocess.width)
+        onnx = get_or_export(
+            self.backbone,
+            taps,
+            self.preprocess.height,
+            self.preprocess.width,
+            cache=self.resources.cache,
+        )
         run = _runner(self.backbone, onnx, taps, self.resources.device, self.settings.threads)
         return replace(self, taps=taps, onnx=onnx, run=run)
 
