@@ -111,12 +111,8 @@ def _judge_input(
         if publishers.advice:
             level = error if publishers.is_mistaken else DiagnosticStatus.STALE
             return level, publishers.advice
-        if now.incompatible_qos:
-            policy = now.incompatible_policy
-            cure = 'set input.reliability' if policy == 'RELIABILITY' else 'see qos_overrides'
-            return error, (
-                f'a publisher on {topic} cannot be heard: its {policy} does not fit; {cure}'
-            )
+        if publishers.cure:
+            return error, publishers.cure
         if bad:
             return error, f'no usable frame for {silent_for:.1f} s: {now.last_bad}'
         if late:
@@ -129,6 +125,13 @@ def _judge_input(
         return warn, publishers.advice
     if bad:
         return warn, f'{_frames(bad, "undecodable")}: {now.last_bad}'
+    if publishers.cure:
+        return warn, publishers.cure
+    if publishers.heard > 1:
+        return warn, (
+            f'{publishers.heard} publishers on {topic}: one camera a topic; meanwhile '
+            'missed_frames does not count'
+        )
     if lost:
         return warn, (
             f'{_frames(lost)} lost by the middleware; the camera needs a larger '

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from ros_ood_monitor.ros.cameras import Camera, COMPRESSED
+from ros_ood_monitor.ros.qos_overrides import given_override
 
 __all__ = ['Publishers', 'find_publishers']
 
@@ -28,15 +30,28 @@ class Publishers:
         Where there are none: what there is instead, and what to change.
     is_mistaken : bool
         Whether there is something instead: images of the other transport, or no images.
+    unheard : int
+        Those of ``count`` whose quality of service does not fit.
+    cure : str
+        What does not fit of one of those, and what to change.
 
     """
 
     count: int
     advice: str = ''
     is_mistaken: bool = False
+    unheard: int = 0
+    cure: str = ''
+
+    @property
+    def heard(self) -> int:
+        """Return how many can be heard."""
+        return self.count - self.unheard
 
 
-def find_publishers(node: Node, camera: Camera, *, transport: str) -> Publishers:
+def find_publishers(
+    node: Node, camera: Camera, *, transport: str, asked: QoSProfile | None = None
+) -> Publishers:
     """
     Look for the publishers of a camera.
 
@@ -48,20 +63,29 @@ def find_publishers(node: Node, camera: Camera, *, transport: str) -> Publishers
         The camera.
     transport : {'raw', 'compressed'}
         Which of image_transport's topics is subscribed to.
+    asked : rclpy.qos.QoSProfile, optional
+        What the subscription asks for; not looked at where it is not given.
 
     Returns
     -------
     Publishers
-        Their number, and advice where it is 0.
+        Their number, and advice where it is 0 or one of them cannot be heard.
 
     """
     compressed = transport == 'compressed'
     wanted, other = (_COMPRESSED_TYPE, _RAW_TYPE) if compressed else (_RAW_TYPE, _COMPRESSED_TYPE)
     topic = camera.topic
-    kinds = _types(node, topic)
+    found = [(info.topic_type, info.qos_profile) for info in _infos(node, topic)]
+    kinds = [kind for kind, _ in found]
     count = kinds.count(wanted)
     if count:
-        return Publishers(count)
+        cures = [
+            _misfit(node, topic, offered, asked)
+            for kind, offered in found
+            if kind == wanted and asked is not None
+        ]
+        unheard = [cure for cure in cures if cure]
+        return Publishers(count, unheard=len(unheard), cure=min(unheard, default=''))
     set_other = f'set input.transport: {"raw" if compressed else "compressed"}'
     if kinds:
         kind = min(kinds)
@@ -70,11 +94,27 @@ def find_publishers(node: Node, camera: Camera, *, transport: str) -> Publishers
             0, f'{topic} is published as {kind}, not as {wanted}; {cure}', is_mistaken=True
         )
     sibling = topic.removesuffix(COMPRESSED) if compressed else topic + COMPRESSED
-    if other in _types(node, sibling):
+    if other in [info.topic_type for info in _infos(node, sibling)]:
         advice = f'no publisher on {topic}, but one on {sibling}; {set_other}'
         return Publishers(0, advice, is_mistaken=True)
     return Publishers(0, f'no publisher on {topic}; remap {camera.entry} to your camera')
 
 
-def _types(node: Node, topic: str) -> list[str]:
-    return [info.topic_type for info in node.get_publishers_info_by_topic(topic)]
+def _infos(node: Node, topic: str) -> list[Any]:
+    return list(node.get_publishers_info_by_topic(topic))
+
+
+def _misfit(node: Node, topic: str, offered: QoSProfile, asked: QoSProfile) -> str:
+    """Return what a publisher offers less of than is asked for, and the cure; empty if nothing."""
+    lesser = {
+        'reliability': (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT),
+        'durability': (DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE),
+    }
+    for policy, (more, less) in lesser.items():
+        if getattr(asked, policy) is more and getattr(offered, policy) is less:
+            name = given_override(node, topic, policy) or f'input.{policy}'
+            return (
+                f'a publisher on {topic} cannot be heard: it offers {policy} {less.name.lower()}, '
+                f'not {more.name.lower()}; set {name}: {less.name.lower()}'
+            )
+    return ''

@@ -17,7 +17,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from ros_ood_monitor.errors import ParameterError
 
-__all__ = ['overriding_options', 'unused_overrides']
+__all__ = ['given_override', 'overriding_options', 'unused_overrides']
 
 _PREFIX: Final = 'qos_overrides.'
 _LARGEST_DEPTH: Final = 1000  # frames, as of input.depth
@@ -71,6 +71,12 @@ def overriding_options(node: Node, topic: str) -> QoSOverridingOptions:
             raise ParameterError(msg)
         kinds.append(QoSPolicyKind[policy.upper()])
     return QoSOverridingOptions(kinds)
+
+
+def given_override(node: Node, topic: str, policy: str) -> str:
+    """Return the name of the override of a policy; empty where none was given."""
+    name = _name(topic, policy)
+    return name if name in node._parameter_overrides else ''
 
 
 def unused_overrides(node: Node, topics: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 import threading
@@ -29,7 +30,8 @@ class Snapshot:
         undecodable.
     missed : int
         Frames of a publisher that were never handed over: lost on the way, or replaced by a newer
-        one in the subscription's queue. Counted by gaps in its numbering.
+        one in the subscription's queue. Counted by gaps in its numbering, while it is the only one
+        on the topic.
     lost : int
         Those that the middleware itself reports as lost on the way.
     rate_hz : float
@@ -70,11 +72,15 @@ class StreamCounts:
     ----------
     now : float
         Monotonic time of the start, in s.
+    publishers : callable, optional
+        How many publishers are heard now; asked where their numbers jump.
 
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, publishers: Callable[[], int] = lambda: 1) -> None:
         self._lock = threading.Lock()
+        self._publishers = publishers
+        self._was_shared = False
         self._received = self._scored = self._dropped = self._skipped = 0
         self._late = self._bad = self._missed = self._lost = self._incompatible_qos = 0
         self._number: int | None = None
@@ -91,13 +97,27 @@ class StreamCounts:
             self._skipped += skipped
 
     def on_number(self, number: int | None) -> None:
-        """Take the publisher's number of a received frame, where the middleware tells it."""
-        with self._lock:
-            if number is not None and self._number is not None:
-                gap = number - self._number - 1
-                # a larger jump, or one back, is another publisher and no gap
-                self._missed += gap if 0 < gap <= _LARGEST_GAP else 0
-            self._number = number
+        """
+        Take the publisher's number of a received frame, where the middleware tells it.
+
+        It does not tell which publisher that is: where there are several, no gap is counted.
+
+        Parameters
+        ----------
+        number : int or None
+            The number; from one thread only.
+
+        """
+        before, self._number = self._number, number
+        if number is None or before is None or number == before + 1:
+            return
+        # asked only now: it costs more than all the rest of the counting
+        was_shared, self._was_shared = self._was_shared, self._publishers() > 1
+        gap = number - before - 1
+        # a larger jump, or one back, is another publisher and no gap
+        if 0 < gap <= _LARGEST_GAP and not (was_shared or self._was_shared):
+            with self._lock:
+                self._missed += gap
 
     def on_scored(self, latency_ms: float, processing_ms: float) -> None:
         """Count a published score."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 
@@ -80,6 +81,7 @@ class Watch:
         self._loads = [LoadMeter() for _ in cameras]
         self._reported: list[Snapshot | None] = [None for _ in cameras]
         self._subscriptions: list[Subscription] = []
+        self._asked: dict[int, QoSProfile] = {}  # by camera, with overrides
         self._scoring = ScoringThread(
             [self._stream(k, monitor) for k, monitor in enumerate(monitors)],
             max_wait=settings.input_max_wait,
@@ -100,7 +102,9 @@ class Watch:
         """
         try:
             for index in range(len(self._cameras)):
-                self._subscriptions.append(self._subscribe(index))
+                subscription = self._subscribe(index)
+                self._subscriptions.append(subscription)
+                self._asked[index] = subscription.qos_profile
         except Exception:
             self._unsubscribe()
             raise
@@ -165,7 +169,9 @@ class Watch:
             monitor,
             decode=decode,
             outputs=self._outputs[index],
-            counts=StreamCounts(time.monotonic()),
+            counts=StreamCounts(
+                time.monotonic(), publishers=lambda: self._publishers(index).heard
+            ),
             limit=RateLimit(self._settings.input_max_rate_hz),
             on_scored=functools.partial(self._on_scored, camera.name),
             on_bad_frame=warn_bad_frame,
@@ -207,7 +213,7 @@ class Watch:
             camera=outputs.camera,
             topic=camera.topic,
             active=active,
-            publishers=self._publishers(camera) if active else Publishers(0),
+            publishers=self._publishers(index) if active else Publishers(0),
             state=outputs.state,
             silent_for=stream.seconds_without_score() if active else 0.0,
             stale_after=self._settings.alert_stale_after,
@@ -216,8 +222,13 @@ class Watch:
             load=self._loads[index].update(now),
         )
 
-    def _publishers(self, camera: Camera) -> Publishers:
-        return find_publishers(self._node, camera, transport=self._settings.input_transport)
+    def _publishers(self, index: int) -> Publishers:
+        return find_publishers(
+            self._node,
+            self._cameras[index],
+            transport=self._settings.input_transport,
+            asked=self._asked.get(index),
+        )
 
     def _fail(self, faults: list[AlertState], reason: str, details: str) -> None:
         self._publish_alerts(faults)

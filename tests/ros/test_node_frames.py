@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -25,6 +26,7 @@ from tests.ros.harness import (
     image,
     normal_frame,
     peer,
+    RELIABLE,
     running_node,
     strange_frame,
     values,
@@ -280,15 +282,61 @@ def test_publisher_with_another_reliability_shows_in_diagnostics(tiny_bundle: Pa
         'input__reliability': 'reliable',
         'alert__stale_after': 0.2,
     }
-    with running_node(**parameters), peer(reliability=BEST_EFFORT) as me:
+    with running_node(**parameters) as node, peer(reliability=BEST_EFFORT) as me:
         me.activate()
-        me.node.create_publisher(Image, 'image', BEST_EFFORT)
+        unheard = me.node.create_publisher(Image, 'image', BEST_EFFORT)
         status, pairs = me.wait_for_status(
             'input',
             lambda s, p: p['incompatible_qos'] == '1' and s.level == ERROR,
         )
         assert pairs['incompatible_policy'] == 'RELIABILITY'
-        assert 'set input.reliability' in status.message
+        cure = (
+            'a publisher on /image cannot be heard: it offers reliability best_effort, not '
+            'reliable; set input.reliability: best_effort'
+        )
+        assert status.message == cure
+        # it is told beside one that works, too
+        assert node.set_parameters([Parameter('alert.stale_after', value=60.0)])[0].successful
+        camera = me.node.create_publisher(Image, 'image', RELIABLE)
+        wait_until(camera.get_subscription_count, 'the node to subscribe')
+        camera.publish(image(normal_frame()))
+        me.wait_for_status('input', lambda s, _: (s.level, s.message) == (WARN, cure))
+        # and no more once it is gone, though the middleware goes on counting it
+        me.node.destroy_publisher(unheard)
+        _, pairs = me.wait_for_status('input', lambda s, _: s.message.startswith('no frame since'))
+        assert (pairs['incompatible_qos'], pairs['publishers']) == ('1', '1')
+
+
+def test_override_that_cannot_be_met_is_named_with_its_cure(tiny_bundle: Path) -> None:
+    name = 'qos_overrides./image.subscription.durability'
+    given = ['--ros-args', '-p', f'{name}:=transient_local']
+    with (
+        running_node(model__bundle=str(tiny_bundle), alert__stale_after=0.2, cli_args=given),
+        peer() as me,
+    ):
+        me.activate()
+        me.node.create_publisher(Image, 'image', RELIABLE)
+        status, _ = me.wait_for_status('input', lambda s, _: s.level == ERROR)
+        assert status.message.endswith(f'not transient_local; set {name}: volatile')
+
+
+def test_two_publishers_on_a_topic_are_a_warning_and_miss_no_frame(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle)), peer() as me:
+        me.activate()
+        for k in range(5):
+            me.publish_and_wait(image(normal_frame(), stamp=1.0 + k))
+        other = me.node.create_publisher(Image, 'image', RELIABLE)
+        wait_until(other.get_subscription_count, 'the node to subscribe')
+        for k in range(5):
+            stamp = 6.0 + k
+            me.publish_and_wait(image(normal_frame(), stamp=stamp))
+            other.publish(image(normal_frame(), stamp=stamp + 0.5))
+            wait_until(lambda seen=7 + 2 * k: len(me.observations) == seen, 'its observation')
+        said = '2 publishers on /image: one camera a topic; meanwhile missed_frames does not count'
+        status, pairs = me.wait_for_status(
+            'input', lambda s, p: p['scored'] == '15' and s.message == said
+        )
+        assert (status.level, pairs['missed_frames']) == (WARN, '0')
 
 
 def test_missing_camera_shows_in_diagnostics_with_the_topic(tiny_bundle: Path) -> None:

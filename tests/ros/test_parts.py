@@ -232,6 +232,22 @@ def test_gaps_in_the_publishers_numbering_are_missed_frames() -> None:
     assert counts.snapshot(1.0).missed == 3
 
 
+def test_numbers_of_several_publishers_have_no_gaps() -> None:
+    heard = [1]
+    counts = StreamCounts(now=0.0, publishers=lambda: heard[0])
+    for number in range(1, 61):
+        counts.on_number(number)
+    heard[0] = 2
+    for k in range(60):  # the second one starts at 1
+        counts.on_number(61 + k)
+        counts.on_number(1 + k)
+    assert counts.snapshot(1.0).missed == 0
+    heard[0] = 1
+    for number in (121, 122, 124):  # from 60, the other one's, to 121 is no gap either
+        counts.on_number(number)
+    assert counts.snapshot(1.0).missed == 1
+
+
 def test_received_frames_are_scored_dropped_skipped_late_or_bad() -> None:
     counts = StreamCounts(now=0.0)
     counts.on_received()
