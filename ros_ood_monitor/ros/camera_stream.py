@@ -80,6 +80,7 @@ class CameraStream:
         self._clock = clock
         self._last_frame = self._last_score = clock()
         self._unusable = ''
+        self._left_out = 0  # by the rate limit, since the last score
         self._hung = False
 
     def start(self) -> None:
@@ -105,6 +106,7 @@ class CameraStream:
         now = self._clock()
         if not self.limit.accepts(now):
             self.counts.on_received(skipped=True)
+            self._left_out += 1
             return False
         self._last_frame = now
         return True
@@ -131,7 +133,7 @@ class CameraStream:
             observation = self._after_hang(observation)
         self._on_scored(message, observation)  # before: who hears of it may ask about it
         latency_ms = self._outputs.publish_observation(message.header, observation)
-        self._last_score, self._unusable = self._clock(), ''
+        self._last_score, self._unusable, self._left_out = self._clock(), '', 0
         self.counts.on_scored(latency_ms, observation.latency_ms)
 
     def look_at_clock(self) -> None:
@@ -141,8 +143,8 @@ class CameraStream:
         # only STALE is news here: before the first frame the logic is NORMAL by default, which
         # nothing has shown yet
         if alert.state is State.STALE:
-            if self._unusable:
-                reason = f'{seconds:.2f} s without a usable frame (last: {self._unusable})'
+            reason = self._why_silent(seconds)
+            if reason:
                 alert = dataclasses.replace(alert, reason=reason)
             self._outputs.publish_alert(alert, silent_for=seconds)
 
@@ -172,9 +174,18 @@ class CameraStream:
             self._hung = True
             reason = f'{seconds:.2f} s without a score: the engine has not answered'
         else:
-            reason = f'{seconds:.2f} s without a frame'
+            reason = self._why_silent(seconds) or f'{seconds:.2f} s without a frame'
         alert = AlertState(State.STALE, reason=reason)
         return reason if self._outputs.publish_alert(alert, silent_for=seconds) else ''
+
+    def _why_silent(self, seconds: float) -> str:
+        """Return the reason of a silence in which frames came; empty where none did."""
+        if self._unusable:
+            return f'{seconds:.2f} s without a usable frame (last: {self._unusable})'
+        if self._left_out:
+            frames = '1 frame' if self._left_out == 1 else f'{self._left_out} frames'
+            return f'{seconds:.2f} s without a score; input.max_rate_hz left out {frames} in it'
+        return ''
 
     def _after_hang(self, observation: Observation) -> Observation:
         self._hung = False

@@ -166,7 +166,7 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         'input.max_rate_hz',
         0.0,
         'Highest rate at which frames of one camera are scored, the others are skipped; 0 scores '
-        'all it can.',
+        'all it can. At least two frames in alert.stale_after: frames left out are no silence.',
         unit='Hz',
         minimum=0.0,
         maximum=1000.0,
@@ -218,7 +218,8 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ParameterSpec(
         'alert.stale_after',
         2.0,
-        'Time without a score, or between two image stamps, after which the state is STALE.',
+        'Time without a score, or between two image stamps, after which the state is STALE. At '
+        'least two periods of input.max_rate_hz.',
         unit='s',
         minimum=0.05,
         maximum=3600.0,

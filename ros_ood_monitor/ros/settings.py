@@ -60,7 +60,7 @@ class Settings:
         Raises
         ------
         ParameterError
-            If a value is outside what the table allows.
+            If a value is outside what the table allows, or two contradict each other.
 
         """
         values: dict[str, Any] = {}
@@ -71,7 +71,9 @@ class Settings:
             values[spec.name.replace('.', '_')] = (
                 tuple(value) if isinstance(spec.default, tuple) else value
             )
-        return cls(**values)
+        settings = cls(**values)
+        settings._check_rate()
+        return settings
 
     @classmethod
     def defaults(cls, **changes: Value) -> Settings:
@@ -91,7 +93,7 @@ class Settings:
         Raises
         ------
         ParameterError
-            If a name is no parameter or a value is outside what the table allows.
+            If a name is no parameter or its value is not allowed.
 
         """
         known = {field.name for field in fields(cls)}
@@ -104,3 +106,17 @@ class Settings:
                 s.name: changes.get(s.name.replace('.', '_'), s.default) for s in PARAMETERS
             }.__getitem__
         )
+
+    def _check_rate(self) -> None:
+        # A frame that is let through comes up to a period of the limit and one of the camera after
+        # the one before, and the camera's is the shorter where any is left out.
+        frames = self.input_max_rate_hz * self.alert_stale_after
+        if 0.0 < frames < 1.999:  # figures that the message rounds are taken
+            msg = (
+                "parameter 'input.max_rate_hz' must be 0 or at least two frames in "
+                f"'alert.stale_after' ({self.alert_stale_after:g} s), which is {2.0 / self.alert_stale_after:g} Hz, got "
+                f'{self.input_max_rate_hz:g}: no alert could be raised between frames so far '
+                "apart; set 'alert.stale_after' to at least "
+                f'{2.0 / self.input_max_rate_hz:g} s first'
+            )
+            raise ParameterError(msg)

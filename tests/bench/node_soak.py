@@ -128,6 +128,7 @@ def node_parameters(args: argparse.Namespace, topics: list[str], space: str) -> 
         values['input.depth'] = args.depth
     if args.max_rate:
         values['input.max_rate_hz'] = args.max_rate
+        values['alert.stale_after'] = max(2.0, 2.0 / args.max_rate)
     if args.encoding == 'jpeg':
         values['input.transport'] = 'compressed'
     if args.no_tune_malloc:

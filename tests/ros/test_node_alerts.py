@@ -135,6 +135,20 @@ def test_activated_node_without_a_frame_says_stale_and_never_normal(tiny_bundle:
         assert {values(alert)['state'] for alert in me.alerts} == {'STALE'}
 
 
+def test_silence_in_which_frames_were_left_out_does_not_say_that_none_came(
+    tiny_bundle: Path,
+) -> None:
+    parameters: dict[str, Any] = {'alert__stale_after': 1.0, 'input__max_rate_hz': 2.0}
+    with running_node(model__bundle=str(tiny_bundle), **parameters), peer() as me:
+        me.activate()
+        _play(me, 'n')
+        for k in range(2):
+            me.publish(image(normal_frame(), stamp=10.01 + 0.01 * k))
+        me.wait_for_alert('NORMAL')
+        reason = me.wait_for_alert('STALE').status[0].message
+        assert reason.endswith(' s without a score; input.max_rate_hz left out 2 frames in it')
+
+
 def test_undecodable_frames_are_silence(tiny_bundle: Path) -> None:
     with running_node(model__bundle=str(tiny_bundle), alert__stale_after=0.3), peer() as me:
         me.activate()

@@ -264,6 +264,7 @@ def test_rate_limit_skips_frames_and_counts_them(tiny_bundle: Path) -> None:
     parameters: dict[str, Any] = {
         'model__bundle': str(tiny_bundle),
         'input__max_rate_hz': 0.01,
+        'alert__stale_after': 200.0,
         'input__reliability': 'reliable',
         'input__depth': 10,
     }

@@ -133,6 +133,7 @@ def test_namespaces_over_the_node_name_are_part_of_it(tmp_path: Path) -> None:
         ('input.cameras:=[1, 2]', "(such as ['']), got [1, 2]"),
         ('input.transport:=smoke', "'input.transport' must be one of ['raw', 'compressed']"),
         ('alert.stale_after:=.nan', "'alert.stale_after' must lie in 0.05 to 3600 s, got nan"),
+        ('input.max_rate_hz:=0.5', '(2 s), which is 1 Hz, got 0.5: no alert could be raised'),
     ],
 )
 def test_value_that_is_not_allowed_stops_the_start_with_a_reason(given: str, message: str) -> None:
@@ -204,6 +205,21 @@ def test_thresholds_change_while_active(tiny_bundle: Path) -> None:
         second = values(me.publish_and_wait(image(normal_frame(), stamp=1.1)))
         assert float(second['threshold']) == -100.0
         assert second['state'] == 'SUSPECT'
+
+
+def test_frames_further_apart_than_half_of_stale_after_are_refused_in_either_parameter() -> None:
+    with running_node() as node:
+        refused = _set(node, 'input.max_rate_hz', 0.9)
+        assert not refused.successful
+        assert refused.reason.endswith("set 'alert.stale_after' to at least 2.22222 s first")
+        assert _set(node, 'alert.stale_after', 2.22222).successful
+        assert _set(node, 'input.max_rate_hz', 0.9).successful
+        assert _set(node, 'alert.stale_after', 4.0).successful
+        assert _set(node, 'input.max_rate_hz', 0.5).successful
+        assert not _set(node, 'alert.stale_after', 2.0).successful
+        assert node.settings.alert_stale_after == 4.0
+        assert _set(node, 'input.max_rate_hz', 0.0).successful
+        assert _set(node, 'alert.stale_after', 0.05).successful
 
 
 def test_contradicting_thresholds_are_refused_while_active(tiny_bundle: Path) -> None:
