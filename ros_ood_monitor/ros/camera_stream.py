@@ -54,7 +54,7 @@ class CameraStream:
     on_bad_frame : callable
         Told why a frame is no picture.
     clock : callable
-        Monotonic seconds.
+        Seconds by which silence is measured, such as `stream_clock` returns.
 
     """
 
@@ -149,8 +149,16 @@ class CameraStream:
             self._outputs.publish_alert(alert, silent_for=seconds)
 
     def seconds_without_score(self) -> float:
-        """Return the time since the last published score or since the start, in s."""
-        return self._clock() - self._last_score
+        """
+        Return the time since the last published score or since the start, in s.
+
+        A clock that ran back, or that only now begins (at 0 it has not), starts it anew.
+        """
+        last = self._last_score  # before the clock: another thread may note a score meanwhile
+        now = self._clock()
+        if now < last or last == 0.0:
+            self._last_frame = self._last_score = last = now
+        return now - last
 
     def report_hang(self, longest: float) -> str:
         """

@@ -219,7 +219,7 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         'alert.stale_after',
         2.0,
         'Time without a score, or between two image stamps, after which the state is STALE. At '
-        'least two periods of input.max_rate_hz.',
+        'least two periods of input.max_rate_hz. Counted by /clock with use_sim_time.',
         unit='s',
         minimum=0.05,
         maximum=3600.0,

@@ -32,7 +32,7 @@ class RateLimit:
         Parameters
         ----------
         now : float
-            Monotonic time, in s.
+            The time, in s. One that ran back starts anew.
 
         Returns
         -------
@@ -42,9 +42,10 @@ class RateLimit:
         """
         if self.rate_hz <= 0.0:
             return True
-        if now < self._due:
-            return False
         period = 1.0 / self.rate_hz
+        # due is never more than a period after a frame, unless the clock ran back since
+        if self._due - 1.001 * period < now < self._due:
+            return False
         late = now - self._due
-        self._due = (self._due if late < period else now) + period
+        self._due = (self._due if 0.0 <= late < period else now) + period
         return True

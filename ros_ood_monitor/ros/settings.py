@@ -114,7 +114,8 @@ class Settings:
         if 0.0 < frames < 1.999:  # figures that the message rounds are taken
             msg = (
                 "parameter 'input.max_rate_hz' must be 0 or at least two frames in "
-                f"'alert.stale_after' ({self.alert_stale_after:g} s), which is {2.0 / self.alert_stale_after:g} Hz, got "
+                f"'alert.stale_after' ({self.alert_stale_after:g} s), which is "
+                f'{2.0 / self.alert_stale_after:g} Hz, got '
                 f'{self.input_max_rate_hz:g}: no alert could be raised between frames so far '
                 "apart; set 'alert.stale_after' to at least "
                 f'{2.0 / self.input_max_rate_hz:g} s first'

@@ -51,7 +51,7 @@ class LatestSlots(Generic[_T]):
     number : int, default 1
         How many slots.
     clock : callable
-        Monotonic seconds.
+        Seconds; an item that was put at a later time, before the clock ran back, is not late.
 
     """
 

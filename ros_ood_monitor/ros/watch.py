@@ -27,6 +27,7 @@ from ros_ood_monitor.ros.rate_limit import RateLimit
 from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.scoring import ScoringThread
 from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.stream_clock import stream_clock
 from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
 
 __all__ = ['Watch', 'idle_statuses']
@@ -82,11 +83,13 @@ class Watch:
         self._reported: list[Snapshot | None] = [None for _ in cameras]
         self._subscriptions: list[Subscription] = []
         self._asked: dict[int, QoSProfile] = {}  # by camera, with overrides
+        self._clock = stream_clock(node)
         self._scoring = ScoringThread(
             [self._stream(k, monitor) for k, monitor in enumerate(monitors)],
             max_wait=settings.input_max_wait,
             on_fault=self._fail,
             on_error=self._on_error,
+            clock=self._clock,
         )
         self.is_active = False
 
@@ -175,6 +178,7 @@ class Watch:
             limit=RateLimit(self._settings.input_max_rate_hz),
             on_scored=functools.partial(self._on_scored, camera.name),
             on_bad_frame=warn_bad_frame,
+            clock=self._clock,
         )
 
     def _subscribe(self, index: int) -> Subscription:

@@ -80,3 +80,34 @@ def test_simulated_time_is_the_nodes_time(tiny_bundle: Path) -> None:
         me.node.create_subscription(DiagnosticArray, '/diagnostics', seen.append, 10)
         wait_until(lambda: seen, 'a report in simulated time')
         assert seconds_of(seen[0].header.stamp) == 5001.0
+
+
+def test_silence_is_measured_by_simulated_time_which_may_stand_or_jump(tiny_bundle: Path) -> None:
+    given: dict[str, Any] = {'use_sim_time': True, 'alert__stale_after': 0.3}
+    with running_node(model__bundle=str(tiny_bundle), **given) as node, peer() as me:
+        me.activate()
+        clock = me.node.create_publisher(Clock, '/clock', 1)
+        wait_until(clock.get_subscription_count, 'the node to hear the clock')
+
+        def set_time(seconds: float) -> None:
+            clock.publish(Clock(clock=time_of(seconds)))
+            nanoseconds = round(seconds * 1e9)
+            wait_until(lambda: node.get_clock().now().nanoseconds == nanoseconds, 'the time')
+
+        def silence() -> str:
+            return values(me.wait_for_alert('STALE'))['reason']
+
+        set_time(5000.0)  # from 0: no silence of 5000 s
+        me.publish_and_wait(image(normal_frame(), stamp=5000.0))
+        me.wait_for_alert('NORMAL')
+        # a second of the wall between two reports
+        me.wait_for_status('input', lambda s, _: s.message == 'no frame since the last report')
+        set_time(5000.25)
+        assert [values(alert)['state'] for alert in me.alerts] == ['STALE', 'NORMAL']
+        set_time(5000.5)
+        assert silence() == '0.50 s without a frame'
+        set_time(50.0)  # a bag that is looped, a simulation that is reset
+        me.publish_and_wait(image(normal_frame(), stamp=50.0))
+        me.wait_for_alert('NORMAL')
+        set_time(50.4)
+        assert silence() == '0.40 s without a frame'

@@ -204,6 +204,12 @@ def test_rate_limit_lets_no_burst_through_after_a_pause() -> None:
     assert [limit.accepts(time) for time in (100.0, 100.1, 100.2)] == [True, False, False]
 
 
+def test_rate_limit_goes_on_where_its_clock_stands_or_runs_back() -> None:
+    limit = RateLimit(8.0)
+    times = (5.0, 5.0, 5.0, 5.125, 1.0, 1.0, 1.125)
+    assert [limit.accepts(time) for time in times] == [True, False, False, True, True, False, True]
+
+
 def test_no_rate_limit_accepts_everything() -> None:
     limit = RateLimit(0.0)
     assert all(limit.accepts(0.0) for _ in range(5))
