@@ -89,6 +89,7 @@ class ConsecutiveLogic:
     def reset(self) -> None:
         """Forget the stream: NORMAL, nothing counted."""
         self._last_stamp = math.nan
+        self._silent_for = 0.0  # as told last
         self._has_scored = False
         self._began = math.nan  # stamp of the episode's first frame over the trigger
         self._count = 0
@@ -160,6 +161,7 @@ class ConsecutiveLogic:
             STALE once that is at least ``stale_after``, else the state as it was.
 
         """
+        self._silent_for = seconds
         if seconds < self.stale_after or self._now.state is State.STALE:
             return self._stay(self._now.peak, self._now.reason)
         since = self._last_stamp + seconds
@@ -194,8 +196,9 @@ class ConsecutiveLogic:
         elif gap < 0.0:
             self._interruption = f'stamps jumped by {gap:.2f} s'
         elif was.state is State.STALE:
-            words = was.reason if math.isnan(gap) else f'{max(gap, silent_for):.2f} s {_SILENT}'
-            self._interruption = f'after {words} to score'
+            # image time where there is any; before the first frame what was told since
+            lasted = self._silent_for if math.isnan(gap) else max(gap, silent_for)
+            self._interruption = f'after {lasted:.2f} s {_SILENT} to score'
         elif gap > self.stale_after:
             self._interruption = f'after {gap:.2f} s {_SILENT}: stamps jumped by {gap:+.2f} s'
         if self._interruption and was.state not in (State.STALE, State.FAULT):

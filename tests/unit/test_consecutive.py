@@ -148,7 +148,9 @@ def test_a_silence_in_which_stamps_stood_still_is_as_long_as_it_was_declared() -
 
 def test_the_first_frame_after_a_silence_from_the_start_says_so() -> None:
     logic = make_logic(stale_after=1.0)
-    logic.silence(5.0)
+    for seconds in (0.5, 1.03, 5.0):  # as it grows, not as it was when it became STALE
+        logic.silence(seconds)
+    assert logic.state.reason == '1.03 s without a frame'
     assert logic.update(0.0, 1.0).reason.endswith(', after 5.00 s without a frame to score')
 
 
