@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import re
 from typing import Any, Final, NamedTuple
 
@@ -162,14 +164,25 @@ def decode_image(
 def _layout_of(encoding: str) -> _Layout:
     layout = _LAYOUTS.get(encoding)
     if layout is None:
-        problem = f'unknown encoding: expected one of {", ".join(ENCODINGS)}, got {encoding!r}'
+        problem = (
+            f'unknown encoding: expected such as {_near(encoding)}, got {encoding[:40]!r}; '
+            'the README lists all'
+        )
         if _NUMBERS.fullmatch(encoding):
             problem = (
                 f'no camera picture: {encoding!r} is numbers without colors, such as depth; '
-                f"expected one of {', '.join(ENCODINGS)}; choose the camera's image topic"
+                "expected such as rgb8, mono8 or bayer_rggb8; choose the camera's image topic"
             )
         raise DecodeError(problem)
     return layout
+
+
+@functools.lru_cache(maxsize=16)  # a camera sends the same one again and again
+def _near(encoding: str) -> str:
+    names = {name.lower(): name for name in ENCODINGS}
+    # short names are near to nearly everything
+    near = difflib.get_close_matches(encoding[:40].lower(), names, n=3, cutoff=0.7)
+    return ', '.join(names[name] for name in near) or 'rgb8, bgr8, mono8'
 
 
 def _check_size(encoding: str, layout: _Layout, height: int, width: int) -> None:
