@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+import shlex
 from typing import Final
 
-__all__ = ['HELP', 'asks_for_help', 'parameter_files']
+__all__ = ['HELP', 'asks_for_help', 'parameter_files', 'unknown_arguments']
 
 HELP: Final = """\
 usage: ood_monitor_node [-h] [--ros-args -p NAME:=VALUE ... -r image:=TOPIC ...]
@@ -23,6 +24,11 @@ A ROS 2 lifecycle node; it configures and activates itself unless autostart is f
 
 Every parameter with its default, range and unit: ood_monitor params, or the README.
 """
+
+
+_ROS_FLAGS: Final = frozenset(
+    {'-p', '--param', '-r', '--remap', '--params-file', '--log-level', '-e', '--enclave'}
+)
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -42,6 +48,31 @@ def asks_for_help(argv: Sequence[str]) -> bool:
     """
     own, _ = _split(argv)
     return any(word in ('-h', '--help') for word in own[1:])
+
+
+def unknown_arguments(argv: Sequence[str]) -> str:
+    """
+    Return what to say about arguments that neither the node nor ROS would read.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The command line with the program's name.
+
+    Returns
+    -------
+    str
+        What is wrong and what to write instead; empty where nothing is.
+
+    """
+    own, _ = _split(argv)
+    unknown = [word for word in own[1:] if word]
+    if not unknown:
+        return ''
+    said = f'unknown arguments: expected none before --ros-args, got {shlex.join(unknown)}'
+    if any(word in _ROS_FLAGS or ':=' in word for word in unknown):
+        return f'{said}; write ood_monitor_node --ros-args {shlex.join(unknown)}'
+    return f'{said}; ood_monitor_node --help tells what there is'
 
 
 def parameter_files(argv: Sequence[str]) -> list[Path]:

@@ -22,7 +22,8 @@ def main() -> int:
     Returns
     -------
     int
-        0 after SIGINT or SIGTERM, 1 where the node could not start or run.
+        0 after SIGINT or SIGTERM, 1 where the node could not start or run, 2 for arguments that
+        nobody reads.
 
     """
     for number in (signal.SIGINT, signal.SIGTERM):

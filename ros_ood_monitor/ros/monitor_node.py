@@ -25,7 +25,7 @@ from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.cameras import Camera, cameras_of
-from ros_ood_monitor.ros.command_line import asks_for_help, HELP
+from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.model_status import model_status, ModelFacts
 from ros_ood_monitor.ros.open_monitor import open_monitor, retune, share_engine
@@ -352,12 +352,18 @@ def main(args: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 after SIGINT or SIGTERM or for ``--help``, 1 where the node could not start or run.
+        0 after SIGINT or SIGTERM or for ``--help``, 1 where the node could not start or run, 2 for
+        arguments that nobody reads.
 
     """
-    if asks_for_help(sys.argv if args is None else args):
+    argv = sys.argv if args is None else args
+    if asks_for_help(argv):
         print(HELP, end='')  # noqa: T201
         return 0
+    problem = unknown_arguments(argv)
+    if problem:  # ROS would pass over them, and the node start without what they ask for
+        print(f'ood_monitor_node: error: {problem}', file=sys.stderr)  # noqa: T201
+        return 2
     return run_node(OodMonitorNode, args)
 
 

@@ -141,6 +141,32 @@ def test_help_says_what_it_is_and_where_the_parameters_are_told(word: str, modul
         assert words in done.stdout
 
 
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (
+            ['-p', 'model.bundle:=X'],
+            'got -p model.bundle:=X; write ood_monitor_node --ros-args -p model.bundle:=X',
+        ),
+        (['--foo'], 'got --foo; ood_monitor_node --help tells what there is'),
+        (['--ros-args', '-p', 'a:=b', '--', 'x'], 'got x; ood_monitor_node --help tells what'),
+    ],
+    ids=['without --ros-args', 'no such option', 'after --'],
+)
+def test_arguments_that_nobody_reads_are_refused(words: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, '-m', 'ros_ood_monitor.ros.main', *words],
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('ood_monitor_node: error: unknown arguments: expected none before')
+    assert said in line
+
+
 def test_help_for_ros_is_not_ours() -> None:
     assert not asks_for_help(['ood_monitor_node', '--ros-args', '-h'])
     assert asks_for_help(['ood_monitor_node', '--ros-args', '-r', 'a:=b', '--', '-h'])
