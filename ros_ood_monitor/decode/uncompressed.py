@@ -180,8 +180,7 @@ def _layout_of(encoding: str) -> _Layout:
 @functools.lru_cache(maxsize=16)  # a camera sends the same one again and again
 def _near(encoding: str) -> str:
     names = {name.lower(): name for name in ENCODINGS}
-    # short names are near to nearly everything
-    near = difflib.get_close_matches(encoding[:40].lower(), names, n=3, cutoff=0.7)
+    near = difflib.get_close_matches(encoding[:40].lower(), names, n=3, cutoff=0.6)
     return ', '.join(names[name] for name in near) or 'rgb8, bgr8, mono8'
 
 

@@ -20,6 +20,7 @@ def input_status(
     topic: str,
     active: bool,
     publishers: Publishers,
+    gone_for: float,
     state: State | None,
     silent_for: float,
     stale_after: float,
@@ -42,6 +43,8 @@ def input_status(
         Whether the node is active; STALE where it is not.
     publishers : Publishers
         Publishers on the topic.
+    gone_for : float
+        Time since there was one, in s.
     state : State or None
         The state of the camera that ``~/alert`` holds.
     silent_for, stale_after : float
@@ -58,7 +61,7 @@ def input_status(
 
     """
     level, message = _judge_input(
-        topic, active, publishers, silent_for, stale_after, now, before, load
+        topic, active, publishers, gone_for, silent_for, stale_after, now, before, load
     )
     values: dict[str, object] = {
         'topic': topic,
@@ -94,6 +97,7 @@ def _judge_input(
     topic: str,
     active: bool,
     publishers: Publishers,
+    gone_for: float,
     silent_for: float,
     stale_after: float,
     now: Snapshot,
@@ -107,10 +111,13 @@ def _judge_input(
     )
     if not active:
         return DiagnosticStatus.STALE, 'not active'
+    absent = publishers.advice
+    if absent and now.received and not publishers.is_mistaken:
+        absent = f'camera gone: no publisher on {topic} for {gone_for:.0f} s'
     if silent_for >= stale_after:
-        if publishers.advice:
+        if absent:
             level = error if publishers.is_mistaken else DiagnosticStatus.STALE
-            return level, publishers.advice
+            return level, absent
         if publishers.cure:
             return error, publishers.cure
         if bad:
@@ -120,9 +127,14 @@ def _judge_input(
                 f'no score for {silent_for:.1f} s: frames wait longer than input.max_wait; raise '
                 'it, limit input.max_rate_hz or use a faster engine'
             )
+        if not received:
+            return DiagnosticStatus.STALE, (
+                f'no frame for {silent_for:.1f} s though {topic} has a publisher: it sends none, '
+                'all are lost on the way, or none is readable, which the middleware says on stderr'
+            )
         return DiagnosticStatus.STALE, f'no score for {silent_for:.1f} s'
-    if publishers.advice:
-        return warn, publishers.advice
+    if absent:
+        return warn, absent
     if bad:
         return warn, f'{_frames(bad, "undecodable")}: {now.last_bad}'
     if publishers.cure:

@@ -50,7 +50,12 @@ class Publishers:
 
 
 def find_publishers(
-    node: Node, camera: Camera, *, transport: str, asked: QoSProfile | None = None
+    node: Node,
+    camera: Camera,
+    *,
+    transport: str,
+    asked: QoSProfile | None = None,
+    is_transport_used: bool = False,
 ) -> Publishers:
     """
     Look for the publishers of a camera.
@@ -65,6 +70,8 @@ def find_publishers(
         Which of image_transport's topics is subscribed to.
     asked : rclpy.qos.QoSProfile, optional
         What the subscription asks for; not looked at where it is not given.
+    is_transport_used : bool, default False
+        Whether another camera of the node is heard by this transport, which then has to stay.
 
     Returns
     -------
@@ -87,6 +94,11 @@ def find_publishers(
         unheard = [cure for cure in cures if cure]
         return Publishers(count, unheard=len(unheard), cure=min(unheard, default=''))
     set_other = f'set input.transport: {"raw" if compressed else "compressed"}'
+    if is_transport_used:
+        set_other = (
+            f'input.transport: {transport} holds for all cameras and another one needs it, so '
+            'publish this one so, too, or give it a node of its own'
+        )
     if kinds:
         kind = min(kinds)
         cure = set_other if kind == other else f'remap {camera.entry} to images'

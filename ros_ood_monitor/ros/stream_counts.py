@@ -89,6 +89,11 @@ class StreamCounts:
         self._processing_ms: deque[float] = deque(maxlen=_WINDOW)
         self._previous = (now, 0)
 
+    @property
+    def received(self) -> int:
+        """Return how many frames the middleware handed over."""
+        return self._received
+
     def on_received(self, *, dropped: bool = False, skipped: bool = False) -> None:
         """Count a frame; ``dropped``: it pushed an older one out; ``skipped``: by the limit."""
         with self._lock:

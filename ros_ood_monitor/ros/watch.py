@@ -80,6 +80,7 @@ class Watch:
         self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
         self._errors = ReasonThrottle(_WARN_PERIOD_S)
         self._loads = [LoadMeter() for _ in cameras]
+        self._last_seen = [time.monotonic() for _ in cameras]  # a publisher of each
         self._reported: list[Snapshot | None] = [None for _ in cameras]
         self._subscriptions: list[Subscription] = []
         self._asked: dict[int, QoSProfile] = {}  # by camera, with overrides
@@ -212,12 +213,16 @@ class Watch:
         outputs, active = self._outputs[index], self.is_active
         now = stream.counts.snapshot(time.monotonic())
         before, self._reported[index] = self._reported[index], now
+        publishers = self._publishers(index) if active else Publishers(0)
+        if publishers.count:
+            self._last_seen[index] = time.monotonic()
         return input_status(
             outputs.status_name('input'),
             camera=outputs.camera,
             topic=camera.topic,
             active=active,
-            publishers=self._publishers(index) if active else Publishers(0),
+            publishers=publishers,
+            gone_for=time.monotonic() - self._last_seen[index],
             state=outputs.state,
             silent_for=stream.seconds_without_score() if active else 0.0,
             stale_after=self._settings.alert_stale_after,
@@ -232,6 +237,11 @@ class Watch:
             self._cameras[index],
             transport=self._settings.input_transport,
             asked=self._asked.get(index),
+            is_transport_used=any(
+                stream.counts.received
+                for k, stream in enumerate(self._scoring.streams)
+                if k != index
+            ),
         )
 
     def _fail(self, faults: list[AlertState], reason: str, details: str) -> None:
@@ -253,6 +263,7 @@ def idle_statuses(outputs: Outputs) -> list[DiagnosticStatus]:
             active=False,
             publishers=Publishers(0),
             state=camera.state,
+            gone_for=0.0,
             silent_for=0.0,
             stale_after=0.0,
             now=StreamCounts(0.0).snapshot(0.0),

@@ -116,6 +116,7 @@ def test_every_counter_of_the_diagnostics_is_documented() -> None:
         topic='/image',
         active=True,
         publishers=Publishers(1),
+        gone_for=0.0,
         state=None,
         silent_for=0.0,
         stale_after=2.0,

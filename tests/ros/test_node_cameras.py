@@ -17,7 +17,7 @@ pytest.importorskip('rclpy')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32
 
 from ros_ood_monitor.bundle import Bundle
@@ -224,6 +224,26 @@ def test_cameras_of_a_node_that_never_ran_are_told_stale_in_one_message() -> Non
         assert {s.message for s in alert.status} == {'no scores: the node is not active yet'}
         for status, _ in cameras.wait_for_inputs(lambda *_: True):
             assert (status.level, status.message) == (DiagnosticStatus.STALE, 'not active')
+
+
+def test_transport_that_another_camera_needs_is_not_advised_to_be_changed(
+    tiny_bundle: Path,
+) -> None:
+    topics = {'input__topics': ['front/image_raw', 'side/image']}
+    with running_node(model__bundle=str(tiny_bundle), **topics) as node, peer() as me:
+        me.activate()
+        me.node.create_publisher(CompressedImage, 'side/image/compressed', RELIABLE)
+        said = 'no publisher on /side/image, but one on /side/image/compressed; '
+        me.wait_for_status(
+            'input side', lambda s, _: s.message == said + 'set input.transport: compressed'
+        )
+        Cameras(me, node).publish_and_wait('front', 10.0)
+        me.wait_for_status(
+            'input side',
+            lambda s, _: s.message.startswith(
+                said + 'input.transport: raw holds for all cameras and another one needs it'
+            ),
+        )
 
 
 def test_silent_camera_is_stale_while_the_others_go_on(tiny_bundle: Path) -> None:

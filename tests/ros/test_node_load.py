@@ -138,7 +138,8 @@ def test_node_scores_what_the_engine_can_while_the_camera_is_faster(tiny_bundle:
 
 def _judge(counts: StreamCounts, before: Any, load: Load, **changes: Any) -> DiagnosticStatus:
     facts: dict[str, Any] = {
-        'active': True, 'publishers': Publishers(1), 'silent_for': 0.0, **changes
+        'active': True, 'publishers': Publishers(1), 'gone_for': 3.2,
+        'silent_for': 0.0, **changes
     }  # fmt: skip
     return input_status(
         'node', camera='', topic='/image', state=None, stale_after=2.0,
@@ -213,8 +214,18 @@ def test_camera_that_is_gone_is_a_warning_before_it_is_stale() -> None:
     assert status.level == DiagnosticStatus.WARN
     assert status.message == 'no frame since the last report'
     nobody = 'no publisher on /image; remap image to your camera'
+    gone = 'camera gone: no publisher on /image for 3 s'
     status = _judge(counts, None, Load(), publishers=Publishers(0, nobody))
+    assert (status.level, status.message) == (DiagnosticStatus.WARN, gone)
+    status = _judge(counts, None, Load(), publishers=Publishers(0, nobody), silent_for=3.0)
+    assert (status.level, status.message) == (DiagnosticStatus.STALE, gone)
+    # one that was never heard may be looked for in the wrong place
+    never = StreamCounts(now=0.0)
+    status = _judge(never, None, Load(), publishers=Publishers(0, nobody))
     assert (status.level, status.message) == (DiagnosticStatus.WARN, nobody)
+    # and one that is there may send what is no message
+    status = _judge(never, None, Load(), silent_for=3.0)
+    assert status.message.startswith('no frame for 3.0 s though /image has a publisher: ')
     assert _judge(counts, before, Load(), active=False).message == 'not active'
 
 
