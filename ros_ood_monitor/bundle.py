@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import hashlib
 import json
 from pathlib import Path
+import re
 from typing import Any
 import zipfile
 
@@ -276,8 +277,10 @@ def _read(path: Path, name: str) -> bytes:
             return (path / name).read_bytes()
         if path.is_file():
             with zipfile.ZipFile(path) as archive:
-                return archive.read(name)
+                return archive.read(_member(archive, name))
     except (FileNotFoundError, KeyError) as error:
+        if name == MANIFEST:
+            raise BundleError(_no_bundle(path)) from error
         msg = f'bundle is incomplete: expected a file {name!r}, got none: {path}'
         raise BundleError(msg) from error
     except (OSError, zipfile.BadZipFile) as error:
@@ -285,6 +288,23 @@ def _read(path: Path, name: str) -> bytes:
         raise BundleError(msg) from error
     msg = f'bundle not found: expected a folder or a .zip, got nothing there: {path}'
     raise BundleError(msg)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    """Return a file's name in an archive of a bundle's files, or of the folder around them."""
+    names = archive.namelist()
+    if MANIFEST in names:
+        return name
+    folders = [held.split('/')[0] for held in names if re.fullmatch(f'[^/]+/{MANIFEST}', held)]
+    return f'{folders[0]}/{name}' if len(folders) == 1 else name
+
+
+def _no_bundle(path: Path) -> str:
+    """Say that there is no manifest, and which bundles lie one level further down."""
+    where = ' in the .zip or in the only folder in it' if path.is_file() else ''
+    inside = sorted(file.parent.name for file in path.glob(f'*/{MANIFEST}'))
+    hint = f'; it holds the bundles {", ".join(inside)}' if inside else ''
+    return f'no bundle: expected a file {MANIFEST!r}{where}, got none{hint}: {path}'
 
 
 def _decode(content: bytes, path: Path) -> str:

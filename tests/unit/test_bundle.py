@@ -44,6 +44,30 @@ def test_equal_content_has_equal_digest_whatever_its_name(original: Path, tmp_pa
     assert Bundle.load(again.path).digest == Bundle.load(original).digest
 
 
+def test_a_zip_that_holds_the_folder_is_the_same_bundle(original: Path, tmp_path: Path) -> None:
+    archive = tmp_path / 'tiny.zip'
+    with zipfile.ZipFile(archive, 'w') as out:
+        for file in original.iterdir():
+            out.write(file, f'site/{file.name}')
+        out.writestr('__MACOSX/site/._manifest.yaml', b'')
+    assert Bundle.load(archive).digest == Bundle.load(original).digest
+    with zipfile.ZipFile(archive, 'a') as out:
+        out.write(original / 'manifest.yaml', 'other/manifest.yaml')
+    with pytest.raises(
+        BundleError, match=r'^no bundle: expected a file .* in the \.zip or in the only'
+    ):
+        Bundle.load(archive)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle_and_names_those_in_it(tmp_path: Path) -> None:
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(BundleError, match=r'^no bundle: .*got none: .*empty$'):
+        Bundle.load(tmp_path / 'empty')
+    make_tiny_bundle(tmp_path / 'models' / 'site')
+    with pytest.raises(BundleError, match=r'got none; it holds the bundles site: .*models$'):
+        Bundle.load(tmp_path / 'models')
+
+
 def test_a_zip_of_the_folder_is_the_same_bundle(original: Path, tmp_path: Path) -> None:
     archive = tmp_path / 'tiny.zip'
     with zipfile.ZipFile(archive, 'w') as out:
