@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
-import dataclasses
 import sys
 from typing import Any, Final
 
@@ -89,7 +88,10 @@ class OodMonitorNode(LifecycleNode):
         self._settings = self._parameters_server.settings()
         guard_services(self)
         self._snapshots = Snapshots(
-            self, folder=lambda: self._settings.snapshot_folder, about=self._about
+            self,
+            folder=lambda: self._settings.snapshot_folder,
+            about=self._about,
+            settings=lambda: self._settings,
         )
         self._outputs = Outputs(self)
         try:
@@ -284,7 +286,6 @@ class OodMonitorNode(LifecycleNode):
         return {
             'bundle': bundle and {'name': bundle.manifest.name, 'digest': bundle.digest},
             'engine': self._facts.engine,
-            'parameters': dataclasses.asdict(self._settings),
         }
 
     def _on_failed_report(self, error: Exception) -> None:

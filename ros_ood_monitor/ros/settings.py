@@ -107,6 +107,14 @@ class Settings:
             }.__getitem__
         )
 
+    def by_name(self) -> dict[str, Any]:
+        """Return the values by the names that ROS knows, arrays as lists."""
+        values = {spec.name: getattr(self, spec.name.replace('.', '_')) for spec in PARAMETERS}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
     def _check_rate(self) -> None:
         # A frame that is let through comes up to a period of the limit and one of the camera after
         # the one before, and the camera's is the shorter where any is left out.

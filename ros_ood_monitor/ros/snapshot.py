@@ -25,6 +25,7 @@ from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import OodMonitorError
 from ros_ood_monitor.records import Frame, Observation
 from ros_ood_monitor.ros.converters import frame_from_image
+from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.worker import Worker
 
 __all__ = ['Snapshots', 'snapshot_folder']
@@ -32,7 +33,7 @@ __all__ = ['Snapshots', 'snapshot_folder']
 _SUFFIXES: Final = {b'\xff\xd8': '.jpg', b'\x89P': '.png'}
 """First bytes of the files that a CompressedImage may hold."""
 
-_Scored = tuple[Any, Observation]
+_Scored = tuple[Any, Observation, Settings]
 
 
 class Snapshots:
@@ -51,6 +52,8 @@ class Snapshots:
         Where to write, as the parameter ``snapshot.folder`` says.
     about : callable
         What to write beside the cameras, such as the bundle: plain values by name.
+    settings : callable
+        The node's parameters as they are now.
 
     """
 
@@ -60,11 +63,13 @@ class Snapshots:
         *,
         folder: Callable[[], str],
         about: Callable[[], Mapping[str, Any]],
+        settings: Callable[[], Settings],
     ) -> None:
         self._node = node
         self._decode: Callable[[Any], Frame] = frame_from_image
         self._folder = folder
         self._about = about
+        self._settings = settings
         self._last: dict[str, _Scored] = {}
         self._worker = Worker(node, 'snapshot')
         # an awaited callback holds a group of one at a time, which get_state would wait for
@@ -86,7 +91,8 @@ class Snapshots:
             The answer to it.
 
         """
-        self._last[key] = (message, observation)
+        # parameters may change before anybody asks: these judged this frame
+        self._last[key] = (message, observation, self._settings())
 
     def forget(self) -> None:
         """Start anew: earlier frames are not what the node sees now."""
@@ -136,16 +142,21 @@ class Snapshots:
         try:
             with new_folder(path) as aside:
                 cameras: list[dict[str, Any]] = []
-                for key, (message, observation) in last.items():
+                for key, (message, observation, settings) in last.items():
                     stem = _unused(_plain(key or observation.camera), cameras)
                     content, suffix = self._picture(message)
                     (aside / f'{stem}{suffix}').write_bytes(content)
-                    cameras.append({'image': f'{stem}{suffix}', **_facts(message, observation)})
+                    facts = _facts(message, observation)
+                    facts = {'image': f'{stem}{suffix}', **facts, 'parameters': settings.by_name()}
+                    cameras.append(facts)
                 facts = {'time': now.isoformat(), **about, 'cameras': cameras}
                 text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
                 (aside / 'snapshot.yaml').write_text(text, encoding='utf-8')
         except OSError as error:
-            msg = f'cannot be written: {error.strerror or error}; set snapshot.folder: {folder}'
+            msg = (
+                f'cannot be written ({error.strerror or error}); set snapshot.folder to a folder '
+                f'that the node may make and fill, or mend this one: {folder}'
+            )
             raise OSError(msg) from error
         return path
 

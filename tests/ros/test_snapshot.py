@@ -96,9 +96,25 @@ def test_snapshot_holds_the_last_scored_frame_and_what_was_said_of_it(
         assert facts['node'] == '/robot/ood_monitor'
         assert facts['bundle'] == {'name': 'tiny', 'digest': Bundle.load(tiny_bundle).digest}
         assert facts['engine']['engine'] == 'onnxruntime'
-        assert facts['parameters']['model_bundle'] == node.settings.model_bundle
+        assert repr(camera['parameters']) == repr(node.settings.by_name())  # some are NaN
+        assert camera['parameters']['model.bundle'] == str(tiny_bundle)
+        assert camera['parameters']['input.topics'] == ['image']
         assert camera['image'] == 'camera_optical_frame.png'
         assert np.array_equal(_read(path / camera['image']), rgb)
+
+
+def test_snapshot_holds_the_parameters_that_judged_the_frame(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    parameters = {'model__bundle': str(tiny_bundle), 'snapshot__folder': str(tmp_path)}
+    with running_node(alert__trigger=5.0, **parameters) as node, peer() as me:
+        me.activate()
+        me.publish_and_wait(image(normal_frame()))
+        (result,) = node.set_parameters([Parameter('alert.trigger', value=7.0)])
+        assert result.successful
+        facts, _ = _saved(_snapshot(me), tmp_path)
+        (camera,) = facts['cameras']
+        assert (camera['threshold'], camera['parameters']['alert.trigger']) == (5.0, 5.0)
 
 
 @pytest.mark.parametrize(('kind', 'suffix'), [('jpeg', '.jpg'), ('png', '.png')])
@@ -158,8 +174,9 @@ def test_full_disk_is_told_in_the_answer_and_leaves_nothing_behind(
         me.publish_and_wait(image(normal_frame(0, 240, 320)))
         said = _refusal(me)
         assert said == (
-            'no snapshot: cannot be written: No space left on device; '
-            f'set snapshot.folder: {full_disk}'
+            'no snapshot: cannot be written (No space left on device); '
+            'set snapshot.folder to a folder that the node may make and fill, or mend this one: '
+            f'{full_disk}'
         )
         assert not list(full_disk.iterdir())
         # the parameter is live
@@ -179,8 +196,9 @@ def test_folder_that_cannot_be_made_is_told_in_the_answer(
         me.activate()
         me.publish_and_wait(image(normal_frame()))
         assert _refusal(me) == (
-            'no snapshot: cannot be written: Not a directory; '
-            f'set snapshot.folder: {file / "folder"}'
+            'no snapshot: cannot be written (Not a directory); '
+            'set snapshot.folder to a folder that the node may make and fill, or mend this one: '
+            f'{file / "folder"}'
         )
 
 
