@@ -69,7 +69,7 @@ def unknown_arguments(argv: Sequence[str]) -> str:
     unknown = [word for word in own[1:] if word]
     if not unknown:
         return ''
-    said = f'unknown arguments: expected none before --ros-args, got {shlex.join(unknown)}'
+    said = f'unknown arguments: expected none outside --ros-args, got {shlex.join(unknown)}'
     if any(word in _ROS_FLAGS or ':=' in word for word in unknown):
         return f'{said}; write ood_monitor_node --ros-args {shlex.join(unknown)}'
     return f'{said}; ood_monitor_node --help tells what there is'

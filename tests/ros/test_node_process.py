@@ -163,7 +163,7 @@ def test_arguments_that_nobody_reads_are_refused(words: list[str], said: str) ->
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith('ood_monitor_node: error: unknown arguments: expected none before')
+    assert line.startswith('ood_monitor_node: error: unknown arguments: expected none outside')
     assert said in line
 
 

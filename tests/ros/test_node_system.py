@@ -103,7 +103,7 @@ def test_silence_is_measured_by_simulated_time_which_may_stand_or_jump(tiny_bund
         # a second of the wall between two reports
         me.wait_for_status('input', lambda s, _: s.message == 'no frame since the last report')
         set_time(5000.25)
-        assert [values(alert)['state'] for alert in me.alerts] == ['STALE', 'NORMAL']
+        assert values(me.alerts[-1])['state'] == 'NORMAL'
         set_time(5000.5)
         assert silence() == '0.50 s without a frame'
         set_time(50.0)  # a bag that is looped, a simulation that is reset
