@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import copy
+from pathlib import Path
 import time
 
 import numpy as np
@@ -28,13 +29,13 @@ class Monitor:
     bundle : Bundle
         What was trained.
     engine : Engine
-        The bundle, opened on this device.
-    precision : str, optional
-        The precision the engine runs; the bundle's first one where it is not given.
+        The bundle, opened on this device; it says which precision it runs.
     alert : AlertLogic, optional
         The alert logic; `ConsecutiveLogic` at the bundle's operating point where it is not given.
     clock : callable, optional
         Seconds for the processing time; ``time.perf_counter`` where it is not given.
+    on_input : callable, optional
+        Given every network input (h, w, 3) uint8 that is scored.
 
     """
 
@@ -43,14 +44,14 @@ class Monitor:
         bundle: Bundle,
         engine: Engine,
         *,
-        precision: str | None = None,
         alert: AlertLogic | None = None,
         clock: Callable[[], float] | None = None,
+        on_input: Callable[[npt.NDArray[np.uint8]], object] | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
-        self.precision = bundle.precision(precision)
-        self.calibration = bundle.calibration(precision)
+        self.precision = engine.precision
+        self.calibration = bundle.calibration(engine.precision)
         point = self.calibration.operating_point
         self.alert = alert or ConsecutiveLogic(
             trigger=point.trigger,
@@ -59,6 +60,7 @@ class Monitor:
             release_frames=point.release_frames,
         )
         self._clock = clock or time.perf_counter
+        self._on_input = on_input
         manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.input_height, manifest.input_width)
 
@@ -70,6 +72,8 @@ class Monitor:
         engine: str = 'auto',
         precision: str | None = None,
         threads: int = 1,
+        device: int = 0,
+        cache: Path | None = None,
         alert: AlertLogic | None = None,
         clock: Callable[[], float] | None = None,
     ) -> Monitor:
@@ -86,6 +90,8 @@ class Monitor:
             One of the bundle's precisions; where it is not given the engine takes one.
         threads : int, default 1
             CPU threads of the engine.
+        device, cache
+            GPU and folder of built engines; see `open_engine`.
         alert, clock
             As in the constructor.
 
@@ -102,8 +108,10 @@ class Monitor:
             If the bundle does not hold the precision.
 
         """
-        opened = open_engine(bundle, engine, precision=precision, threads=threads)
-        return cls(bundle, opened, precision=opened.precision, alert=alert, clock=clock)
+        opened = open_engine(
+            bundle, engine, precision=precision, threads=threads, device=device, cache=cache
+        )
+        return cls(bundle, opened, alert=alert, clock=clock)
 
     def another(self, alert: AlertLogic) -> Monitor:
         """
@@ -157,6 +165,8 @@ class Monitor:
         """
         start = self._clock()
         batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
+        if self._on_input is not None:
+            self._on_input(batch[0])
         raw_score = float(self.engine.infer(batch).raw_score[0])
         score = self.calibration.score(raw_score)
         alert = self.alert.update(raw_score, frame.stamp)

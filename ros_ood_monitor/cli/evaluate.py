@@ -93,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
             ood=args.ood,
             masks=args.masks,
             boxes=args.boxes,
-            precision=args.precision,
             seed=args.seed,
             progress=_show if sys.stderr.isatty() else None,
         )

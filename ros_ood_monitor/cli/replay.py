@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.replay import check_table, replay, write_table
     from ros_ood_monitor.share import bundle_path
+    from ros_ood_monitor.sketch import FrameTally
 
     if args.out:
         check_table(args.out)
@@ -83,13 +84,13 @@ def run(args: argparse.Namespace) -> int:
                 msg = f'{proof}; build or choose another engine: {bundle.path}'
                 raise EngineError(msg)
             unit = bundle.manifest.unit
-            known = report.Known(bundle)
+            known = FrameTally(bundle.trained_frames())
             timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
             watch = report.Watch(console, monitor, several=len(topics) > 1)
             observations = replay(
                 # one engine for all cameras, an alert logic for each
-                lambda _: Monitor(bundle, monitor.engine, precision=args.precision),
-                known.follow(frames),
+                lambda _: Monitor(bundle, monitor.engine, on_input=known.add),
+                frames,
             )
             total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
             stream = watch.follow(console.progress(observations, total))
@@ -103,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             monitor.close()
         console.print(*watch.summary(bag.skipped))
-        if str(known.tally):
-            console.warn(str(known.tally))
+        if str(known):
+            console.warn(str(known))
         if args.plot:
             timeline.save(args.plot, watch.episodes)
         written = [path for path in (args.out, args.plot) if path]

@@ -10,15 +10,12 @@ import time
 from typing import Any, TypeVar
 
 from ros_ood_monitor.bags import BagReader, SkippedFrame
-from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.wording import count
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.records import Frame, Observation, State
+from ros_ood_monitor.records import Observation, State
 from ros_ood_monitor.replay import Episode, EpisodeLog
-from ros_ood_monitor.sketch import FrameTally
 
-__all__ = ['Console', 'Known', 'Watch', 'facts']
+__all__ = ['Console', 'Watch', 'facts']
 
 T = TypeVar('T')
 
@@ -119,37 +116,6 @@ def facts(bag: BagReader, topics: Sequence[str]) -> list[str]:
         if names:
             lines.append(f'{word}   {count(len(names), "file")}')
     return lines
-
-
-class Known:
-    """
-    Counts the frames of a bag that a bundle was trained on.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        Old ones do not tell, and then nothing is counted.
-
-    Attributes
-    ----------
-    tally : FrameTally
-        Of the frames so far.
-
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._sketch = bundle.trained_frames()
-        self._preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
-        self.tally = FrameTally(self._sketch)
-
-    def follow(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Pass frames on and look at them."""
-        if self._sketch is None:
-            yield from frames
-            return
-        for frame in frames:
-            self.tally.add(self._preprocess(frame.rgb)[0])
-            yield frame
 
 
 class Watch:

@@ -94,6 +94,9 @@ class TrtEngine:
             self._kernels = _KernelCache(files, self._library, self._gpu)
             for part, engine in self._engines.items():
                 self._contexts[part] = self._kernels.context(engine, self._log)
+            self._tensors = {
+                part: _tensors(engine, self._library) for part, engine in self._engines.items()
+            }
             self._most = self._largest_batch()
             self._allocate()
             self._stream = call(
@@ -233,12 +236,10 @@ class TrtEngine:
         self._buffers['image'].copy(count, self._stream, to_device=True)
         for part in PARTS:
             context, engine = self._contexts[part], self._engines[part]
-            for name, is_input in _tensors(engine, self._library):
+            for name, is_input in self._tensors[part]:
                 if is_input:
                     shape = (count, *tuple(engine.get_tensor_shape(name))[1:])
                     self._expect(context.set_input_shape(name, shape), f'shape {shape} of {name}')
-                address = self._buffers[name].address
-                self._expect(context.set_tensor_address(name, address), f'memory of {name}')
             missing = context.infer_shapes()
             self._expect(not missing, f'shapes of {missing}')
             self._expect(context.execute_async_v3(int(self._stream)), f'a run of the {part}')
@@ -252,8 +253,8 @@ class TrtEngine:
 
     def _largest_batch(self) -> int:
         most = []
-        for engine in self._engines.values():
-            for name, is_input in _tensors(engine, self._library):
+        for part, engine in self._engines.items():
+            for name, is_input in self._tensors[part]:
                 if is_input:
                     shape = tuple(engine.get_tensor_shape(name))
                     limit = tuple(engine.get_tensor_profile_shape(name, 0)[2])
@@ -261,8 +262,8 @@ class TrtEngine:
         return min(most)
 
     def _allocate(self) -> None:
-        for engine in self._engines.values():
-            for name, _ in _tensors(engine, self._library):
+        for part, engine in self._engines.items():
+            for name, _ in self._tensors[part]:
                 shape = (self._most, *tuple(engine.get_tensor_shape(name))[1:])
                 dtype = _dtype(engine.get_tensor_dtype(name).name, name)
                 known = self._buffers.get(name)
@@ -276,6 +277,9 @@ class TrtEngine:
                 elif known.row_bytes != int(np.prod(shape[1:])) * dtype.itemsize:
                     msg = f'backbone and scorer disagree about {name!r}; {_BUILD} --force'
                     raise EngineError(msg)
+                address = self._buffers[name].address
+                is_taken = self._contexts[part].set_tensor_address(name, address)
+                self._expect(is_taken, f'memory of {name}')
         for name in ('image', 'raw_score'):
             if name not in self._buffers:
                 msg = f'engine has no tensor {name!r}; re-export the bundle, then {_BUILD}'

@@ -110,7 +110,7 @@ def benchmark(
     before = context()
     opened = open_engine(bundle, engine, precision=precision, threads=1)
     precision = opened.precision
-    monitor = Monitor(bundle, opened, precision=precision)
+    monitor = Monitor(bundle, opened)
     opened.warm_up()
     facts = opened.describe()
     is_ours = (facts['engine'], facts['device']) == ('onnxruntime', 'cpu')

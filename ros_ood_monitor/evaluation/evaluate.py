@@ -140,7 +140,6 @@ def evaluate(
     ood: Sequence[str | Path] = (),
     masks: str | Path | None = None,
     boxes: str | Path | None = None,
-    precision: str | None = None,
     seed: int = 0,
     resamples: int = 1000,
     progress: Progress | None = None,
@@ -164,8 +163,6 @@ def evaluate(
         Folder of masks or of box files of the out-of-distribution images, or with a folder of
         them for each of ``ood``, by its name; the MVTec layout has masks in ``ground_truth``. They
         count where the bundle has maps.
-    precision : str, optional
-        The precision the engine runs; the bundle's first one where it is not given.
     seed : int, default 0
         Seed of the bootstrap.
     resamples : int, default 1000
@@ -196,7 +193,7 @@ def evaluate(
         for folder, files in zip(folders[1:], listed[1:], strict=True):
             pictures = [str(file.relative_to(folder)) for file in files]
             truths.append(kind(part_of(truth_root, folder), pictures))
-    point = bundle.calibration(precision).operating_point
+    point = bundle.calibration(engine.precision).operating_point
     mapper = Mapper(bundle.manifest.input_height, bundle.manifest.input_width)
     preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
     sketch = bundle.trained_frames()

@@ -89,7 +89,6 @@ class OodMonitorNode(LifecycleNode):
         guard_services(self)
         self._snapshots = Snapshots(
             self,
-            folder=lambda: self._settings.snapshot_folder,
             about=self._about,
             settings=lambda: self._settings,
         )
@@ -160,7 +159,7 @@ class OodMonitorNode(LifecycleNode):
         engine = ' '.join(self._facts.engine[key] for key in ('engine', 'version', 'precision'))
         self.get_logger().info(
             f'configured with {self._facts.bundle}: {verification}; {engine} on '
-            f'{self._facts.engine["device"]} ({self._facts.engine.get("chosen", "given")})'
+            f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]})'
         )
         return _SUCCESS
 

@@ -10,7 +10,6 @@ import cv2
 from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import OperatingPoint
-from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
@@ -81,21 +80,20 @@ def open_monitor(settings: Settings) -> Monitor:
         raise ParameterError(msg)
     bundle = Bundle.load(bundle_path(settings.model_bundle))
     cv2.setNumThreads(settings.model_threads)  # the resize too keeps to what was granted
-    engine = open_engine(
+    monitor = Monitor.from_bundle(
         bundle,
-        settings.model_engine,
+        engine=settings.model_engine,
         precision=settings.model_precision or None,
         threads=settings.model_threads,
         device=settings.model_device,
         cache=Path(settings.model_engine_cache) if settings.model_engine_cache else None,
     )
     try:
-        point = bundle.calibration(engine.precision).operating_point
-        logic = alert_logic(settings, point)
-        return Monitor(bundle, engine, precision=engine.precision, alert=logic)
-    except Exception:
-        engine.close()
+        retune(monitor, settings)
+    except ParameterError:
+        monitor.close()
         raise
+    return monitor
 
 
 def share_engine(monitor: Monitor, cameras: int) -> list[Monitor]:

@@ -48,12 +48,10 @@ class Snapshots:
     ----------
     node : rclpy.node.Node
         The node that serves.
-    folder : callable
-        Where to write, as the parameter ``snapshot.folder`` says.
     about : callable
         What to write beside the cameras, such as the bundle: plain values by name.
     settings : callable
-        The node's parameters as they are now.
+        The node's parameters as they are now; ``snapshot.folder`` is where to write.
 
     """
 
@@ -61,13 +59,11 @@ class Snapshots:
         self,
         node: Node,
         *,
-        folder: Callable[[], str],
         about: Callable[[], Mapping[str, Any]],
         settings: Callable[[], Settings],
     ) -> None:
         self._node = node
         self._decode: Callable[[Any], Frame] = frame_from_image
-        self._folder = folder
         self._about = about
         self._settings = settings
         self._last: dict[str, _Scored] = {}
@@ -126,7 +122,7 @@ class Snapshots:
             if self._worker.is_busy:
                 msg = 'another snapshot is being written; ask again after it'
                 raise RuntimeError(msg)
-            folder = snapshot_folder(self._folder())
+            folder = snapshot_folder(self._settings().snapshot_folder)
             about = {'node': self._node.get_fully_qualified_name(), **self._about()}
             path = await self._worker.run(lambda: self._write(folder, about, last))
         except Exception as error:  # noqa: BLE001, whatever it is, the peer gets its answer

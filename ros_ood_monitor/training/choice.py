@@ -269,20 +269,19 @@ def judge_candidates(
     def together(others: Mapping[str, _Scores]) -> _Scores:
         return np.concatenate([others[kind] for kind in near])
 
-    normal, others = sums(default, 0)
-    default_scores = normal, together(others)
+    default_normal, others = sums(default, 0)
+    default_far = together(others)
     candidates = []
     for density in held_out:
         for start in range(len(taps)):
             normal, others = sums(density, start)
-            gain = auroc_difference(
-                (default_scores[0], normal), (default_scores[1], together(others))
-            )
+            strange = together(others)
+            gain = auroc_difference((default_normal, normal), (default_far, strange))
             candidates.append(
                 Candidate(
                     density=density,
                     taps=tuple(taps[start:]),
-                    auroc=auroc(normal, together(others)),
+                    auroc=auroc(normal, strange),
                     gain=gain.value,
                     standard_error=gain.standard_error,
                     auroc_by_kind={kind: auroc(normal, z) for kind, z in others.items()},

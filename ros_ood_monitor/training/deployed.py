@@ -33,7 +33,7 @@ from ros_ood_monitor.training.precisions import (
     PrecisionVerdict,
 )
 from ros_ood_monitor.training.pseudo_ood import KINDS, pseudo_ood
-from ros_ood_monitor.training.reading import in_order
+from ros_ood_monitor.training.reading import in_order, pool_size
 from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
@@ -196,7 +196,7 @@ def score_for_gate(
     seed : int
         Of everything random.
     workers : int, default 0
-        Threads that score; they change nothing in the result.
+        Threads beside the main one that score; they change nothing in the result.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def score_for_gate(
         for name, session in sessions.items():
             one_by_one = partial(_score_one, session, scorer, taps)
             scores[name][kind] = np.concatenate(
-                list(in_order(one_by_one, images, workers=workers))
+                list(in_order(one_by_one, images, workers=pool_size(workers)))
             )
     return {name: replace(one, kept=(), gate_score=scores[name]) for name, one in deployed.items()}
 

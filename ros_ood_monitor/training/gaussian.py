@@ -24,9 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.folded import FoldedGaussian, NORMALISATION
-from ros_ood_monitor.training.rows import chunks, Rows
+from ros_ood_monitor.training.rows import check_count, check_finite, chunks, Rows
 
 __all__ = ['SMALLEST_VARIANCE', 'Gaussian', 'Moments', 'estimate', 'fit_gaussian', 'moments']
 
@@ -123,17 +122,12 @@ def moments(features: Rows) -> Moments:
         If there are fewer than two rows, or a feature is not finite.
 
     """
-    count = len(features)
-    if count < 2:
-        msg = f'a detector needs at least 2 frames, got {count}; give more frames'
-        raise TrainingError(msg)
+    count = check_count(features)
     mean: _Array = sum(
         (chunk.astype(np.float64).sum(axis=0) for chunk in chunks(features)), np.zeros(())
     )
     mean = mean / count  # (D,)
-    if not np.all(np.isfinite(mean)):
-        msg = 'features to fit to are not finite; check the pictures and the backbone'
-        raise TrainingError(msg)
+    check_finite(mean)
     scatter = np.zeros((len(mean), len(mean)))
     squares = 0.0
     for chunk in chunks(features):

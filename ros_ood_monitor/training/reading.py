@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.preprocess import Preprocessor
 
-__all__ = ['Decoded', 'Item', 'Picture', 'in_order', 'read_ahead']
+__all__ = ['Decoded', 'Item', 'Picture', 'in_order', 'pool_size', 'read_ahead']
 
 _In = TypeVar('_In')
 _Out = TypeVar('_Out')
@@ -108,6 +108,24 @@ def read_ahead(
         return Decoded(item, preprocess(picture.rgb)[0], picture.stamp, '')  # (h, w, 3)
 
     return in_order(work, items, workers=workers)
+
+
+def pool_size(workers: int) -> int:
+    """
+    Return how many threads of a pool use ``workers`` and the main one, which then only waits.
+
+    Parameters
+    ----------
+    workers : int
+        Threads beside the main one.
+
+    Returns
+    -------
+    int
+        For `in_order`; 0 where all is done in the main thread.
+
+    """
+    return 1 + workers if workers else 0
 
 
 def in_order(

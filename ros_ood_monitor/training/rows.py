@@ -8,7 +8,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ['Rows', 'Table', 'TapRows', 'chunks', 'spread']
+from ros_ood_monitor.errors import TrainingError
+
+__all__ = ['Rows', 'Table', 'TapRows', 'check_count', 'check_finite', 'chunks', 'spread']
 
 _CHUNK = 4096
 
@@ -73,6 +75,53 @@ class TapRows:
         """Return some rows (k, channels), normalised."""
         features = np.ascontiguousarray(self._table[self._index[index], self._columns])
         return self._normalization(features)
+
+
+def check_count(rows: Rows) -> int:
+    """
+    Return how many rows there are to fit to.
+
+    Parameters
+    ----------
+    rows : Rows
+        Features to fit to.
+
+    Returns
+    -------
+    int
+        At least 2.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer.
+
+    """
+    count = len(rows)
+    if count < 2:
+        msg = f'a detector needs at least 2 frames, got {count}; give more frames'
+        raise TrainingError(msg)
+    return count
+
+
+def check_finite(values: npt.NDArray[np.float64]) -> None:
+    """
+    Refuse features, or sums of them, that are not finite.
+
+    Parameters
+    ----------
+    values : ndarray
+        Of features to fit to.
+
+    Raises
+    ------
+    TrainingError
+        If one is not finite.
+
+    """
+    if not np.all(np.isfinite(values)):
+        msg = 'features to fit to are not finite; check the pictures and the backbone'
+        raise TrainingError(msg)
 
 
 def chunks(rows: Rows, size: int = _CHUNK) -> Iterator[_Features]:

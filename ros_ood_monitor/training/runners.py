@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.reading import in_order
+from ros_ood_monitor.training.reading import in_order, pool_size
 
 __all__ = ['OnnxRunner', 'Runner', 'TorchRunner', 'run_all', 'side_by_side']
 
@@ -107,7 +107,7 @@ def side_by_side(run: Runner, workers: int) -> int:
         0 where all are made in the calling thread.
 
     """
-    return 1 + workers if run.concurrent and workers else 0
+    return pool_size(workers) if run.concurrent else 0
 
 
 def run_all(

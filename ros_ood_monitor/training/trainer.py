@@ -189,7 +189,7 @@ def train(
                 reader.taps,
                 scorer_onnx,
                 seed=settings.seed,
-                workers=1 + resources.workers if resources.workers else 0,
+                workers=resources.workers,
             )
         with watch.part('checks'):
             tolerance = _check_parity(reader, scorer, scorer_onnx, deployed['fp32'], pictures)

@@ -178,6 +178,7 @@ class _Breaking:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self.precision = engine.precision
         self.fails = False
 
     def infer(self, batch: Any) -> Any:

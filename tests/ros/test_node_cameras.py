@@ -134,6 +134,7 @@ class _Paced:
 
     def __init__(self, engine: Any, seconds: float) -> None:
         self._engine = engine
+        self.precision = engine.precision
         self._pause = threading.Event()
         self.seconds = seconds
         self.fails = False

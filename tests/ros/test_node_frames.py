@@ -174,6 +174,7 @@ class _Gate:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self.precision = engine.precision
         self.open = threading.Event()
         self.entered = 0
 

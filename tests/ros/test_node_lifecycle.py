@@ -279,6 +279,7 @@ class _Failing:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self.precision = engine.precision
         self.is_armed = False
 
     def infer(self, batch: Any) -> Any:

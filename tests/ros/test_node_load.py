@@ -40,6 +40,7 @@ class _Slow:
 
     def __init__(self, engine: Any, copies: int) -> None:
         self._engine = engine
+        self.precision = engine.precision
         self._copies = copies
 
     def infer(self, batch: Any) -> Reading:

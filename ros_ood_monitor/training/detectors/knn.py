@@ -27,10 +27,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.detectors.fitted import distance_deviation, Fitted
 from ros_ood_monitor.training.folded import Detector
-from ros_ood_monitor.training.rows import Rows, spread
+from ros_ood_monitor.training.rows import check_count, check_finite, Rows, spread
 
 __all__ = ['Knn', 'fit', 'greedy_coreset']
 
@@ -131,14 +130,9 @@ def fit(features: Rows) -> Fitted:
         If there are fewer than two rows, or a feature is not finite.
 
     """
-    count = len(features)
-    if count < 2:
-        msg = f'a detector needs at least 2 frames, got {count}; give more frames'
-        raise TrainingError(msg)
-    seen = features[spread(count, _MOST_SEEN)].astype(np.float64)  # (k, D)
-    if not np.all(np.isfinite(seen)):
-        msg = 'features to fit to are not finite; check the pictures and the backbone'
-        raise TrainingError(msg)
+    check_count(features)
+    seen = features[spread(len(features), _MOST_SEEN)].astype(np.float64)  # (k, D)
+    check_finite(seen)
     width = seen.shape[1]
     least = min(_NEIGHBOURS, len(seen))
     most = min(_MOST_KEPT, _MOST_BYTES // (4 * width), math.ceil(len(seen) / _SHARE))
