@@ -16,10 +16,12 @@ conformal predictors).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 import io
+import json
 import math
-from typing import Any
+from typing import Any, Final
 import zipfile
 
 import numpy as np
@@ -38,6 +40,9 @@ __all__ = [
 
 _FIRM = 10
 """Held-out scores over the trigger at which one of them moves it little."""
+
+_ADDED: Final = ('logic', 'settings', 'refractory')
+"""Fields of an operating point that older calibrations lack."""
 
 
 def frames_needed(alpha: float) -> int:
@@ -126,6 +131,12 @@ class OperatingPoint:
         Frame rate of the held-out data; NaN where it is unknown.
     rate_established : bool
         True only where a false-alarm rate per hour was measured on held-out sequences.
+    logic : str
+        Name of the alert logic; see `ros_ood_monitor.alerting.LOGICS`.
+    settings : mapping of str to float
+        The logic's other settings by name, its limit among them where that is no trigger.
+    refractory : float
+        An alert that begins so soon after the last one ended is the same episode, in s.
 
     Raises
     ------
@@ -141,6 +152,9 @@ class OperatingPoint:
     alpha: float = 0.01
     frame_rate_hz: float = math.nan
     rate_established: bool = False
+    logic: str = 'consecutive'
+    settings: Mapping[str, float] = field(default_factory=dict)
+    refractory: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.trigger) and math.isfinite(self.release)):
@@ -156,6 +170,38 @@ class OperatingPoint:
             got = f'{self.trigger_frames} and {self.release_frames}'
             msg = f'trigger_frames and release_frames must be at least 1, got {got}'
             raise CalibrationError(msg)
+        bad = sorted(name for name, value in self.settings.items() if not math.isfinite(value))
+        if bad:
+            msg = f'settings of the alert logic must be finite, got {self.settings!r}'
+            raise CalibrationError(msg)
+        if not 0.0 <= self.refractory < math.inf:
+            msg = f'refractory must be 0 s or more, got {self.refractory:g} s'
+            raise CalibrationError(msg)
+
+    def at_limit(self, limit: float) -> OperatingPoint:
+        """
+        Return this operating point with another limit: the one number that calibration chooses.
+
+        Parameters
+        ----------
+        limit : float
+            On the running statistic of the logic. For ``consecutive`` that is the trigger, and a
+            release over it comes down with it.
+
+        Returns
+        -------
+        OperatingPoint
+            Otherwise equal.
+
+        Raises
+        ------
+        CalibrationError
+            If the limit is not finite.
+
+        """
+        if self.logic == 'consecutive':
+            return replace(self, trigger=limit, release=min(self.release, limit))
+        return replace(self, settings={**self.settings, 'limit': limit})
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +299,9 @@ class Calibration:
 
         """
         buffer = io.BytesIO()
-        arrays = {name: np.asarray(value) for name, value in asdict(self.operating_point).items()}
+        values = asdict(self.operating_point)
+        values['settings'] = json.dumps(values['settings'], sort_keys=True)
+        arrays = {name: np.asarray(value) for name, value in values.items()}
         np.savez(buffer, raw_score=self.raw_score, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
@@ -278,12 +326,15 @@ class Calibration:
             If arrays are missing, unsorted or not finite.
 
         """
-        names = [field.name for field in fields(OperatingPoint)]
+        names = [f.name for f in fields(OperatingPoint) if f.name not in _ADDED]
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 scores = np.asarray(archive['raw_score'], dtype=np.float64)
-                values: dict[str, Any] = {name: archive[name].item() for name in names}
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+                added = [name for name in _ADDED if name in archive]
+                values: dict[str, Any] = {n: archive[n].item() for n in (*names, *added)}
+                if 'settings' in values:
+                    values['settings'] = _settings(values['settings'])
+        except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             msg = f'calibration is not readable: expected raw_score and {names}, got {error}'
             raise CalibrationError(msg) from error
         if scores.ndim != 1 or scores.size == 0 or not np.all(np.isfinite(scores)):
@@ -293,6 +344,14 @@ class Calibration:
             msg = 'calibration scores must ascend, got unsorted values'
             raise CalibrationError(msg)
         return cls(scores, OperatingPoint(**values))
+
+
+def _settings(text: str) -> dict[str, float]:
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        msg = f'settings is no mapping: {text!r}'
+        raise ValueError(msg)
+    return {str(name): float(value) for name, value in settings.items()}
 
 
 def trigger_support(calibration: Calibration) -> tuple[int, int]:

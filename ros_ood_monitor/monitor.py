@@ -10,7 +10,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.alerting import AlertLogic, ConsecutiveLogic
+from ros_ood_monitor.alerting import AlertLogic, make_logic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.goldens import Verification
@@ -31,7 +31,7 @@ class Monitor:
     engine : Engine
         The bundle, opened on this device; it says which precision it runs.
     alert : AlertLogic, optional
-        The alert logic; `ConsecutiveLogic` at the bundle's operating point where it is not given.
+        The alert logic; that of the bundle's operating point where it is not given.
     clock : callable, optional
         Seconds for the processing time; ``time.perf_counter`` where it is not given.
     on_input : callable, optional
@@ -52,12 +52,8 @@ class Monitor:
         self.engine = engine
         self.precision = engine.precision
         self.calibration = bundle.calibration(engine.precision)
-        point = self.calibration.operating_point
-        self.alert = alert or ConsecutiveLogic(
-            trigger=point.trigger,
-            release=point.release,
-            trigger_frames=point.trigger_frames,
-            release_frames=point.release_frames,
+        self.alert = alert or make_logic(
+            self.calibration.operating_point, self.calibration.raw_score
         )
         self._clock = clock or time.perf_counter
         self._on_input = on_input

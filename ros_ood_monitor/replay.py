@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 import csv
-from dataclasses import dataclass
 from itertools import islice
 import math
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Final, TYPE_CHECKING
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
-from ros_ood_monitor.records import Frame, Observation, State
+from ros_ood_monitor.records import Frame, Observation
 
 if TYPE_CHECKING:
     from ros_ood_monitor.monitor import Monitor
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     'COLUMNS',
     'TABLE_SUFFIXES',
-    'Episode',
-    'EpisodeLog',
     'check_output',
     'check_table',
     'replay',
@@ -86,77 +83,6 @@ def replay(
                 raise ParameterError(msg)
             monitors[frame.camera] = monitor(frame.camera) if callable(monitor) else monitor
         yield monitors[frame.camera].observe(frame)
-
-
-@dataclass(frozen=True)
-class Episode:
-    """
-    One alert of one camera, from its first frame in ALERT to the first one back in NORMAL.
-
-    Parameters
-    ----------
-    camera : str
-        The camera.
-    start : float
-        Image stamp of the frame that raised the alert, in s.
-    end : float
-        Image stamp of the first frame back in NORMAL; of the next alert's first frame where an
-        interruption lies between the two; of the last frame where the stream ends before. In s.
-    peak : float
-        Highest raw_score, frames that led to the alert included.
-    is_over : bool
-        False where the stream ends before.
-
-    """
-
-    camera: str
-    start: float
-    end: float
-    peak: float
-    is_over: bool = False
-
-    @property
-    def duration(self) -> float:
-        """From start to end, in s."""
-        return self.end - self.start
-
-
-class EpisodeLog:
-    """Gathers alerts from observations as they come; memory grows with alerts, not frames."""
-
-    def __init__(self) -> None:
-        self._done: list[Episode] = []
-        self._open: dict[str, Episode] = {}
-
-    def add(self, observation: Observation) -> None:
-        """
-        Take the next observation.
-
-        Parameters
-        ----------
-        observation : Observation
-            In the order of each camera.
-
-        """
-        camera, stamp, alert = observation.camera, observation.stamp, observation.alert
-        episode = self._open.pop(camera, None)
-        is_new = alert.state is State.ALERT and alert.changed
-        if episode:
-            # frames of SUSPECT after an interruption belong to no alert yet
-            peak = alert.peak if alert.state is State.ALERT and not is_new else episode.peak
-            is_over = is_new or alert.state is State.NORMAL
-            episode = Episode(camera, episode.start, stamp, peak, is_over)
-            if is_over:
-                self._done.append(episode)
-            else:
-                self._open[camera] = episode
-        if is_new or (alert.state is State.ALERT and not episode):
-            self._open[camera] = Episode(camera, stamp, stamp, alert.peak)
-
-    @property
-    def episodes(self) -> list[Episode]:
-        """All alerts so far by start, those not over included."""
-        return sorted([*self._done, *self._open.values()], key=lambda e: (e.start, e.camera))
 
 
 def write_table(observations: Iterable[Observation], path: Path | str) -> int:

@@ -1,8 +1,19 @@
-"""From scores and stamps to AlertState: one file a logic, one contract."""
+"""From scores and stamps to AlertState: one file a logic, one contract, one automaton."""
 
 from __future__ import annotations
 
+from ros_ood_monitor.alerting.automaton import Automaton
 from ros_ood_monitor.alerting.base import AlertLogic
 from ros_ood_monitor.alerting.consecutive import ConsecutiveLogic
+from ros_ood_monitor.alerting.episodes import Episode, EpisodeLog
+from ros_ood_monitor.alerting.make import LOGICS, make_logic
 
-__all__ = ['AlertLogic', 'ConsecutiveLogic']
+__all__ = [
+    'LOGICS',
+    'AlertLogic',
+    'Automaton',
+    'ConsecutiveLogic',
+    'Episode',
+    'EpisodeLog',
+    'make_logic',
+]

@@ -7,33 +7,27 @@ Alert after some frames in a row over one threshold, clear after some in a row u
     NORMAL  ------------->  SUSPECT  --------------------->  ALERT
       ^  ^ <-- not over ---'                                   |
       |  '------------- release_frames in a row under release -'
-      |
-      '-- next frame --  STALE   <-- no frame for stale_after seconds, from any state
-      '-- next frame --  FAULT   <-- frames cannot be scored, from any state
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 import math
-from typing import Final
+from typing import ClassVar
 
+from ros_ood_monitor.alerting.automaton import Automaton, Verdict
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.records import AlertState, State
+from ros_ood_monitor.records import State
 
 __all__ = ['ConsecutiveLogic']
 
-_SILENT: Final = 'without a frame'
 
-
-class ConsecutiveLogic:
+class ConsecutiveLogic(Automaton):
     """
-    Two thresholds with a count each.
+    Two thresholds with a count each, and with a duration each where one is given.
 
-    A frame after STALE or FAULT starts from NORMAL with nothing counted: what was seen before the
-    interruption says nothing about what is seen after it. A gap between image stamps longer than
-    ``stale_after``, or a step back in time, is such an interruption too, whether or not anybody
-    called `silence` meanwhile.
+    Counts mean less time at a higher frame rate, durations the same. Where both are given both
+    must be reached, so that ``trigger_frames=2, trigger_seconds=0.5`` asks for half a second that
+    is not a single frame's.
 
     Parameters
     ----------
@@ -42,9 +36,11 @@ class ConsecutiveLogic:
     release : float
         A raw_score strictly under it counts toward the end of an alert; at most ``trigger``.
     trigger_frames : int, default 3
-        Consecutive frames that raise an alert; with 1 there is no SUSPECT.
+        Consecutive frames that raise an alert; with 1, and no duration, there is no SUSPECT.
     release_frames : int, default 5
         Consecutive frames that clear it.
+    trigger_seconds, release_seconds : float, default 0.0
+        Time from the first of those frames to the last one, at least, in s.
     stale_after : float, default 2.0
         Silence that makes the stream STALE, in s.
 
@@ -55,6 +51,16 @@ class ConsecutiveLogic:
 
     """
 
+    SETTINGS: ClassVar[tuple[str, ...]] = (
+        'trigger',
+        'release',
+        'trigger_frames',
+        'release_frames',
+        'trigger_seconds',
+        'release_seconds',
+        'stale_after',
+    )
+
     def __init__(
         self,
         *,
@@ -62,6 +68,8 @@ class ConsecutiveLogic:
         release: float,
         trigger_frames: int = 3,
         release_frames: int = 5,
+        trigger_seconds: float = 0.0,
+        release_seconds: float = 0.0,
         stale_after: float = 2.0,
     ) -> None:
         if not (math.isfinite(trigger) and math.isfinite(release)) or release > trigger:
@@ -76,25 +84,19 @@ class ConsecutiveLogic:
                 f'got {trigger_frames} and {release_frames}'
             )
             raise ParameterError(msg)
-        if not stale_after > 0.0:
-            msg = f'stale_after must be positive, got {stale_after:g} s'
+        if not (0.0 <= trigger_seconds < math.inf and 0.0 <= release_seconds < math.inf):
+            msg = (
+                'trigger_seconds and release_seconds must be 0 or more, '
+                f'got {trigger_seconds:g} and {release_seconds:g} s'
+            )
             raise ParameterError(msg)
         self.trigger = trigger
         self.release = release
         self.trigger_frames = trigger_frames
         self.release_frames = release_frames
-        self.stale_after = stale_after
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the stream: NORMAL, nothing counted."""
-        self._last_stamp = math.nan
-        self._silent_for = 0.0  # as told last
-        self._has_scored = False
-        self._began = math.nan  # stamp of the episode's first frame over the trigger
-        self._count = 0
-        self._interruption = ''
-        self._now = AlertState(State.NORMAL, reason='no frame yet')
+        self.trigger_seconds = trigger_seconds
+        self.release_seconds = release_seconds
+        super().__init__(stale_after=stale_after)
 
     @property
     def threshold(self) -> float:
@@ -102,148 +104,50 @@ class ConsecutiveLogic:
         return self.trigger
 
     @property
-    def state(self) -> AlertState:
-        """Return the latest state, as the last step returned it."""
-        return self._now
+    def limit(self) -> float:
+        """Return the trigger: the statistic is the raw_score itself."""
+        return self.trigger
 
-    def update(self, raw_score: float, stamp: float) -> AlertState:
-        """
-        Take the score of a frame.
+    def _forget(self) -> None:
+        self._count = 0
+        self._first = math.nan  # stamp of the first frame counted
 
-        Parameters
-        ----------
-        raw_score : float
-            Higher = more anomalous.
-        stamp : float
-            The image's stamp, in s.
+    def _weigh(self, raw_score: float, stamp: float, elapsed: float) -> tuple[Verdict, str]:
+        if self.state.state is State.ALERT:
+            return self._toward_release(raw_score, stamp)
+        return self._toward_alert(raw_score, stamp)
 
-        Returns
-        -------
-        AlertState
-            The state after this frame; ``changed`` where this frame left the previous state.
-
-        Raises
-        ------
-        ParameterError
-            If the score is not finite: no threshold can judge it.
-
-        """
-        if not math.isfinite(raw_score):
-            msg = f'raw_score must be finite, got {raw_score}'
-            raise ParameterError(msg)
-        before = self._now.state
-        self._note_interruption(stamp)
-        is_first, self._has_scored = not self._has_scored, True
-        if self._now.state is State.ALERT:
-            now = self._while_alert(raw_score, stamp)
-        else:
-            now = self._before_alert(raw_score, stamp, is_first=is_first)
-        if self._interruption:
-            # an interruption that nobody declared is no change where it ends where it began
-            is_calm = before is State.NORMAL and now.state is State.NORMAL
-            reason = f'{now.reason}, {self._interruption}'
-            now = self._now = replace(now, changed=now.changed and not is_calm, reason=reason)
-            self._interruption = ''
-        return now
-
-    def silence(self, seconds: float) -> AlertState:
-        """
-        Take note that no frame has come for a while.
-
-        Parameters
-        ----------
-        seconds : float
-            Time since the last frame was received, in s.
-
-        Returns
-        -------
-        AlertState
-            STALE once that is at least ``stale_after``, else the state as it was.
-
-        """
-        self._silent_for = seconds
-        if seconds < self.stale_after or self._now.state is State.STALE:
-            return self._stay(self._now.peak, self._now.reason)
-        since = self._last_stamp + seconds
-        return self._enter(State.STALE, since, reason=f'{seconds:.2f} s {_SILENT}')
-
-    def fault(self, reason: str) -> AlertState:
-        """
-        Take note that frames cannot be scored.
-
-        Parameters
-        ----------
-        reason : str
-            What failed, for people.
-
-        Returns
-        -------
-        AlertState
-            FAULT; ``changed`` only the first time.
-
-        """
-        if self._now.state is State.FAULT:
-            return self._stay(self._now.peak, reason)
-        return self._enter(State.FAULT, self._last_stamp, reason=reason)
-
-    def _note_interruption(self, stamp: float) -> None:
-        was = self._now
-        gap = stamp - self._last_stamp  # NaN at the first frame
-        silent_for = was.since - self._last_stamp  # where silence was declared
-        self._last_stamp = stamp
-        if was.state is State.FAULT:
-            self._interruption = f'after: {was.reason}'
-        elif gap < 0.0:
-            self._interruption = f'stamps jumped by {gap:.2f} s'
-        elif was.state is State.STALE:
-            # image time where there is any; before the first frame what was told since
-            lasted = self._silent_for if math.isnan(gap) else max(gap, silent_for)
-            self._interruption = f'after {lasted:.2f} s {_SILENT} to score'
-        elif gap > self.stale_after:
-            self._interruption = f'after {gap:.2f} s {_SILENT}: stamps jumped by {gap:+.2f} s'
-        if self._interruption and was.state not in (State.STALE, State.FAULT):
-            self._enter(State.STALE, stamp, reason=self._interruption)
-
-    def _before_alert(self, raw_score: float, stamp: float, *, is_first: bool) -> AlertState:
-        was = self._now
+    def _toward_alert(self, raw_score: float, stamp: float) -> tuple[Verdict, str]:
         if raw_score <= self.trigger:
-            if was.state is State.NORMAL:
-                return self._stay(math.nan, 'like the training data')
-            again = '' if is_first else ' again'
-            return self._enter(State.NORMAL, stamp, reason=f'like the training data{again}')
-        peak = raw_score
-        if was.state is State.SUSPECT:
-            self._count += 1
-            peak = max(was.peak, raw_score)
-        else:
-            self._count = 1
-            self._began = stamp
-        reason = f'{self._count} of {self.trigger_frames} frames over the threshold'
-        if self._count >= self.trigger_frames:
+            self._forget()
+            return Verdict.CALM, ''
+        lasted = self._add(stamp)
+        if self._count >= self.trigger_frames and lasted >= self.trigger_seconds:
             reason = f'{self._count} frames in a row over the threshold {self.trigger:.4g}'
-            return self._enter(State.ALERT, stamp, peak, reason)
-        if was.state is State.SUSPECT:
-            return self._stay(peak, reason)
-        return self._enter(State.SUSPECT, stamp, peak, reason, count=self._count)
+            self._forget()
+            return Verdict.ALARMING, reason
+        if self._count < self.trigger_frames:
+            reason = f'{self._count} of {self.trigger_frames} frames over the threshold'
+        else:
+            reason = f'{lasted:.2f} of {self.trigger_seconds:.2f} s over the threshold'
+        return Verdict.SUSPICIOUS, reason
 
-    def _while_alert(self, raw_score: float, stamp: float) -> AlertState:
-        peak = max(self._now.peak, raw_score)
-        self._count = self._count + 1 if raw_score < self.release else 0
-        if self._count >= self.release_frames:
+    def _toward_release(self, raw_score: float, stamp: float) -> tuple[Verdict, str]:
+        if raw_score >= self.release:
+            self._forget()
+            return Verdict.ALARMING, ''
+        lasted = self._add(stamp)
+        if self._count >= self.release_frames and lasted >= self.release_seconds:
             reason = f'{self._count} frames in a row under {self.release:.4g}'
-            return self._enter(State.NORMAL, stamp, reason=reason)
-        if self._count:
-            return self._stay(peak, f'{self._count} of {self.release_frames} frames to clear')
-        return self._stay(peak, f'unlike the training data for {stamp - self._began:.2f} s')
+            self._forget()
+            return Verdict.CALM, reason
+        if self._count < self.release_frames:
+            return Verdict.SUSPICIOUS, f'{self._count} of {self.release_frames} frames to clear'
+        return Verdict.SUSPICIOUS, f'{lasted:.2f} of {self.release_seconds:.2f} s to clear'
 
-    def _enter(
-        self, state: State, since: float, peak: float = math.nan, reason: str = '', count: int = 0
-    ) -> AlertState:
-        self._count = count
-        self._now = AlertState(state, changed=True, since=since, peak=peak, reason=reason)
-        return self._now
-
-    def _stay(self, peak: float, reason: str) -> AlertState:
-        was = self._now
-        self._now = AlertState(was.state, since=was.since, peak=peak, reason=reason)
-        return self._now
+    def _add(self, stamp: float) -> float:
+        """Count a frame; return the time since the first one counted, in s."""
+        if not self._count:
+            self._first = stamp
+        self._count += 1
+        return stamp - self._first

@@ -9,11 +9,11 @@ import sys
 import time
 from typing import Any, TypeVar
 
+from ros_ood_monitor.alerting import Episode, EpisodeLog
 from ros_ood_monitor.bags import BagReader, SkippedFrame
 from ros_ood_monitor.cli.wording import count
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Observation, State
-from ros_ood_monitor.replay import Episode, EpisodeLog
 
 __all__ = ['Console', 'Watch', 'facts']
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from ros_ood_monitor.alerting import Episode
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.records import Observation
-from ros_ood_monitor.replay import check_output, Episode
+from ros_ood_monitor.replay import check_output
 
 __all__ = ['PLOT_SUFFIXES', 'Timeline', 'check_plot']
 

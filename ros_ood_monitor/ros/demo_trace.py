@@ -97,7 +97,7 @@ def read_labels(bag: Path) -> list[Interval]:
 
 def alerts_of(points: Sequence[Point]) -> list[Interval]:
     """
-    Return the alerts, as `ros_ood_monitor.replay.Episode` counts them.
+    Return the alerts, as `ros_ood_monitor.alerting.Episode` counts them.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from itertools import pairwise
 import math
 
@@ -108,3 +109,50 @@ def test_operating_point_refuses_contradictions() -> None:
         OperatingPoint(trigger=math.nan, release=0.0)
     with pytest.raises(CalibrationError, match='at least 1'):
         OperatingPoint(trigger=1.0, release=0.0, trigger_frames=0)
+    with pytest.raises(CalibrationError, match='settings of the alert logic'):
+        OperatingPoint(trigger=1.0, release=0.0, settings={'limit': math.inf})
+    with pytest.raises(CalibrationError, match='refractory'):
+        OperatingPoint(trigger=1.0, release=0.0, refractory=-1.0)
+
+
+def test_the_logic_and_its_settings_survive_storing() -> None:
+    point = OperatingPoint(
+        3.0,
+        2.0,
+        frame_rate_hz=10.0,
+        logic='ewma',
+        settings={'limit': 2.5, 'time_constant': 0.5},
+        refractory=10.0,
+    )
+    stored = Calibration(np.arange(3.0), point).to_bytes()
+    assert Calibration.from_bytes(stored).operating_point == point
+    assert Calibration(np.arange(3.0), point).to_bytes() == stored
+
+
+def test_a_calibration_from_before_there_were_logics_is_consecutive() -> None:
+    content = Calibration.fit(np.arange(200.0), frame_rate_hz=10.0).to_bytes()
+    with np.load(io.BytesIO(content)) as archive:
+        old = {n: archive[n] for n in archive if n not in ('logic', 'settings', 'refractory')}
+    buffer = io.BytesIO()
+    np.savez(buffer, **old)
+    point = Calibration.from_bytes(buffer.getvalue()).operating_point
+    assert (point.logic, point.settings, point.refractory) == ('consecutive', {}, 0.0)
+    assert point == Calibration.from_bytes(content).operating_point
+
+
+def test_the_limit_is_the_trigger_of_consecutive_and_a_setting_of_the_others() -> None:
+    lower = OperatingPoint(3.0, 2.0).at_limit(1.5)
+    assert (lower.trigger, lower.release) == (1.5, 1.5)
+    other = OperatingPoint(3.0, 2.0, logic='cusum', settings={'reference': 0.5}).at_limit(1.5)
+    assert (other.trigger, other.settings) == (3.0, {'reference': 0.5, 'limit': 1.5})
+
+
+@pytest.mark.parametrize('text', ['{', '[1]', '{"limit": "much"}', '{"limit": null}'])
+def test_damaged_settings_are_refused(text: str) -> None:
+    content = Calibration.fit(np.arange(200.0)).to_bytes()
+    with np.load(io.BytesIO(content)) as archive:
+        arrays = {**archive, 'settings': np.asarray(text)}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(CalibrationError, match='not readable'):
+        Calibration.from_bytes(buffer.getvalue())

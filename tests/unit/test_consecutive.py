@@ -65,6 +65,26 @@ def test_one_trigger_frame_alerts_at_once() -> None:
     assert states(make_logic(trigger_frames=1), [0, 11]) == [State.NORMAL, State.ALERT]
 
 
+@pytest.mark.parametrize('rate', [5.0, 10.0, 40.0])
+def test_durations_take_the_same_time_at_every_frame_rate(rate: float) -> None:
+    logic = make_logic(
+        trigger_frames=1, trigger_seconds=0.4, release_frames=1, release_seconds=0.6
+    )
+    got = [logic.update(11.0, k / rate) for k in range(int(rate))]
+    assert next(now.since for now in got if now.state is State.ALERT) == pytest.approx(0.4)
+    assert got[0].state is State.SUSPECT
+    assert got[1].reason == f'{1.0 / rate:.2f} of 0.40 s over the threshold'
+    got = [logic.update(4.0, 1.0 + k / rate) for k in range(int(rate))]
+    assert next(now.since for now in got if now.state is State.NORMAL) == pytest.approx(1.6)
+
+
+def test_count_and_duration_must_both_be_reached() -> None:
+    logic = make_logic(trigger_frames=3, trigger_seconds=0.25)
+    assert states(logic, [11, 11, 11, 11])[-2:] == [State.SUSPECT, State.ALERT]
+    slow = make_logic(trigger_frames=3, trigger_seconds=0.25)
+    assert states(slow, [11, 11, 11], rate=2.0)[-2:] == [State.SUSPECT, State.ALERT]
+
+
 def test_silence_makes_the_stream_stale_once() -> None:
     logic = make_logic(stale_after=2.0)
     logic.update(0.0, 100.0)
@@ -202,6 +222,8 @@ def test_no_state_is_skipped_on_random_streams() -> None:
         ({'trigger_frames': 0}, 'at least 1'),
         ({'release_frames': -1}, 'at least 1'),
         ({'stale_after': 0.0}, 'stale_after must be positive'),
+        ({'trigger_seconds': -0.1}, 'must be 0 or more'),
+        ({'release_seconds': math.nan}, 'must be 0 or more'),
     ],
 )
 def test_settings_outside_their_range_are_refused(changes: dict[str, float], match: str) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow.parquet
 import pytest
 
+from ros_ood_monitor.alerting import EpisodeLog
 from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import replay as verb
@@ -23,7 +24,7 @@ from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation.timeline import Timeline
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
-from ros_ood_monitor.replay import COLUMNS, EpisodeLog, replay, write_table
+from ros_ood_monitor.replay import COLUMNS, replay, write_table
 from tests.tiny_bundle import make_tiny_bundle
 
 SHARED = Path(__file__).resolve().parents[2] / '../shared/data/bags/soccer_goal'
