@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from ros_ood_monitor.alerting.automaton import Automaton
 from ros_ood_monitor.alerting.consecutive import ConsecutiveLogic
+from ros_ood_monitor.alerting.cusum import CusumLogic
+from ros_ood_monitor.alerting.ewma import EwmaLogic
+from ros_ood_monitor.alerting.martingale import MartingaleLogic
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import ParameterError
 
@@ -17,8 +20,16 @@ __all__ = ['LOGICS', 'make_logic']
 
 LOGICS: Final[Mapping[str, tuple[str, ...]]] = {
     'consecutive': ('trigger_seconds', 'release_seconds'),
+    'ewma': ('limit', 'time_constant'),
+    'cusum': ('limit', 'reference'),
+    'martingale': ('limit',),
 }
 """The alert logics, each with the names that its ``settings`` may hold."""
+
+_REFERENCE: Final = 0.5
+_EVIDENCE: Final = 12.0
+"""Limit of a martingale that is given none, in nats: a false alert in 160000 frames, were they
+independent."""
 
 
 def make_logic(
@@ -29,6 +40,9 @@ def make_logic(
 ) -> Automaton:
     """
     Return the alert logic of an operating point.
+
+    A limit that is not given is a start and no rate: the trigger for ``ewma``, a second at the
+    trigger for ``cusum``, 12 nats for ``martingale``.
 
     Parameters
     ----------
@@ -51,14 +65,27 @@ def make_logic(
 
     """
     _check_names(point)
-    return ConsecutiveLogic(
-        trigger=point.trigger,
-        release=point.release,
-        trigger_frames=point.trigger_frames,
-        release_frames=point.release_frames,
-        stale_after=stale_after,
-        **point.settings,
-    )
+    settings = dict(point.settings)
+    if point.logic == 'consecutive':
+        return ConsecutiveLogic(
+            trigger=point.trigger,
+            release=point.release,
+            trigger_frames=point.trigger_frames,
+            release_frames=point.release_frames,
+            stale_after=stale_after,
+            **settings,
+        )
+    if point.logic == 'martingale':
+        settings.setdefault('limit', _EVIDENCE)
+        scores = calibration_scores.tolist()
+        return MartingaleLogic(scores=scores, stale_after=stale_after, **settings)
+    mean, std = float(calibration_scores.mean()), float(calibration_scores.std())
+    if point.logic == 'ewma':
+        settings.setdefault('limit', point.trigger)
+        return EwmaLogic(mean=mean, stale_after=stale_after, **settings)
+    reference = settings.setdefault('reference', _REFERENCE)
+    settings.setdefault('limit', (point.trigger - mean) / std - reference if std else 1.0)
+    return CusumLogic(mean=mean, std=std, stale_after=stale_after, **settings)
 
 
 def _check_names(point: OperatingPoint) -> None:

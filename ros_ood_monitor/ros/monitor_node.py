@@ -145,7 +145,7 @@ class OodMonitorNode(LifecycleNode):
                 self._facts.problem = '; '.join([self._facts.problem, *self._unused_files])
             self.get_logger().error(self._facts.problem)
             return TransitionCallbackReturn.FAILURE
-        self._monitors = share_engine(monitor, len(cameras))
+        self._monitors = share_engine(monitor, self._settings, len(cameras))
         bundle = monitor.bundle
         self._facts = ModelFacts(
             bundle=f'{bundle.manifest.name}@{bundle.digest[:12]}',

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 import math
 from pathlib import Path
+from typing import Any, Final
 
 import cv2
 
-from ros_ood_monitor.alerting import ConsecutiveLogic
+from ros_ood_monitor.alerting import Automaton, LOGICS, make_logic
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.calibration import OperatingPoint
-from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.calibration import Calibration, OperatingPoint
+from ros_ood_monitor.errors import CalibrationError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import bundle_path
@@ -18,38 +21,67 @@ from ros_ood_monitor.share import bundle_path
 __all__ = ['alert_logic', 'open_monitor', 'retune', 'share_engine']
 
 
-def alert_logic(settings: Settings, point: OperatingPoint) -> ConsecutiveLogic:
+_CONSECUTIVE: Final = ('trigger', 'release', 'trigger_frames', 'release_frames')
+"""Parameters of ``alert`` that are fields of an operating point; the others are settings."""
+
+
+def alert_logic(settings: Settings, calibration: Calibration) -> Automaton:
     """
     Return the alert logic that the parameters and the bundle together ask for.
 
     Parameters
     ----------
     settings : Settings
-        Parameters; NaN and 0 leave a value to the bundle.
-    point : OperatingPoint
-        The bundle's operating point.
+        Parameters; an empty name, NaN and 0 leave a value to the bundle.
+    calibration : Calibration
+        The bundle's.
 
     Returns
     -------
-    ConsecutiveLogic
+    Automaton
         In its first state.
 
     Raises
     ------
     ParameterError
-        If the values contradict each other.
+        If the values contradict each other, or one belongs to another alert logic.
 
     """
-    trigger = _or(settings.alert_trigger, point.trigger)
-    # a trigger set under the bundle's release pulls that release down with it
-    release = _or(settings.alert_release, min(point.release, trigger))
-    return ConsecutiveLogic(
-        trigger=trigger,
-        release=release,
-        trigger_frames=settings.alert_trigger_frames or point.trigger_frames,
-        release_frames=settings.alert_release_frames or point.release_frames,
-        stale_after=settings.alert_stale_after,
-    )
+    point = _alert_point(settings, calibration.operating_point)
+    return make_logic(point, calibration.raw_score, stale_after=settings.alert_stale_after)
+
+
+def _alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
+    name = settings.alert_logic or point.logic
+    if name != point.logic:
+        # neither the settings nor the rate were another logic's
+        point = replace(point, logic=name, settings={}, rate_established=False)
+    fields = _CONSECUTIVE if name == 'consecutive' else ()
+    mine = (*fields, *LOGICS.get(name, ()))
+    given = {
+        leaf: getattr(settings, f'alert_{leaf}')
+        for leaf in dict.fromkeys((*_CONSECUTIVE, *chain.from_iterable(LOGICS.values())))
+    }
+    given = {leaf: value for leaf, value in given.items() if not _is_left(value)}
+    other = [f'alert.{leaf}' for leaf in given if leaf not in mine]
+    if other:
+        msg = (
+            f'parameters of another alert logic than {name!r}, which takes '
+            f'{[f"alert.{leaf}" for leaf in mine]}: got {other}; leave them at .nan or 0'
+        )
+        raise ParameterError(msg)
+    changes: dict[str, Any] = {leaf: given.pop(leaf) for leaf in fields if leaf in given}
+    if 'trigger' in changes:
+        # a trigger set under the bundle's release pulls that release down with it
+        changes.setdefault('release', min(point.release, changes['trigger']))
+    if not (changes or given):
+        return point
+    try:
+        return replace(
+            point, **changes, settings={**point.settings, **given}, rate_established=False
+        )
+    except CalibrationError as error:
+        raise ParameterError(str(error)) from error
 
 
 def open_monitor(settings: Settings) -> Monitor:
@@ -89,14 +121,14 @@ def open_monitor(settings: Settings) -> Monitor:
         cache=Path(settings.model_engine_cache) if settings.model_engine_cache else None,
     )
     try:
-        retune(monitor, settings)
+        monitor.alert = alert_logic(settings, monitor.calibration)
     except ParameterError:
         monitor.close()
         raise
     return monitor
 
 
-def share_engine(monitor: Monitor, cameras: int) -> list[Monitor]:
+def share_engine(monitor: Monitor, settings: Settings, cameras: int) -> list[Monitor]:
     """
     Return a monitor for every camera, all on one engine.
 
@@ -104,6 +136,8 @@ def share_engine(monitor: Monitor, cameras: int) -> list[Monitor]:
     ----------
     monitor : Monitor
         The monitor of the first camera.
+    settings : Settings
+        Parameters of the node.
     cameras : int
         How many cameras there are.
 
@@ -111,11 +145,10 @@ def share_engine(monitor: Monitor, cameras: int) -> list[Monitor]:
     -------
     list of Monitor
         The first is ``monitor``; closing it closes the engine of all. The others' alert logics are
-        new, at the bundle's operating point.
+        new.
 
     """
-    point = monitor.calibration.operating_point
-    logics = [alert_logic(Settings.defaults(), point) for _ in range(cameras - 1)]
+    logics = [alert_logic(settings, monitor.calibration) for _ in range(cameras - 1)]
     return [monitor, *map(monitor.another, logics)]
 
 
@@ -137,17 +170,16 @@ def retune(monitor: Monitor, settings: Settings) -> None:
         monitor is then as it was.
 
     """
-    wanted = alert_logic(settings, monitor.calibration.operating_point)
-    running = monitor.alert
-    if not isinstance(running, ConsecutiveLogic):
-        msg = f'alert parameters do not apply to the alert logic {type(running).__name__}'
+    wanted, running = alert_logic(settings, monitor.calibration), monitor.alert
+    if not isinstance(running, Automaton) or type(running) is not type(wanted):
+        msg = (
+            f'alert parameters ask for {type(wanted).__name__}, the monitor runs '
+            f'{type(running).__name__}; configure the node anew'
+        )
         raise ParameterError(msg)
-    # plain attributes, each read once a frame: a frame between two of them sees one change early
-    running.trigger, running.release = wanted.trigger, wanted.release
-    running.trigger_frames = wanted.trigger_frames
-    running.release_frames = wanted.release_frames
-    running.stale_after = wanted.stale_after
+    running.adopt(wanted)
 
 
-def _or(value: float, default: float) -> float:
-    return default if math.isnan(value) else value
+def _is_left(value: float) -> bool:
+    """Return whether a parameter leaves its value to the bundle."""
+    return math.isnan(value) or (isinstance(value, int) and value == 0)

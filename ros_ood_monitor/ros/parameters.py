@@ -13,6 +13,7 @@ import difflib
 import math
 from typing import Final, Literal
 
+from ros_ood_monitor.alerting import LOGICS
 from ros_ood_monitor.engines import ENGINES
 from ros_ood_monitor.errors import ParameterError
 
@@ -80,7 +81,7 @@ class ParameterSpec:
     def constraint(self) -> str:
         """Range or choices, for people; empty where anything of the type goes."""
         if self.choices:
-            return ' | '.join(self.choices)
+            return ' | '.join(choice or "''" for choice in self.choices)
         if self.minimum is not None and self.maximum is not None:
             return f'{self.minimum:g} to {self.maximum:g}'
         return ''
@@ -183,6 +184,13 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         applies='live',
     ),
     ParameterSpec(
+        'alert.logic',
+        '',
+        "How scores become alerts; empty takes the bundle's. With another one, what the bundle "
+        'says of its rate of false alerts does not hold. See docs/tuning_alerts.md.',
+        choices=('', *LOGICS),
+    ),
+    ParameterSpec(
         'alert.trigger',
         math.nan,
         'A raw_score over it counts toward an alert; .nan takes the threshold of the bundle.',
@@ -213,6 +221,43 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         unit='frames',
         minimum=0,
         maximum=100000,
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.trigger_seconds',
+        math.nan,
+        'Time for which the frames that raise an alert must last, beside their count; .nan takes '
+        'that of the bundle.',
+        unit='s',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.release_seconds',
+        math.nan,
+        'Time for which the frames that clear an alert must last, beside their count; .nan takes '
+        'that of the bundle.',
+        unit='s',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.limit',
+        math.nan,
+        'Limit of the logics ewma (raw_score), cusum (standard deviations times s) and '
+        'martingale (nats); .nan takes that of the bundle.',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.time_constant',
+        math.nan,
+        'Time over which the logic ewma averages; .nan takes that of the bundle.',
+        unit='s',
+        applies='live',
+    ),
+    ParameterSpec(
+        'alert.reference',
+        math.nan,
+        'Standard deviations that the logic cusum takes off every score, half of the least shift '
+        'that matters; .nan takes those of the bundle.',
         applies='live',
     ),
     ParameterSpec(

@@ -33,10 +33,16 @@ class Settings:
     input_depth: int
     input_max_rate_hz: float
     input_max_wait: float
+    alert_logic: str
     alert_trigger: float
     alert_release: float
     alert_trigger_frames: int
     alert_release_frames: int
+    alert_trigger_seconds: float
+    alert_release_seconds: float
+    alert_limit: float
+    alert_time_constant: float
+    alert_reference: float
     alert_stale_after: float
     snapshot_folder: str
     autostart: bool

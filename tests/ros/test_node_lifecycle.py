@@ -176,7 +176,7 @@ def test_configure_refuses_a_release_over_the_trigger(tiny_bundle: Path) -> None
     with running_node(**parameters), peer() as me:
         assert not me.change(Transition.TRANSITION_CONFIGURE)
         status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
-        assert 'release at most trigger' in status.message
+        assert 'at most the trigger threshold' in status.message
 
 
 def test_another_bundle_is_taken_without_starting_the_node_anew(

@@ -227,7 +227,7 @@ def test_contradicting_thresholds_are_refused_while_active(tiny_bundle: Path) ->
         me.activate()
         result = _set(node, 'alert.release', 1e9)
         assert not result.successful
-        assert 'release at most trigger' in result.reason
+        assert 'at most the trigger threshold' in result.reason
         assert str(node.get_parameter('alert.release').value) == 'nan'
 
 

@@ -1,0 +1,108 @@
+"""Alert once a running statistic of the scores exceeds its limit, clear at half the way back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+import math
+from typing import ClassVar
+
+from ros_ood_monitor.alerting.automaton import Automaton, Verdict
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.records import State
+
+__all__ = ['AccumulatingLogic']
+
+
+class AccumulatingLogic(Automaton):
+    """
+    One running statistic with one limit.
+
+    Over half the way from no evidence to the limit the stream is SUSPECT, over the limit it is in
+    ALERT, and an alert ends at half the way again. A frame adds half the way at most: an alert
+    takes two frames at least and never skips SUSPECT, however odd a single frame is. The
+    statistic stays at the limit at most, so that what clears an alert need not undo all of it.
+
+    Parameters
+    ----------
+    limit : float
+        The limit, in the statistic's unit.
+    stale_after : float, default 2.0
+        Silence that makes the stream STALE, in s.
+
+    Raises
+    ------
+    ParameterError
+        If the limit is not over the statistic without evidence, or ``stale_after`` not positive.
+
+    """
+
+    SETTINGS: ClassVar[tuple[str, ...]] = ('limit', 'stale_after')
+    STATISTIC: ClassVar[str]
+    """What the statistic is, in a word or two for people."""
+
+    limit: float = math.nan
+
+    def __init__(self, *, limit: float, stale_after: float = 2.0) -> None:
+        if not self._empty < limit < math.inf:
+            msg = (
+                f'limit of the alert logic must be over {self._empty:.4g}, the '
+                f'{self.STATISTIC} without evidence, got {limit:g}'
+            )
+            raise ParameterError(msg)
+        self.limit = limit
+        super().__init__(stale_after=stale_after)
+
+    @property
+    def statistic(self) -> float:
+        """Return the running statistic, the latest frame included; at most the limit."""
+        return self._statistic
+
+    @property
+    @abstractmethod
+    def _empty(self) -> float:
+        """Return the statistic without evidence."""
+
+    @abstractmethod
+    def _grow(self, raw_score: float, elapsed: float, most: float) -> float:
+        """
+        Return the statistic after a frame.
+
+        Parameters
+        ----------
+        raw_score : float
+            Finite.
+        elapsed : float
+            Time since the frame before, in s; 0 where there is none.
+        most : float
+            The most by which it may grow, positive.
+
+        Returns
+        -------
+        float
+            Over the limit or not.
+
+        """
+
+    def _cut(self, excess: float) -> None:
+        """Take off what the statistic has grown over the limit."""
+
+    def _forget(self) -> None:
+        self._statistic = self._empty
+
+    def _weigh(self, raw_score: float, stamp: float, elapsed: float) -> tuple[Verdict, str]:
+        limit, empty, name = self.limit, self._empty, self.STATISTIC
+        most = 0.5 * (limit - empty)
+        half = empty + most
+        value = self._grow(raw_score, elapsed, most)
+        self._statistic = min(value, limit)
+        if value > limit:
+            self._cut(value - limit)
+        was = self.state.state
+        if value <= half:
+            return Verdict.CALM, f'{name} back at {value:.4g}'
+        if was is State.ALERT:
+            reason = '' if value >= limit else f'{name} {value:.4g}, clear at {half:.4g}'
+            return Verdict.ALARMING, reason
+        if value > limit and was is State.SUSPECT:
+            return Verdict.ALARMING, f'{name} over the limit {limit:.4g}'
+        return Verdict.SUSPICIOUS, f'{name} {self._statistic:.4g}, alert over {limit:.4g}'
