@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 __all__ = ['KINDS', 'Kind', 'simulate']
 
@@ -85,5 +85,5 @@ def simulate(
             scale[k] = math.sqrt(variance)
     scale *= math.sqrt(1.0 - kind.phi**2)
     innovation = unit * scale
-    score = lfilter([1.0], [1.0, -kind.phi], innovation)
+    score = np.fromiter(accumulate(innovation.tolist(), lambda x, e: kind.phi * x + e), np.float64)
     return score[_BURN:], innovation[_BURN:], scale[_BURN:]

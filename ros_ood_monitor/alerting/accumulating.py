@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 import math
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ros_ood_monitor.alerting.automaton import Automaton, Verdict
 from ros_ood_monitor.errors import ParameterError
@@ -12,15 +12,19 @@ from ros_ood_monitor.records import State
 
 __all__ = ['AccumulatingLogic']
 
+_HALF: Final = 0.5
+_MOST: Final = 0.6
+"""Of the way to the limit, what a frame adds at most: over a half, so that two frames suffice."""
+
 
 class AccumulatingLogic(Automaton):
     """
     One running statistic with one limit.
 
     Over half the way from no evidence to the limit the stream is SUSPECT, over the limit it is in
-    ALERT, and an alert ends at half the way again. A frame adds half the way at most: an alert
-    takes two frames at least and never skips SUSPECT, however odd a single frame is. The
-    statistic stays at the limit at most, so that what clears an alert need not undo all of it.
+    ALERT, and an alert ends at half the way again. A frame adds three fifths of the way at most,
+    and an alert is raised from SUSPECT only: it takes two frames, however odd a single one is.
+    The statistic stays at the limit at most, so that a long alert clears as soon as a short one.
 
     Parameters
     ----------
@@ -91,9 +95,8 @@ class AccumulatingLogic(Automaton):
 
     def _weigh(self, raw_score: float, stamp: float, elapsed: float) -> tuple[Verdict, str]:
         limit, empty, name = self.limit, self._empty, self.STATISTIC
-        most = 0.5 * (limit - empty)
-        half = empty + most
-        value = self._grow(raw_score, elapsed, most)
+        half = empty + _HALF * (limit - empty)
+        value = self._grow(raw_score, elapsed, _MOST * (limit - empty))
         self._statistic = min(value, limit)
         if value > limit:
             self._cut(value - limit)

@@ -164,9 +164,14 @@ def _alert(point: Any) -> str:
     from ros_ood_monitor.cli.wording import count
 
     rate = 'established' if point.rate_established else 'NOT established'
+    settings = ''.join(f', {name} {value:.4g}' for name, value in point.settings.items())
+    if point.logic == 'consecutive':
+        frames = count(point.trigger_frames, 'frame')
+        how = f'over TRIGGER in {frames} in a row; end: under RELEASE in {point.release_frames}'
+    else:
+        how = f'{point.logic}; threshold of single frames TRIGGER'
     return (
-        f'alert: over TRIGGER in {count(point.trigger_frames, "frame")} in a row; end: under '
-        f'RELEASE in {point.release_frames}; set for {point.alpha:.2%} of frames; '
+        f'alert: {how}{settings}; set for {point.alpha:.2%} of frames; '
         f'false-alarm rate per hour: {rate}'
     )
 

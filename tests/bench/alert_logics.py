@@ -65,15 +65,20 @@ def lowest_limit(count: Callable[[float], int], allowed: int, low: float, high: 
     return high
 
 
-def alerts(point: OperatingPoint, held_out: Array, scores: Iterable[float]) -> int:
-    """Return the number of episodes in a stream."""
+def alerts(
+    point: OperatingPoint, held_out: Array, scores: Iterable[float], enough: float = math.inf
+) -> int:
+    """Return the number of episodes in a stream, or the first number over enough."""
     try:
         logic = make_logic(point, held_out)
     except ParameterError:  # a limit under what is there without evidence: always in alert
         return 10**9
     log = EpisodeLog(refractory=REFRACTORY)
     for k, score in enumerate(scores):
-        log.note(logic.update(score, k / RATE_HZ), k / RATE_HZ)
+        state = logic.update(score, k / RATE_HZ)
+        log.note(state, k / RATE_HZ)
+        if state.changed and len(log.episodes) > enough:
+            break
     return len(log.episodes)
 
 
@@ -178,7 +183,7 @@ def measure_kind(
             point = replace(base, logic=logic, settings=chosen)
             start = time.perf_counter()
             limit = lowest_limit(
-                lambda x, p=point: alerts(p.at_limit(x), held_out, choosing.tolist()),
+                lambda x, p=point: alerts(p.at_limit(x), held_out, choosing.tolist(), allowed),
                 allowed,
                 0.0,
                 4.0,

@@ -149,6 +149,13 @@ def test_a_single_frame_however_odd_never_alerts(name: str, odd: float) -> None:
     assert State.ALERT not in {now.state for now in got}
 
 
+@accumulating
+def test_two_very_odd_frames_alert(name: str) -> None:
+    # frames at which no time has passed, such as the first one, say nothing in image time
+    got = [now.state for now in run(made(name, limit=2.0), [0.0, 1e9, 1e9])]
+    assert got == [State.NORMAL, State.SUSPECT, State.ALERT]
+
+
 @every
 def test_an_alert_clears_as_soon_after_ten_minutes_as_after_three_seconds(name: str) -> None:
     took = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -12,8 +13,13 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.calibration import Calibration, trigger_support, trigger_warning
-from ros_ood_monitor.cli import doctor
+from ros_ood_monitor.calibration import (
+    Calibration,
+    OperatingPoint,
+    trigger_support,
+    trigger_warning,
+)
+from ros_ood_monitor.cli import doctor, inspect
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -51,6 +57,15 @@ def test_inspect_prints_the_card(bundle: Bundle, capsys: pytest.CaptureFixture[s
     assert bundle.digest in card
     assert 'false-alarm rate per hour: NOT established' in card
     assert len(card.splitlines()) < 20
+
+
+def test_inspect_names_the_alert_logic_with_its_settings() -> None:
+    point = OperatingPoint(3.0, 2.0, logic='cusum', settings={'limit': 7.5, 'reference': 0.5})
+    assert inspect._alert(point).startswith(
+        'alert: cusum; threshold of single frames TRIGGER, limit 7.5, reference 0.5; set for 1.00%'
+    )
+    lasting = replace(point, logic='consecutive', settings={'trigger_seconds': 0.4})
+    assert 'under RELEASE in 5, trigger_seconds 0.4; set for' in inspect._alert(lasting)
 
 
 def test_inspect_calls_a_flow_at_step_0_a_gaussian(capsys: pytest.CaptureFixture[str]) -> None:
