@@ -275,6 +275,7 @@ class OodMonitorNode(LifecycleNode):
             watch.report_hang()
         statuses = watch.statuses() if watch is not None else idle_statuses(self._outputs)
         label = self._state_machine.current_state[1]
+        statuses.insert(0, self._outputs.worst_alert())
         statuses.append(model_status(self._outputs.name, self._facts, label))
         self._diagnostics.publish(
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)

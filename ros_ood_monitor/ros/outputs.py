@@ -7,14 +7,15 @@ import math
 import threading
 from typing import Final
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from ros_ood_monitor.records import AlertState
+from ros_ood_monitor.records import AlertState, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.camera_outputs import CameraOutputs
+from ros_ood_monitor.ros.worst_alert import worst_alert
 
 __all__ = ['Outputs']
 
@@ -108,6 +109,16 @@ class Outputs:
     def publish_alert_of_all(self, alert: AlertState) -> None:
         """Publish one state that holds for all cameras, where it is news for one of them."""
         self.publish_alerts([alert] * len(self.cameras))
+
+    def worst_alert(self) -> DiagnosticStatus:
+        """Return the status about the alerts of all cameras together."""
+        with self._lock:
+            found = {
+                # nothing was published before the node is set up
+                camera.camera: (camera.state or State.STALE, camera.status.message)
+                for camera in self.cameras
+            }
+        return worst_alert(self.name, found)
 
     def forget_streams(self) -> None:
         """Start anew: the next frames belong to another stretch of time."""

@@ -42,6 +42,7 @@ RATE_HZ = 10.0
 REFRACTORY = 10.0
 SHIFTS = (0.5, 1.0, 2.0, 4.0)
 LEAD_IN, AT_MOST = 300, 1200  # frames before the rise, and after it
+ENDS, RISE = LEAD_IN + 200, 4.0  # the frame at which it ends, to see an alert clear
 SETTINGS: dict[str, dict[str, float]] = {
     'consecutive': {},
     'ewma': {'time_constant': 1.0},
@@ -97,6 +98,21 @@ def delays(point: OperatingPoint, held_out: Array, streams: list[list[float]]) -
                 break
         else:
             found.append(AT_MOST / RATE_HZ)
+    return found
+
+
+def clearing(point: OperatingPoint, held_out: Array, streams: list[Array]) -> list[float]:
+    """Return the times from the end of a rise of 20 s to NORMAL, in s, where it was in alert."""
+    found = []
+    for scores in streams:
+        logic = make_logic(point, held_out)
+        for k, score in enumerate(scores.tolist()):
+            is_risen = LEAD_IN <= k < ENDS
+            state = logic.update(score + RISE * is_risen, k / RATE_HZ).state
+            if k >= ENDS and state is not State.ALERT:
+                if k > ENDS:  # else it was not in alert when the rise ended
+                    found.append((k - ENDS + 1) / RATE_HZ)
+                break
     return found
 
 
@@ -199,6 +215,7 @@ def measure_kind(
                     )
                     for shift in SHIFTS
                 },
+                'clear': _summary(clearing(point, held_out, [score for score, _, _ in rises])),
             }
             print(f'{kind.name}: {name} {time.perf_counter() - start:.0f} s', flush=True)
     for name, knows in (('oracle', True), ('oracle of single scores', False)):
@@ -272,12 +289,14 @@ def main() -> None:
             repeats=args.repeats,
             variants=args.variants,
         )
-        table = [(kind.name, 'limit', 'alerts/h', *(f'{shift:g} sd' for shift in SHIFTS))]
+        table = [(kind.name, 'limit', 'alerts/h', *(f'{shift:g} sd' for shift in SHIFTS), 'clear')]
         for name, row in rows.items():
             cells = [f'{row["delay"][shift]["mean"]:.2f}' for shift in SHIFTS]
-            is_logic = 'limit' in row
-            head = [f'{row[key]:.3g}' if is_logic else '' for key in ('limit', 'alerts_per_hour')]
-            table.append((name, *head, *cells))
+            if 'limit' in row:
+                head = [f'{row[key]:.3g}' for key in ('limit', 'alerts_per_hour')]
+                table.append((name, *head, *cells, f'{row["clear"]["mean"]:.1f}'))
+            else:
+                table.append((name, '', '', *cells, ''))
         print(text_table(table), flush=True)
     if args.json:
         write_text(args.json, json.dumps(facts, indent=1, allow_nan=False) + '\n')

@@ -218,6 +218,23 @@ def test_alert_of_one_camera_is_its_own_and_a_late_joiner_is_told_all_states(
         assert states_of(late[0]) == ['NORMAL', 'ALERT', 'SUSPECT']
 
 
+def test_the_worst_alert_wins_in_the_diagnostics_and_every_state_is_shown(
+    tiny_bundle: Path,
+) -> None:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=PATIENT) as cameras:
+        status, states = cameras.me.wait_for_status('alert', lambda *_: True)
+        assert (status.level, set(states.values())) == (DiagnosticStatus.STALE, {'STALE'})
+        for k in range(3):
+            cameras.publish_and_wait('left', 10.0 + 0.1 * k, strange_frame())
+        cameras.publish_and_wait('front', 10.0)
+        status, states = cameras.me.wait_for_status(
+            'alert', lambda _, states: states['front'] == 'NORMAL'
+        )
+        assert states == {'front': 'NORMAL', 'left': 'ALERT', 'rear': 'STALE'}
+        assert (status.level, status.hardware_id) == (DiagnosticStatus.ERROR, 'left')
+        assert status.message.startswith('left: ALERT: 3 frames in a row over')
+
+
 def test_cameras_of_a_node_that_never_ran_are_told_stale_in_one_message() -> None:
     with running_node(input__topics=TOPICS), peer() as me:
         cameras = Cameras(me)

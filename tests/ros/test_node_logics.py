@@ -66,8 +66,9 @@ def test_cusum_by_parameter_says_on_the_robot_what_it_says_in_a_replay(tiny_bund
             *['ALERT'] * 3,
         ]
         assert seen[-1]['state'] == 'NORMAL'
-        wait_until(lambda: len(me.alerts) >= 5, 'the changes')
-        raised = next(a for a in me.alerts if values(a)['state'] == 'ALERT')
+        raised = wait_until(
+            lambda: [a for a in me.alerts if values(a)['state'] == 'ALERT'], 'the alert'
+        )[0]
         assert raised.status[0].message.endswith('added excess over the limit 0.6')
         assert _set(node, 'alert.limit', 1e6).successful
         assert values(me.publish_and_wait(image(strange_frame(), stamp=13.3)))['state'] == 'NORMAL'
@@ -104,7 +105,7 @@ def test_every_camera_has_a_logic_of_its_own_and_of_the_same_kind(tiny_bundle: P
     assert len({id(each) for each in logics}) == 3
 
 
-def test_another_logic_takes_neither_settings_nor_rate_of_the_bundle(tiny_bundle: Path) -> None:
+def test_another_logic_takes_no_settings_of_the_bundle(tiny_bundle: Path) -> None:
     calibration = Bundle.load(tiny_bundle).calibration()
     point = OperatingPoint(
         2.0, 1.0, logic='cusum', settings={'limit': 7.0, 'reference': 1.5}, refractory=5.0
