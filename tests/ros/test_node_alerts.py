@@ -138,7 +138,7 @@ def test_activated_node_without_a_frame_says_stale_and_never_normal(tiny_bundle:
 def test_silence_in_which_frames_were_left_out_does_not_say_that_none_came(
     tiny_bundle: Path,
 ) -> None:
-    parameters: dict[str, Any] = {'alert__stale_after': 1.0, 'input__max_rate_hz': 2.0}
+    parameters: dict[str, Any] = {'alert__stale_after': 2.0, 'input__max_rate_hz': 1.0}
     with running_node(model__bundle=str(tiny_bundle), **parameters), peer() as me:
         me.activate()
         _play(me, 'n')
