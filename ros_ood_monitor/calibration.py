@@ -31,6 +31,7 @@ from ros_ood_monitor.errors import CalibrationError
 
 __all__ = [
     'Calibration',
+    'MapCalibration',
     'OperatingPoint',
     'conformal_threshold',
     'frames_needed',
@@ -43,6 +44,12 @@ _FIRM = 10
 
 _ADDED: Final = ('logic', 'settings', 'refractory')
 """Fields of an operating point that older calibrations lack."""
+
+_LEAST_CONTRAST = 1e-3
+"""Of a map's threshold over its normal value, in the unit of patch_score."""
+
+_MAP = 'map_'
+"""In front of the names of a `MapCalibration` in a file."""
 
 
 def frames_needed(alpha: float) -> int:
@@ -204,6 +211,75 @@ class OperatingPoint:
         return replace(self, settings={**self.settings, 'limit': limit})
 
 
+@dataclass(frozen=True)
+class MapCalibration:
+    """
+    What a map's values mean, in the unit of ``patch_score``.
+
+    Parameters
+    ----------
+    normal : float
+        Median of the cells of held-out frames.
+    threshold : float
+        A share alpha of in-distribution frames has a cell over it; more than ``normal``.
+    alpha : float
+        That share.
+
+    Raises
+    ------
+    CalibrationError
+        If a value is not finite, or the threshold is not over what is normal.
+
+    """
+
+    normal: float
+    threshold: float
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.normal) and math.isfinite(self.threshold)):
+            msg = f'map values must be finite, got normal {self.normal}, {self.threshold}'
+            raise CalibrationError(msg)
+        if not self.normal < self.threshold:
+            msg = (
+                'map threshold must be over what is normal, got threshold '
+                f'{self.threshold:g}, normal {self.normal:g}'
+            )
+            raise CalibrationError(msg)
+
+    @classmethod
+    def fit(cls, patch_score: npt.NDArray[np.float32], *, alpha: float = 0.01) -> MapCalibration:
+        """
+        Calibrate on the maps of held-out in-distribution frames.
+
+        Parameters
+        ----------
+        patch_score : ndarray of shape (n, grid_height, grid_width), float32
+            Maps by the deployed engine of frames that nothing was fitted to.
+        alpha : float, default 0.01
+            Share of in-distribution frames allowed to have a cell over the threshold.
+
+        Returns
+        -------
+        MapCalibration
+            The median of all cells, and the conformal threshold of the highest cell of a frame.
+
+        Raises
+        ------
+        CalibrationError
+            If a cell is not finite, or there are too few frames.
+
+        """
+        if patch_score.ndim != 3 or not np.all(np.isfinite(patch_score)):
+            msg = f'held-out maps must be finite (n, gh, gw), got shape {patch_score.shape}'
+            raise CalibrationError(msg)
+        highest = patch_score.max(axis=(1, 2)).astype(np.float64)  # (n,)
+        normal = float(np.median(patch_score))
+        # a scene without any change has one value everywhere
+        threshold = max(conformal_threshold(highest, alpha), normal + _LEAST_CONTRAST)
+        return cls(normal, threshold, alpha)
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """
@@ -215,11 +291,14 @@ class Calibration:
         Held-out scores, ascending.
     operating_point : OperatingPoint
         Default thresholds.
+    map : MapCalibration or None
+        What the map's values mean, where the bundle has a map.
 
     """
 
     raw_score: npt.NDArray[np.float64]
     operating_point: OperatingPoint
+    map: MapCalibration | None = None
 
     @classmethod
     def fit(
@@ -228,6 +307,7 @@ class Calibration:
         *,
         alpha: float = 0.01,
         frame_rate_hz: float = math.nan,
+        patch_score: npt.NDArray[np.float32] | None = None,
     ) -> Calibration:
         """
         Calibrate on held-out in-distribution scores.
@@ -242,6 +322,8 @@ class Calibration:
             the in-distribution range.
         frame_rate_hz : float, default NaN
             Frame rate of the sequences, in Hz, where it is known.
+        patch_score : ndarray of shape (n, grid_height, grid_width), float32, optional
+            Maps of the same frames, where the bundle has a map.
 
         Returns
         -------
@@ -268,7 +350,8 @@ class Calibration:
             alpha=alpha,
             frame_rate_hz=frame_rate_hz,
         )
-        return cls(np.sort(scores), point)
+        maps = None if patch_score is None else MapCalibration.fit(patch_score, alpha=alpha)
+        return cls(np.sort(scores), point, maps)
 
     def score(self, raw_score: float) -> float:
         """
@@ -302,6 +385,8 @@ class Calibration:
         values = asdict(self.operating_point)
         values['settings'] = json.dumps(values['settings'], sort_keys=True)
         arrays = {name: np.asarray(value) for name, value in values.items()}
+        if self.map is not None:
+            arrays |= {_MAP + name: np.asarray(value) for name, value in asdict(self.map).items()}
         np.savez(buffer, raw_score=self.raw_score, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
@@ -334,6 +419,11 @@ class Calibration:
                 values: dict[str, Any] = {n: archive[n].item() for n in (*names, *added)}
                 if 'settings' in values:
                     values['settings'] = _settings(values['settings'])
+                of_map: dict[str, Any] = {
+                    field.name: archive[_MAP + field.name].item()
+                    for field in fields(MapCalibration)
+                    if f'{_MAP}normal' in archive  # a bundle without a map has none of them
+                }
         except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             msg = f'calibration is not readable: expected raw_score and {names}, got {error}'
             raise CalibrationError(msg) from error
@@ -343,7 +433,7 @@ class Calibration:
         if np.any(np.diff(scores) < 0.0):
             msg = 'calibration scores must ascend, got unsorted values'
             raise CalibrationError(msg)
-        return cls(scores, OperatingPoint(**values))
+        return cls(scores, OperatingPoint(**values), MapCalibration(**of_map) if of_map else None)
 
 
 def _settings(text: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from ros_ood_monitor.calibration import (
     Calibration,
     conformal_threshold,
     frames_needed,
+    MapCalibration,
     OperatingPoint,
 )
 from ros_ood_monitor.errors import CalibrationError
@@ -91,6 +92,32 @@ def test_bytes_round_trip_exactly_and_are_deterministic() -> None:
     assert np.array_equal(again.raw_score, calibration.raw_score)
     assert again.operating_point == calibration.operating_point
     assert again.to_bytes() == content
+
+
+def test_map_calibration_bounds_the_highest_cell_of_a_share_of_frames() -> None:
+    rng = np.random.default_rng(4)
+    maps = rng.normal(size=(400, 5, 6)).astype(np.float32)
+    fitted = Calibration.fit(rng.normal(size=400), alpha=0.05, patch_score=maps)
+    assert fitted.map is not None
+    assert fitted.map.normal == pytest.approx(0.0, abs=0.05)
+    new = rng.normal(size=(4000, 30)).max(axis=1)
+    assert np.mean(new > fitted.map.threshold) == pytest.approx(0.05, abs=0.03)
+    assert Calibration.from_bytes(fitted.to_bytes()).map == fitted.map
+    assert Calibration.from_bytes(Calibration.fit(np.arange(200.0)).to_bytes()).map is None
+
+
+def test_map_of_a_scene_without_any_change_still_has_a_scale() -> None:
+    still = MapCalibration.fit(np.zeros((200, 1, 1), np.float32))
+    assert still.normal < still.threshold < 0.01
+
+
+def test_map_calibration_refuses_contradictions() -> None:
+    with pytest.raises(CalibrationError, match='over what is normal'):
+        MapCalibration(normal=1.0, threshold=1.0, alpha=0.01)
+    with pytest.raises(CalibrationError, match='must be finite'):
+        MapCalibration(normal=0.0, threshold=math.inf, alpha=0.01)
+    with pytest.raises(CalibrationError, match=r'finite \(n, gh, gw\)'):
+        MapCalibration.fit(np.full((200, 2, 2), np.nan, np.float32))
 
 
 def test_damaged_calibrations_are_refused() -> None:
