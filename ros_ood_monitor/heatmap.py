@@ -7,15 +7,16 @@ the image that `Preprocessor.image_from_input` knows; a `Projection` puts the tw
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.records import Region
 
-__all__ = ['Projection', 'Region', 'regions_over']
+__all__ = ['Projection', 'regions_over']
 
 Map = npt.NDArray[np.float32]
 
@@ -64,10 +65,11 @@ class Projection:
             )
             raise ParameterError(msg)
         self.grid_size = grid_size
-        self._rows, seen_y = _weights(image_size[0], input_size[0], grid_size[0], scale_y, shift_y)
-        self._columns, seen_x = _weights(
-            image_size[1], input_size[1], grid_size[1], scale_x, shift_x
-        )
+        axes = tuple(zip(image_size, input_size, grid_size, strict=True))
+        self._rows, seen_y = _weights(*axes[0], scale_y, shift_y)
+        self._columns, seen_x = _weights(*axes[1], scale_x, shift_x)
+        self._row_edges = _edges(*axes[0], scale_y, shift_y)
+        self._column_edges = _edges(*axes[1], scale_x, shift_x)
         self._unseen = None if seen_y.all() and seen_x.all() else ~np.outer(seen_y, seen_x)
 
     def __call__(self, patch_score: npt.ArrayLike) -> Map:
@@ -90,16 +92,57 @@ class Projection:
             If the grid has another size.
 
         """
-        patches = np.asarray(patch_score, dtype=np.float32)
-        if patches.shape != self.grid_size:
-            msg = f'grid size mismatch: expected {self.grid_size}, got {patches.shape}'
-            raise ParameterError(msg)
+        patches = self._checked(patch_score)
         heat: Map = self._rows @ (patches @ self._columns.T)  # (H, W)
         # rounding alone could lift a constant map over its own value
         np.clip(heat, patches.min(), patches.max(), out=heat)
         if self._unseen is not None:
             heat[self._unseen] = np.nan
         return heat
+
+    def regions_over(
+        self, patch_score: npt.ArrayLike, threshold: float, *, at_most: int = 16
+    ) -> list[Region]:
+        """
+        Return the regions of cells over a threshold, without making the map.
+
+        Parameters
+        ----------
+        patch_score : array_like of shape (grid_height, grid_width)
+            Scores of the cells.
+        threshold, at_most
+            As of `regions_over`, for cells.
+
+        Returns
+        -------
+        list of Region
+            Boxes and areas of whole cells in px of the image, the highest peak first; none of
+            cells that stand for nothing of the image (a letterbox). The map itself runs down to
+            its neighbours by up to half a cell beyond them.
+
+        Raises
+        ------
+        ParameterError
+            If the grid has another size.
+
+        """
+        found = []
+        for region in regions_over(self._checked(patch_score), threshold, at_most=at_most):
+            left, right = _span(self._column_edges, region.left, region.width)
+            top, bottom = _span(self._row_edges, region.top, region.height)
+            width, height = right - left, bottom - top
+            if min(width, height) > 0:
+                filled = region.area / (region.width * region.height)
+                area = max(1, round(filled * width * height))
+                found.append(Region(left, top, width, height, area, region.peak))
+        return found
+
+    def _checked(self, patch_score: npt.ArrayLike) -> Map:
+        patches = np.asarray(patch_score, dtype=np.float32)
+        if patches.shape != self.grid_size:
+            msg = f'grid size mismatch: expected {self.grid_size}, got {patches.shape}'
+            raise ParameterError(msg)
+        return patches
 
 
 def _weights(
@@ -119,15 +162,16 @@ def _weights(
     return weight, seen
 
 
-class Region(NamedTuple):
-    """A connected part of a map over the threshold: its box and area in px, and its peak."""
+def _edges(image: int, given: int, cells: int, scale: float, shift: float) -> list[float]:
+    """Return where the cells of an axis end in the image: pixel k reaches from k to k + 1."""
+    edge = np.arange(cells + 1) * (given / cells) - 0.5  # (cells + 1,), input px
+    return [float(x) for x in np.clip(edge * scale + shift + 0.5, 0.0, image)]
 
-    left: int
-    top: int
-    width: int
-    height: int
-    area: int
-    peak: float
+
+def _span(edges: list[float], first: int, count: int) -> tuple[int, int]:
+    """Return the first pixel of some cells and the one behind their last."""
+    # the 1e-6 keeps what rounding adds to a whole number from being another pixel
+    return math.floor(edges[first] + 1e-6), math.ceil(edges[first + count] - 1e-6)
 
 
 def regions_over(heat: Map, threshold: float, *, at_most: int = 16) -> list[Region]:
@@ -153,10 +197,11 @@ def regions_over(heat: Map, threshold: float, *, at_most: int = 16) -> list[Regi
     if not over.any():
         return []
     _, label, stats, _ = cv2.connectedComponentsWithStats(over.astype(np.uint8), connectivity=8)
+    peaks = np.full(len(stats), -np.inf, dtype=np.float32)
+    np.maximum.at(peaks, label[over].astype(np.intp), heat[over])
+    highest = np.argsort(-peaks, kind='stable')[: min(at_most, len(stats) - 1)]  # 0 is the ground
     found = []
-    for number, row in enumerate(stats[1:].tolist(), start=1):
-        left, top, width, height, area = row
-        box = np.s_[top : top + height, left : left + width]
-        peak = float(heat[box][label[box] == number].max())
-        found.append(Region(left, top, width, height, area, peak))
-    return sorted(found, key=lambda region: -region.peak)[:at_most]
+    for number in highest:
+        left, top, width, height, area = stats[number].tolist()
+        found.append(Region(left, top, width, height, area, float(peaks[number])))
+    return found

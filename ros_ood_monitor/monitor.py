@@ -6,6 +6,7 @@ from collections.abc import Callable
 import copy
 from pathlib import Path
 import time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ from ros_ood_monitor.alerting import AlertLogic, make_logic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.goldens import Verification
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.records import AlertState, Frame, Observation
+from ros_ood_monitor.records import AlertState, Frame, Observation, Reading
 
 __all__ = ['Monitor']
 
@@ -59,6 +61,8 @@ class Monitor:
         self._on_input = on_input
         manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.input_height, manifest.input_width)
+        of_map = self.calibration.map
+        self._mapper = None if of_map is None else Mapper(self._preprocess, of_map)
 
     @classmethod
     def from_bundle(
@@ -135,6 +139,11 @@ class Monitor:
         return self.alert.threshold
 
     @property
+    def has_map(self) -> bool:
+        """Tell whether the bundle says where in the picture, too."""
+        return self._mapper is not None
+
+    @property
     def state(self) -> AlertState:
         """Return the alert logic's latest state."""
         return self.alert.state
@@ -151,7 +160,7 @@ class Monitor:
         Returns
         -------
         Observation
-            Score and state after this frame.
+            Score and state after this frame, and its heat-map where the bundle has one.
 
         Raises
         ------
@@ -163,7 +172,8 @@ class Monitor:
         batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
         if self._on_input is not None:
             self._on_input(batch[0])
-        raw_score = float(self.engine.infer(batch).raw_score[0])
+        reading = self.engine.infer(batch)
+        raw_score = float(reading.raw_score[0])
         score = self.calibration.score(raw_score)
         alert = self.alert.update(raw_score, frame.stamp)
         return Observation(
@@ -173,6 +183,8 @@ class Monitor:
             score=score,
             threshold=self.alert.threshold,
             alert=alert,
+            image_size=(frame.height, frame.width),
+            **self._where(reading, frame),
             latency_ms=(self._clock() - start) * 1e3,
         )
 
@@ -205,6 +217,19 @@ class Monitor:
 
         """
         return self.observe(Frame(rgb, self._clock() if stamp is None else stamp, camera))
+
+    def _where(self, reading: Reading, frame: Frame) -> dict[str, Any]:
+        """Return what an observation says about places; nothing without a map."""
+        if self._mapper is None or reading.patch_score is None:
+            return {}
+        # of its own: an engine may write its next answer where this one lies
+        patches = reading.patch_score[0].copy()  # (gh, gw)
+        return {
+            'heatmap_peak': self._mapper.peak(patches),
+            'regions': self._mapper.regions(patches, (frame.height, frame.width)),
+            'patch_score': patches,
+            'project': self._mapper,
+        }
 
     def check_silence(self, seconds: float) -> AlertState:
         """

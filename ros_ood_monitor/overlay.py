@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.records import State
+from ros_ood_monitor.records import Observation, State
 
-__all__ = ['ColourScale', 'caption', 'colour', 'overlay']
+__all__ = ['CALIBRATED', 'ColourScale', 'annotated', 'caption', 'colour', 'overlay']
 
 Map = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -102,6 +102,10 @@ class ColourScale:
         np.add(ratio, half, out=ratio)
         np.subtract(ratio, beyond, out=ratio)
         return ratio
+
+
+CALIBRATED: Final = ColourScale(normal=0.0, threshold=1.0)
+"""The scale of an observation's heat-map."""
 
 
 def colour(heat: Map, scale: ColourScale) -> Picture:
@@ -246,6 +250,40 @@ def caption(
     for text, left, shade in ((word, 12.0 * size, ink), (numbers, badge + 12.0 * size, _INK)):
         cv2.putText(drawn, text, (round(left), baseline), _FONT, size, shade, pen, cv2.LINE_AA)
     return drawn
+
+
+def annotated(rgb: Picture, observation: Observation, *, width: int | None = None) -> Picture:
+    """
+    Return a picture with what the monitor says about it: the heat-map over it, words above it.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The picture that was observed.
+    observation : Observation
+        The answer to it; without a heat-map the picture stays as it is under its words.
+    width : int, optional
+        A wider picture is shrunk to this width first, in px.
+
+    Returns
+    -------
+    ndarray of shape (height + bar, width, 3), uint8
+        A new picture, enlarged as `caption` does.
+
+    """
+    if width is not None and rgb.shape[1] > width:
+        height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    heat = observation.heatmap_at((rgb.shape[0], rgb.shape[1]))
+    if heat is not None:
+        rgb = overlay(rgb, heat, CALIBRATED)
+    return caption(
+        rgb,
+        raw_score=observation.raw_score,
+        threshold=observation.threshold,
+        score=observation.score,
+        state=observation.state,
+    )
 
 
 def _times(rgb: Picture) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import DecodeError, EngineError
 
-__all__ = ['AlertState', 'Frame', 'Observation', 'Reading', 'State']
+__all__ = ['AlertState', 'Frame', 'Observation', 'Reading', 'Region', 'State']
+
+Map = npt.NDArray[np.float32]
 
 
 class State(str, Enum):
@@ -157,6 +162,17 @@ class AlertState:
         return self.state, self.changed, since, peak, self.reason
 
 
+class Region(NamedTuple):
+    """A connected part of a map over the threshold: its box and area in px, and its peak."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    area: int
+    peak: float
+
+
 @dataclass(frozen=True)
 class Observation:
     """
@@ -179,6 +195,17 @@ class Observation:
     latency_ms : float
         Processing time inside ``Monitor.observe``, in ms. Not part of equality: it is the one
         value that differs between a replay and the robot.
+    image_size : tuple of int, or None
+        Height and width of the image, in px.
+    heatmap_peak : float or None
+        The highest value of the heat-map; None where the bundle has none.
+    regions : tuple of Region
+        What lies over the heat-map's threshold, in px of the image, the highest peak first: whole
+        cells of the grid. At most eight.
+    patch_score : ndarray of shape (grid_height, grid_width), float32, or None
+        What the engine gave for each cell, in its own unit. Not part of equality.
+    project : callable or None
+        From ``patch_score`` and a height and width to the heat-map of that size; see `heatmap_at`.
 
     """
 
@@ -189,8 +216,48 @@ class Observation:
     threshold: float
     alert: AlertState
     latency_ms: float = field(default=math.nan, compare=False)
+    image_size: tuple[int, int] | None = None
+    heatmap_peak: float | None = None
+    regions: tuple[Region, ...] = ()
+    patch_score: Map | None = field(default=None, compare=False, repr=False)
+    project: Callable[[Map, tuple[int, int]], Map] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def state(self) -> State:
         """Shorthand for ``alert.state``."""
         return self.alert.state
+
+    @cached_property
+    def heatmap(self) -> Map | None:
+        """
+        The heat-map in the image's own pixels, made when it is first asked for.
+
+        Returns
+        -------
+        ndarray of shape (height, width), float32, or None
+            0 is what cells of normal frames have in the median, 1 the threshold, without an end at
+            either side; NaN where the network has not looked. None where the bundle has no map.
+
+        """
+        return None if self.image_size is None else self.heatmap_at(self.image_size)
+
+    def heatmap_at(self, size: tuple[int, int]) -> Map | None:
+        """
+        Return the heat-map of the whole image at another size.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Height and width, in px; ``patch_score.shape`` gives the cells as they are.
+
+        Returns
+        -------
+        ndarray of that shape, float32, or None
+            As `heatmap`.
+
+        """
+        if self.project is None or self.patch_score is None:
+            return None
+        return self.project(self.patch_score, size)

@@ -51,7 +51,7 @@ def make_tiny_bundle(
     precisions : sequence of str
         What it holds, fp32 first.
     maps : bool
-        Whether it answers with a patch_score.
+        Whether it answers with a patch_score, and knows what that means.
 
     """
     backbone = make_backbone(height, width, maps=maps)
@@ -65,9 +65,12 @@ def make_tiny_bundle(
         model = _in_precision(backbone, precision, images[:FITTED])
         session = open_session(model, precision=precision)
         held_out = dict(zip(names, session.run(names, {'image': images[FITTED:]}), strict=True))
-        (raw_score,) = open_session(scorer).run(['raw_score'], held_out)  # (HELD_OUT,)
+        wanted = ['raw_score', *(['patch_score'] if maps else [])]
+        raw_score, *patch_score = open_session(scorer).run(wanted, held_out)  # (HELD_OUT,)
         raw_score = raw_score.astype(np.float64)
-        calibration = Calibration.fit(raw_score, frame_rate_hz=10.0)
+        calibration = Calibration.fit(
+            raw_score, frame_rate_hz=10.0, patch_score=patch_score[0] if maps else None
+        )
         goldens = Goldens(images[FITTED : FITTED + 3], raw_score[:3])
         files[f'backbone.{precision}.onnx'] = model
         files[f'calibration.{precision}.npz'] = calibration.to_bytes()

@@ -16,8 +16,9 @@ from ros_ood_monitor.evaluation.boxes import BoxFolder
 from ros_ood_monitor.evaluation.folders import list_folder, Progress, score_folder, ScoredFolder
 from ros_ood_monitor.evaluation.masks import MaskFolder
 from ros_ood_monitor.evaluation.mvtec import mvtec_layout
-from ros_ood_monitor.evaluation.pixels import evaluate_pixels, Mapper, PixelEvaluation
+from ros_ood_monitor.evaluation.pixels import evaluate_pixels, PixelEvaluation
 from ros_ood_monitor.evaluation.truth import part_of, Truth
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import (
     aupr,
     aupr_interval,
@@ -194,8 +195,8 @@ def evaluate(
             pictures = [str(file.relative_to(folder)) for file in files]
             truths.append(kind(part_of(truth_root, folder), pictures))
     point = bundle.calibration(engine.precision).operating_point
-    mapper = Mapper(bundle.manifest.input_height, bundle.manifest.input_width)
     preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
+    mapper = Mapper(preprocess)
     sketch = bundle.trained_frames()
     id_folder, *ood_folders = (
         score_folder(

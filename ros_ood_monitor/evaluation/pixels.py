@@ -13,67 +13,20 @@ from ros_ood_monitor.box_metrics import box_hits, BoxHits
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.folders import ScoredFolder
 from ros_ood_monitor.evaluation.truth import Truth
-from ros_ood_monitor.heatmap import Projection
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.overlay import ColourScale
 from ros_ood_monitor.pixel_metrics import (
     PixelIntervals,
     PixelMetrics,
     PixelScores,
 )
-from ros_ood_monitor.preprocess import Preprocessor
 
-__all__ = ['NORMAL_SHARE', 'Mapper', 'PixelEvaluation', 'PixelRow', 'evaluate_pixels']
+__all__ = ['NORMAL_SHARE', 'PixelEvaluation', 'PixelRow', 'evaluate_pixels']
 
 NORMAL_SHARE: Final = 0.01
 """Share of normal pixels over the threshold of box hits, and over that of colours."""
 
 _PIXELS_AT_MOST: Final = 500_000_000  # 4 bytes each, about thrice while they are sorted
-
-
-class Mapper:
-    """
-    Heat-maps of pictures of any size.
-
-    Parameters
-    ----------
-    height, width : int
-        Input size of the network, in px.
-
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        self._preprocess = Preprocessor(height, width)
-        self._known: dict[tuple[int, ...], Projection] = {}
-
-    def __call__(
-        self, patch_score: npt.NDArray[np.float32], size: tuple[int, int]
-    ) -> npt.NDArray[np.float32]:
-        """
-        Return the map of a picture.
-
-        Parameters
-        ----------
-        patch_score : ndarray of shape (grid_height, grid_width), float32
-            Scores of its cells.
-        size : tuple of int
-            Height and width of the picture, in px.
-
-        Returns
-        -------
-        ndarray of shape (height, width), float32
-            In image coordinates.
-
-        """
-        height, width = patch_score.shape
-        key = (*size, height, width)
-        if key not in self._known:
-            self._known[key] = Projection(
-                self._preprocess.image_from_input(*size),
-                image_size=size,
-                input_size=(self._preprocess.height, self._preprocess.width),
-                grid_size=(height, width),
-            )
-        return self._known[key](patch_score)
 
 
 @dataclass(frozen=True)

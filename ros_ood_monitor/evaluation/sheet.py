@@ -14,11 +14,12 @@ from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.evaluate import Evaluation
 from ros_ood_monitor.evaluation.folders import ScoredFolder
-from ros_ood_monitor.evaluation.pixels import Mapper
 from ros_ood_monitor.evaluation.timeline import check_plot
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.images import read_image
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.overlay import overlay
+from ros_ood_monitor.preprocess import Preprocessor
 
 __all__ = ['Pick', 'save_sheet', 'worst']
 
@@ -141,7 +142,7 @@ def _draw(axes: Any, pick: Pick, evaluation: Evaluation) -> None:
     if pixels is not None:
         if pixels.scale is not None:
             manifest = evaluation.bundle.manifest
-            mapper = Mapper(manifest.input_height, manifest.input_width)
+            mapper = Mapper(Preprocessor(manifest.input_height, manifest.input_width))
             size = folder.shapes[number]
             rgb = overlay(rgb, mapper(folder.patch_score[number], size), pixels.scale)
         truth = _truth_of(folder, evaluation)

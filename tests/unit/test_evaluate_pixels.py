@@ -22,11 +22,13 @@ from ros_ood_monitor.evaluation.boxes import BoxFolder, read_boxes
 from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
 from ros_ood_monitor.evaluation.masks import read_mask
 from ros_ood_monitor.evaluation.mvtec import mvtec_layout
-from ros_ood_monitor.evaluation.pixels import Mapper, NORMAL_SHARE, PixelEvaluation
+from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation
 from ros_ood_monitor.evaluation.sheet import save_sheet, worst
 from ros_ood_monitor.images import read_image
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import aupr, auroc
 from ros_ood_monitor.pixel_metrics import PixelScores
+from ros_ood_monitor.preprocess import Preprocessor
 from tests.tiny_bundle import make_tiny_bundle
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared'
@@ -105,7 +107,7 @@ def test_the_overall_row_is_all_kinds_as_one(result: Evaluation) -> None:
 def test_pixel_figures_are_those_of_the_maps_and_masks(
     bundle: Bundle, engine: Engine, category: Path, result: Evaluation
 ) -> None:
-    mapper, scores = Mapper(32, 48), PixelScores()
+    mapper, scores = Mapper(Preprocessor(32, 48)), PixelScores()
     for file in sorted((category / 'test').rglob('*.png')):
         batch = cv2.resize(read_image(file), (48, 32), interpolation=cv2.INTER_AREA)
         patches = engine.infer(batch[np.newaxis]).patch_score

@@ -138,3 +138,39 @@ def test_regions_are_boxes_in_pixels_with_the_highest_peak_first() -> None:
     assert high == (30, 20, 2, 2, 2, 6.0)
     assert low == (10, 3, 2, 4, 8, 4.0)
     assert regions_over(heat, 3.0, at_most=1) == [high]
+
+
+def test_regions_of_cells_are_boxes_of_what_the_cells_stand_for() -> None:
+    patches = np.zeros((4, 6), dtype=np.float32)
+    patches[1, 2:4] = [5.0, 9.0]
+    patches[2, 4] = 4.0  # touches by a corner
+    patches[0, 0] = 7.0
+    patches[3, 5] = 3.0  # not over
+    project = _projection((400, 150), (64, 64), (4, 6))  # upright: a cell is 25 wide, 100 high
+    found = project.regions_over(patches, 3.0)
+    assert found == [(50, 100, 75, 200, 7500, 9.0), (0, 0, 25, 100, 2500, 7.0)]
+    assert project.regions_over(patches, 3.0, at_most=1) == found[:1]
+    assert project.regions_over(patches, 9.0) == []
+    heat = project(patches)
+    for left, top, width, height, _, peak in found:
+        box = heat[top : top + height, left : left + width]
+        assert box.max() == pytest.approx(peak, rel=0.01)
+        box[:] = 0.0
+    # the map runs down to its neighbours beyond a box, by less than half a cell
+    assert 3.0 < heat.max() < 6.0
+
+
+def test_boxes_of_cells_end_where_the_image_does() -> None:
+    letterbox = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, -32.0], [0.0, 0.0, 1.0]])
+    project = Projection(letterbox, image_size=(64, 127), input_size=(64, 64), grid_size=(4, 4))
+    hot = np.ones((4, 4), dtype=np.float32)
+    assert project.regions_over(hot, 0.5) == [(0, 0, 127, 64, 8128, 1.0)]
+    hot[1:] = 0.0  # the first row of cells is padding: it stands for nothing of the image
+    assert project.regions_over(hot, 0.5) == []
+
+
+def test_regions_are_as_many_as_asked_for_however_many_there_are() -> None:
+    patches = np.indices((40, 40)).sum(axis=0).astype(np.float32)
+    patches[1::2] = patches[:, 1::2] = 0.0
+    found = regions_over(patches, 0.5, at_most=3)
+    assert [region.peak for region in found] == [76.0, 74.0, 74.0]

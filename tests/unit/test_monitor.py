@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.records import Frame, Observation, State
+from ros_ood_monitor.records import Frame, Observation, Reading, State
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -120,3 +121,70 @@ def test_a_zipped_bundle_gives_the_same_scores(bundle: Bundle, tmp_path: Path) -
     archive = shutil.make_archive(str(tmp_path / 'tiny'), 'zip', bundle.path)
     stream = frames(6, odd=range(3, 6))
     assert run(Bundle.load(archive), stream) == run(bundle, stream)
+
+
+@pytest.fixture(scope='module')
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'mapped', maps=True)
+
+
+def test_a_bundle_with_maps_says_where(mapped: Bundle) -> None:
+    monitor = Monitor.from_bundle(mapped)
+    (frame,) = frames(1, odd=range(0))
+    quiet = monitor.observe(frame)
+    rgb = frame.rgb.copy()
+    rgb[20:40, 50:80] = 255, 0, 0
+    seen = monitor.observe(Frame(rgb, stamp=50.1, camera='left'))
+    assert monitor.has_map
+    assert (quiet.regions, quiet.image_size) == ((), (60, 90))
+    assert quiet.heatmap_peak is not None
+    assert quiet.heatmap_peak < 1.0
+    (region,) = seen.regions
+    assert region.peak == seen.heatmap_peak > 1.0
+    assert region[:4] == (45, 15, 38, 30)  # the cells, 7.5 px each, that the square touches
+    assert seen.heatmap is not None
+    assert seen.heatmap is seen.heatmap  # made once
+    assert (seen.heatmap.shape, seen.heatmap.dtype) == ((60, 90), np.float32)
+    inside = seen.heatmap[15:45, 45:83]
+    assert inside.max() == pytest.approx(region.peak, rel=0.05)
+    assert seen.heatmap.sum() - inside.sum() < 0.1 * inside.sum()
+    assert seen.patch_score is not None
+    grid = seen.heatmap_at(seen.patch_score.shape)  # type: ignore[arg-type]
+    assert grid is not None
+    assert grid.max() == pytest.approx(region.peak, rel=1e-6)
+
+
+def test_places_are_the_same_in_every_run_and_belong_to_equality(mapped: Bundle) -> None:
+    stream = frames(12, odd=range(4, 9))
+    first, second = run(mapped, stream), run(mapped, stream)
+    assert first == second
+    for one, other in zip(first, second, strict=True):
+        assert (one.patch_score == other.patch_score).all()  # type: ignore[union-attr]
+    assert any(o.regions for o in first)
+    assert dataclasses.replace(first[5], regions=()) != second[5]
+    assert dataclasses.replace(first[5], heatmap_peak=2.0) != second[5]
+
+
+def test_an_observation_keeps_its_map_whatever_the_engine_does_next(mapped: Bundle) -> None:
+    class Reusing:
+        precision = 'fp32'
+        patches = np.full((1, 8, 12), 200.0, np.float32)
+
+        def infer(self, batch: object) -> Reading:
+            return Reading(np.zeros(1), self.patches)
+
+    monitor = Monitor(mapped, Reusing())  # type: ignore[arg-type]
+    seen = monitor.observe(frames(1, odd=range(0))[0])
+    Reusing.patches[:] = 0.0
+    assert seen.heatmap is not None
+    assert seen.heatmap.min() > 1.0
+
+
+def test_a_bundle_without_maps_has_no_places(bundle: Bundle) -> None:
+    monitor = Monitor.from_bundle(bundle)
+    seen = monitor.observe(frames(1, odd=range(1))[0])
+    assert not monitor.has_map
+    assert (seen.regions, seen.heatmap, seen.heatmap_peak, seen.patch_score) == (
+        (), None, None, None,
+    )  # fmt: skip
+    assert seen.heatmap_at((4, 4)) is None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.overlay import caption, colour, ColourScale, overlay
-from ros_ood_monitor.records import State
+from ros_ood_monitor.overlay import annotated, caption, colour, ColourScale, overlay
+from ros_ood_monitor.records import AlertState, Observation, State
 
 SCALE = ColourScale(normal=1.0, threshold=3.0)
 
@@ -98,3 +102,44 @@ def test_an_overlay_leaves_what_was_not_looked_at_as_it_is() -> None:
     drawn = overlay(np.full((240, 330, 3), 77, dtype=np.uint8), heat, SCALE)
     assert (drawn[:, :95] == 77).all()
     assert (drawn[:, 105:] != 77).any(axis=2).all()
+
+
+def _seen(hot: bool) -> Observation:
+    heat = np.full((2, 3), 0.2, dtype=np.float32)
+    heat[1, 2] = 5.0 if hot else 0.4
+
+    def project(patches: npt.NDArray[np.float32], size: tuple[int, int]) -> Any:
+        return cv2.resize(patches, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+    alert = AlertState(State.ALERT)
+    return Observation(
+        0.0, '', 9.0, 1.0, 3.0, alert, image_size=(400, 660), patch_score=heat, project=project
+    )
+
+
+def test_an_annotated_picture_has_the_map_on_it_and_words_above_it() -> None:
+    rgb = np.random.default_rng(4).integers(0, 256, (400, 660, 3), dtype=np.uint8)
+    words = caption(rgb, raw_score=9.0, threshold=3.0, score=1.0, state=State.ALERT)
+    assert (annotated(rgb, _seen(hot=False)) == words).all()
+    drawn = annotated(rgb, _seen(hot=True))
+    changed = (drawn != words).any(axis=2)
+    left, top, width, height = cv2.boundingRect(changed.astype(np.uint8))
+    bar = len(words) - 400
+    assert (left, top, width, height) == pytest.approx((440, bar + 200, 220, 200), abs=3)
+
+
+@pytest.mark.parametrize(('size', 'shape'), [((400, 660), (200, 330)), ((3000, 2), (3000, 2))])
+def test_an_annotated_picture_is_no_wider_than_asked_for(
+    size: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    rgb = np.zeros((*size, 3), dtype=np.uint8)
+    drawn = annotated(rgb, _seen(hot=True), width=330)
+    height, width = drawn.shape[:2]
+    assert width == max(shape[1], shape[1] * -(-320 // shape[1]))
+    assert 0 < height - shape[0] * (width // shape[1]) < 60
+
+
+def test_an_annotated_picture_without_a_map_has_the_words_alone() -> None:
+    rgb = np.random.default_rng(4).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    drawn = annotated(rgb, dataclasses.replace(_seen(hot=True), project=None))
+    assert (drawn[-300:] == rgb).all()
