@@ -36,6 +36,12 @@ def add_parser(subparsers: Any) -> None:
         metavar='FILE',
         help='draw the score over time there: .png, .svg or .pdf; missing folders are made',
     )
+    parser.add_argument(
+        '--overlays',
+        metavar='DIR',
+        help='write a picture of every frame in ALERT there, with the heat-map where the bundle '
+        'has one; missing folders are made',
+    )
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
     parser.add_argument(
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.bags import BagReader
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.cli import replay_report as report
+    from ros_ood_monitor.cli.replay_overlays import Overlays
     from ros_ood_monitor.errors import EngineError
     from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
     from ros_ood_monitor.monitor import Monitor
@@ -87,6 +94,9 @@ def run(args: argparse.Namespace) -> int:
             known = FrameTally(bundle.trained_frames())
             timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
             watch = report.Watch(console, monitor, several=len(topics) > 1)
+            if args.overlays:
+                overlays = Overlays(args.overlays, camera_in_name=len(topics) > 1)
+                frames = overlays.take(frames)
             observations = replay(
                 # one engine for all cameras, an alert logic for each
                 lambda _: Monitor(bundle, monitor.engine, on_input=known.add),
@@ -94,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
             )
             total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
             stream = watch.follow(console.progress(observations, total))
+            if args.overlays:
+                stream = overlays.follow(stream)
             if args.plot:
                 stream = timeline.follow(stream)
             if args.out:
@@ -110,4 +122,6 @@ def run(args: argparse.Namespace) -> int:
             timeline.save(args.plot, watch.episodes)
         written = [path for path in (args.out, args.plot) if path]
         console.print(*(f'wrote {path}' for path in written))
+        if args.overlays:
+            console.print(f'wrote {overlays.count} overlays to {args.overlays}')
     return 0

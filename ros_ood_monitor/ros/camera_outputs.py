@@ -20,6 +20,7 @@ from ros_ood_monitor.ros.converters import (
     time_of,
 )
 from ros_ood_monitor.ros.episode import Episode
+from ros_ood_monitor.ros.pictures import CameraPictures
 
 __all__ = ['CameraOutputs']
 
@@ -39,8 +40,8 @@ class CameraOutputs:
     name : str
         Name of the camera; empty for the only one that its images name.
     of_several : bool
-        Whether the node has other cameras: the name is then part of ``~/<camera>/score`` and of
-        the names of statuses.
+        Whether the node has other cameras: the name is then part of topics such as
+        ``~/<camera>/score`` and of the names of statuses.
     observation : rclpy.publisher.Publisher
         ``~/observation``, which all cameras share.
     lock : threading.RLock
@@ -64,10 +65,11 @@ class CameraOutputs:
         self._name = name
         self._suffix = f' {name}' if of_several else ''
         self._label = f'{name}: ' if of_several else ''
-        topic = f'~/{name}/score' if of_several else '~/score'
+        prefix = f'~/{name}' if of_several else '~'
         self._score = node.create_publisher(
-            Float32, topic, qos.SCORE, event_callbacks=qos.NO_EVENTS
+            Float32, f'{prefix}/score', qos.SCORE, event_callbacks=qos.NO_EVENTS
         )
+        self.pictures = CameraPictures(node, prefix)
         self._observation = observation
         self._lock = lock
         self._announce = announce
@@ -85,8 +87,9 @@ class CameraOutputs:
         return f'{node}: {what}{self._suffix}'
 
     def close(self) -> None:
-        """Take the publisher of its own away."""
+        """Take the publishers of its own away."""
         self._node.destroy_publisher(self._score)
+        self.pictures.close()
 
     def publish_observation(self, header: Header, observation: Observation) -> float:
         """

@@ -51,6 +51,8 @@ class CameraStream:
         Which frames are looked at.
     on_scored : callable
         Given a message and the answer to it, just before that is published.
+    on_published : callable
+        Given a message, its picture and the answer to it, after that was published.
     on_bad_frame : callable
         Told why a frame is no picture.
     clock : callable
@@ -67,6 +69,7 @@ class CameraStream:
         counts: StreamCounts,
         limit: RateLimit,
         on_scored: Callable[[Any, Observation], None] = lambda message, observation: None,
+        on_published: Callable[[Any, Frame, Observation], None] = lambda *answer: None,
         on_bad_frame: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,6 +79,7 @@ class CameraStream:
         self._decode = decode
         self._outputs = outputs
         self._on_scored = on_scored
+        self._on_published = on_published
         self._on_bad_frame = on_bad_frame
         self._clock = clock
         self._last_frame = self._last_score = clock()
@@ -127,14 +131,15 @@ class CameraStream:
             self._on_bad_frame(self._unusable)
             return None
 
-    def publish(self, message: Any, observation: Observation) -> None:
-        """Publish and count the monitor's answer to this message."""
+    def publish(self, message: Any, frame: Frame, observation: Observation) -> None:
+        """Publish and count the monitor's answer to this message and its picture."""
         if self._hung:
             observation = self._after_hang(observation)
         self._on_scored(message, observation)  # before: who hears of it may ask about it
         latency_ms = self._outputs.publish_observation(message.header, observation)
         self._last_score, self._unusable, self._left_out = self._clock(), '', 0
         self.counts.on_scored(latency_ms, observation.latency_ms)
+        self._on_published(message, frame, observation)
 
     def look_at_clock(self) -> None:
         """Publish STALE where no frame has been scored for too long."""

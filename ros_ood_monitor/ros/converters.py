@@ -158,11 +158,23 @@ def observation_message(
                 'state': alert.state.value,
                 'latency_ms': latency_ms,
                 'processing_ms': observation.latency_ms,
+                **_places(observation),
                 'bundle': bundle,
             }
         ),
     )
     return DiagnosticArray(header=header, status=[status])
+
+
+def _places(observation: Observation) -> dict[str, object]:
+    """Return where the picture is strange; nothing for a bundle without a map."""
+    if observation.heatmap_peak is None:
+        return {}
+    regions = (
+        f'{box.left},{box.top},{box.width},{box.height},{box.peak:.4g}'
+        for box in observation.regions
+    )
+    return {'heatmap_peak': observation.heatmap_peak, 'regions': '; '.join(regions)}
 
 
 def alert_status(

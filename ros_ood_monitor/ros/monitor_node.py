@@ -27,7 +27,12 @@ from ros_ood_monitor.ros.cameras import Camera, cameras_of
 from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.model_status import model_status, ModelFacts
-from ros_ood_monitor.ros.open_monitor import open_monitor, retune, share_engine
+from ros_ood_monitor.ros.open_monitor import (
+    offers_heatmap,
+    open_monitor,
+    retune,
+    share_engine,
+)
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.parameter_server import ParameterServer
 from ros_ood_monitor.ros.process import run_node
@@ -137,6 +142,7 @@ class OodMonitorNode(LifecycleNode):
             if not verification.ok:
                 msg = f'{verification}; rebuild the engine or re-export: {monitor.bundle.path}'
                 raise EngineError(msg)
+            has_heatmap = offers_heatmap(monitor, self._settings)
         except OodMonitorError as error:
             if monitor is not None:
                 monitor.close()
@@ -153,7 +159,11 @@ class OodMonitorNode(LifecycleNode):
             engine=monitor.engine.describe(),
             verification=str(verification),
         )
-        self._set_cameras(cameras, bundle=self._facts.bundle)
+        self._set_cameras(
+            cameras,
+            bundle=self._facts.bundle,
+            has_heatmap=has_heatmap,
+        )
         for name in unused_overrides(self, [camera.topic for camera in cameras]):
             self.get_logger().warning(f'{name!r} overrides nothing: no such policy or topic')
         engine = ' '.join(self._facts.engine[key] for key in ('engine', 'version', 'precision'))
@@ -294,11 +304,13 @@ class OodMonitorNode(LifecycleNode):
 
     # ends ---------------------------------------------------------------------------------------
 
-    def _set_cameras(self, cameras: tuple[Camera, ...], *, bundle: str = '') -> None:
+    def _set_cameras(
+        self, cameras: tuple[Camera, ...], *, bundle: str = '', has_heatmap: bool = False
+    ) -> None:
         self._cameras = cameras
         # without a camera the node still has one state to tell
         names = [camera.name for camera in cameras] or ['']
-        if self._outputs.set_cameras(names, bundle=bundle):
+        if self._outputs.set_cameras(names, bundle=bundle, has_heatmap=has_heatmap):
             self._watch = None  # it was about others
             self._outputs.publish_alert_of_all(_stopped('not active yet'))
 

@@ -18,7 +18,7 @@ from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import bundle_path
 
-__all__ = ['alert_logic', 'open_monitor', 'retune', 'share_engine']
+__all__ = ['alert_logic', 'offers_heatmap', 'open_monitor', 'retune', 'share_engine']
 
 
 _CONSECUTIVE: Final = ('trigger', 'release', 'trigger_frames', 'release_frames')
@@ -126,6 +126,46 @@ def open_monitor(settings: Settings) -> Monitor:
         monitor.close()
         raise
     return monitor
+
+
+def offers_heatmap(monitor: Monitor, settings: Settings) -> bool:
+    """
+    Tell whether there are heat-maps to publish.
+
+    Parameters
+    ----------
+    monitor : Monitor
+        Opened and warmed up.
+    settings : Settings
+        ``publish.heatmap`` says whether they are wanted.
+
+    Returns
+    -------
+    bool
+        Whether bundle and engine give them and they are wanted.
+
+    Raises
+    ------
+    ParameterError
+        If they are required and not to be had.
+    EngineError
+        If the engine fails.
+
+    """
+    if settings.publish_heatmap == 'never':
+        return False
+    bundle = monitor.bundle
+    lack = 'the bundle has no map; take one with a map'
+    if monitor.has_map:
+        golden = bundle.goldens(monitor.precision).image[:1]  # (1, h, w, 3)
+        if monitor.engine.infer(golden).patch_score is not None:
+            return True
+        engine = monitor.engine.describe()['engine']
+        lack = f'the engine {engine} gives no map; take another model.engine'
+    if settings.publish_heatmap == 'required':
+        msg = f"parameter 'publish.heatmap' is required, but {lack}, or set auto: {bundle.path}"
+        raise ParameterError(msg)
+    return False
 
 
 def share_engine(monitor: Monitor, settings: Settings, cameras: int) -> list[Monitor]:

@@ -52,7 +52,9 @@ class Outputs:
         self._names: tuple[str, ...] = ()
         self.cameras: tuple[CameraOutputs, ...] = ()
 
-    def set_cameras(self, names: Sequence[str], *, bundle: str = '') -> bool:
+    def set_cameras(
+        self, names: Sequence[str], *, bundle: str = '', has_heatmap: bool = False
+    ) -> bool:
         """
         Make the outputs of each camera; those of the same cameras are kept.
 
@@ -62,6 +64,8 @@ class Outputs:
             Names of the cameras; one empty name where its images name the only one.
         bundle : str, default ''
             Which bundle judges from now on.
+        has_heatmap : bool, default False
+            Whether there are heat-maps to publish from now on.
 
         Returns
         -------
@@ -88,6 +92,7 @@ class Outputs:
                 )
             for camera in self.cameras:
                 camera.bundle = bundle
+                camera.pictures.offer_heatmap(has_heatmap)
             return are_others
 
     def publish_alerts(self, alerts: Sequence[AlertState]) -> None:

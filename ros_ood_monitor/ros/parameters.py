@@ -271,6 +271,38 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         applies='live',
     ),
     ParameterSpec(
+        'publish.heatmap',
+        'auto',
+        'Topic ~/heatmap: auto has it where the bundle has a map; required refuses to configure '
+        'without one; never has none.',
+        choices=('auto', 'required', 'never'),  # YAML would read off as false
+    ),
+    ParameterSpec(
+        'publish.heatmap_size',
+        'auto',
+        'Size of ~/heatmap: auto is that of the image, shrunk to 320x240 at most, since larger '
+        'messages need fastdds.xml; grid one pixel a cell; input that of the image.',
+        choices=('auto', 'grid', 'input'),
+        applies='live',
+    ),
+    ParameterSpec(
+        'publish.overlay_width',
+        640,
+        'Widest ~/overlay/compressed; wider images are shrunk to it.',
+        unit='px',
+        minimum=64,
+        maximum=8192,
+        applies='live',
+    ),
+    ParameterSpec(
+        'publish.overlay_quality',
+        80,
+        'JPEG quality of ~/overlay/compressed.',
+        minimum=1,
+        maximum=100,
+        applies='live',
+    ),
+    ParameterSpec(
         'snapshot.folder',
         '',
         'Folder in which the service ~/snapshot makes one for each request; empty takes '

@@ -8,12 +8,16 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from ros_ood_monitor.ros.compat import PublisherEventCallbacks
 
-__all__ = ['ALERT', 'DIAGNOSTICS', 'NO_EVENTS', 'OBSERVATION', 'SCORE', 'input_qos']
+__all__ = ['ALERT', 'DIAGNOSTICS', 'NO_EVENTS', 'OBSERVATION', 'PICTURE', 'SCORE', 'input_qos']
 
 OBSERVATION: Final = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
 )
 SCORE: Final = OBSERVATION
+# reliable is heard by everybody; of pictures the newest is enough
+PICTURE: Final = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE
+)
 # late joiners are told the state that holds now
 ALERT: Final = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,

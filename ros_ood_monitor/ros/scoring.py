@@ -158,7 +158,7 @@ class ScoringThread:
             self._fail(f'engine failed: {error}', traceback.format_exc())
             return
         if self._slots.is_open:  # else it was stopped meanwhile: this answer comes too late
-            stream.publish(taken.item, observation)
+            stream.publish(taken.item, frame, observation)
 
     def _fail(self, reason: str, details: str) -> None:
         if not self._slots.is_open:

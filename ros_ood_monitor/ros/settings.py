@@ -44,6 +44,10 @@ class Settings:
     alert_time_constant: float
     alert_reference: float
     alert_stale_after: float
+    publish_heatmap: str
+    publish_heatmap_size: str
+    publish_overlay_width: int
+    publish_overlay_quality: int
     snapshot_folder: str
     autostart: bool
     process_tune_malloc: bool

@@ -15,6 +15,8 @@ import re
 from typing import Any, Final
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -23,8 +25,9 @@ import yaml
 
 from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import OodMonitorError
+from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation
-from ros_ood_monitor.ros.converters import frame_from_image
+from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.worker import Worker
 
@@ -40,8 +43,9 @@ class Snapshots:
     """
     Keeps the last scored frame of every camera, and writes them when a peer asks.
 
-    One folder a request, there whole or not at all: the pictures, and ``snapshot.yaml`` with what
-    the monitor said about them, by which bundle and with which parameters. One request at a time;
+    One folder a request, there whole or not at all: the pictures, with their heat-maps where the
+    bundle has a map, and ``snapshot.yaml`` with what the monitor said about them, by which bundle
+    and with which parameters. One request at a time;
     another one is refused meanwhile.
 
     Parameters
@@ -142,8 +146,9 @@ class Snapshots:
                     stem = _unused(_plain(key or observation.camera), cameras)
                     content, suffix = self._picture(message)
                     (aside / f'{stem}{suffix}').write_bytes(content)
-                    facts = _facts(message, observation)
-                    facts = {'image': f'{stem}{suffix}', **facts, 'parameters': settings.by_name()}
+                    facts = {'image': f'{stem}{suffix}', **_facts(message, observation)}
+                    facts |= self._write_map(aside, stem, message, observation)
+                    facts['parameters'] = settings.by_name()
                     cameras.append(facts)
                 facts = {'time': now.isoformat(), **about, 'cameras': cameras}
                 text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
@@ -161,11 +166,26 @@ class Snapshots:
             content = bytes(message.data)
             return content, _SUFFIXES.get(content[:2], '.bin')
         rgb = self._decode(message).rgb  # (H, W, 3)
-        done, png = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        if not done:
-            msg = f'OpenCV cannot encode a picture of {rgb.shape[1]}x{rgb.shape[0]} as PNG'
-            raise RuntimeError(msg)
-        return png.tobytes(), '.png'
+        return _png(rgb), '.png'
+
+    def _write_map(
+        self, folder: Path, stem: str, message: Any, observation: Observation
+    ) -> dict[str, Any]:
+        """Write where the picture is strange; nothing for a bundle without a map."""
+        heat = observation.heatmap  # (H, W)
+        if heat is None:
+            return {}
+        decode = frame_from_compressed if isinstance(message, CompressedImage) else self._decode
+        # with two dots, as no name of a camera among several has them
+        files = {'heatmap': f'{stem}.heatmap.npy', 'overlay': f'{stem}.overlay.png'}
+        np.save(folder / files['heatmap'], heat)
+        overlay = annotated(decode(message).rgb, observation)
+        (folder / files['overlay']).write_bytes(_png(overlay))
+        regions = [
+            {'box': list(region[:4]), 'area': region.area, 'peak': region.peak}
+            for region in observation.regions
+        ]
+        return {**files, 'heatmap_peak': observation.heatmap_peak, 'regions': regions}
 
 
 def snapshot_folder(given: str) -> Path:
@@ -193,6 +213,14 @@ def snapshot_folder(given: str) -> Path:
         return Path(given).expanduser().absolute()
     home = os.environ.get('ROS_HOME') or '~/.ros'
     return Path(home).expanduser().absolute() / 'ood_monitor'
+
+
+def _png(rgb: npt.NDArray[np.uint8]) -> bytes:
+    done, png = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not done:
+        msg = f'OpenCV cannot encode a picture of {rgb.shape[1]}x{rgb.shape[0]} as PNG'
+        raise RuntimeError(msg)
+    return png.tobytes()
 
 
 def _facts(message: Any, observation: Observation) -> dict[str, Any]:

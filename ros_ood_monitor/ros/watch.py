@@ -1,4 +1,4 @@
-"""Everything that an active node has: subscriptions, and the thread that scores what they get."""
+"""Everything that an active node has: subscriptions, and the threads that answer them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load, LoadMeter
 from ros_ood_monitor.ros.outputs import Outputs
+from ros_ood_monitor.ros.pictures import PictureThread
 from ros_ood_monitor.ros.publishers import find_publishers, Publishers
 from ros_ood_monitor.ros.rate_limit import RateLimit
 from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
@@ -33,6 +34,7 @@ from ros_ood_monitor.ros.stream_counts import Snapshot, StreamCounts
 __all__ = ['Watch', 'idle_statuses']
 
 _WARN_PERIOD_S: Final = 5.0
+_PICTURE_TIMEOUT_S: Final = 1.0  # for the one in work
 
 
 class Watch:
@@ -85,6 +87,11 @@ class Watch:
         self._subscriptions: list[Subscription] = []
         self._asked: dict[int, QoSProfile] = {}  # by camera, with overrides
         self._clock = stream_clock(node)
+        self._pictures = PictureThread(
+            [camera.pictures for camera in self._outputs],
+            settings=lambda: self._settings,
+            on_error=self._on_error,
+        )
         self._scoring = ScoringThread(
             [self._stream(k, monitor) for k, monitor in enumerate(monitors)],
             max_wait=settings.input_max_wait,
@@ -112,6 +119,7 @@ class Watch:
         except Exception:
             self._unsubscribe()
             raise
+        self._pictures.start()
         self._scoring.start()
         self.is_active = True
 
@@ -132,7 +140,9 @@ class Watch:
         """
         self.is_active = False
         self._unsubscribe()
-        return self._scoring.stop(timeout)
+        came_back = self._scoring.stop(timeout)
+        self._pictures.stop(_PICTURE_TIMEOUT_S)
+        return came_back
 
     def retune(self, settings: Settings) -> None:
         """Take over the parameters that apply live, but for those of the monitors."""
@@ -178,6 +188,7 @@ class Watch:
             ),
             limit=RateLimit(self._settings.input_max_rate_hz),
             on_scored=functools.partial(self._on_scored, camera.name),
+            on_published=functools.partial(self._pictures.offer, index),
             on_bad_frame=warn_bad_frame,
             clock=self._clock,
         )

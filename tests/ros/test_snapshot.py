@@ -24,7 +24,9 @@ from std_srvs.srv import Trigger
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import DecodeError
-from ros_ood_monitor.records import AlertState, Observation, State
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.overlay import annotated
+from ros_ood_monitor.records import AlertState, Frame, Observation, State
 from ros_ood_monitor.ros.snapshot import snapshot_folder
 from tests.ros.harness import (
     ACTIVE,
@@ -37,6 +39,7 @@ from tests.ros.harness import (
     values,
     wait_until,
 )
+from tests.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.usefixtures('ros')
 
@@ -293,3 +296,30 @@ def test_snapshot_holds_every_camera_that_was_scored(tiny_bundle: Path, tmp_path
         assert [camera['state'] for camera in facts['cameras']] == ['NORMAL', 'SUSPECT']
         for name, rgb in (('front', front), ('left', left)):
             assert np.array_equal(_read(path / f'{name}.png'), rgb)
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_snapshot_of_a_bundle_with_maps_holds_the_heatmap_and_the_overlay(
+    tmp_path: Path, transport: str
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / 'mapped', maps=True)
+    rgb = normal_frame()
+    rgb[10:30, 40:70] = 255, 0, 0
+    file = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+    parameters = {'model__bundle': str(bundle.path), 'snapshot__folder': str(tmp_path / 'shots')}
+    with running_node(input__transport=transport, **parameters), peer() as me:
+        me.activate()
+        said = me.publish_and_wait(
+            image(rgb, stamp=3.0) if transport == 'raw' else compressed(file, kind='png')
+        )
+        facts, path = _saved(_snapshot(me), tmp_path / 'shots')
+    expected = Monitor.from_bundle(bundle).observe(Frame(rgb, stamp=3.0))
+    (camera,) = facts['cameras']
+    assert (np.load(path / camera['heatmap']) == expected.heatmap).all()
+    assert (_read(path / camera['overlay']) == annotated(rgb, expected)).all()
+    assert camera['heatmap_peak'] == expected.heatmap_peak == float(values(said)['heatmap_peak'])
+    (region,) = camera['regions']
+    assert (tuple(region['box']), region['peak']) == (
+        expected.regions[0][:4],
+        expected.heatmap_peak,
+    )

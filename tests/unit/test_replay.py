@@ -23,6 +23,7 @@ from ros_ood_monitor.cli import replay as verb
 from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation.timeline import Timeline
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
 from ros_ood_monitor.replay import COLUMNS, replay, write_table
 from tests.tiny_bundle import make_tiny_bundle
@@ -365,6 +366,47 @@ def test_cameras_are_told_apart_and_a_topic_can_be_chosen(
     one = capsys.readouterr().out
     assert '1 alert\n  3.200 s to 4.600 s' in one
     assert 'not used  /left/image_raw' in one
+
+
+def test_overlays_show_the_frames_in_alert_and_no_others(
+    tmp_path: Path, bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapped = make_tiny_bundle(tmp_path / 'mapped', maps=True)
+    folder = tmp_path / 'made' / 'when needed'
+    assert command(mapped.path, bag, '--overlays', folder) == 0
+    assert capsys.readouterr().out.endswith(f'wrote 14 overlays to {folder}\n')
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [f'{103.2 + k / 10:.6f}.jpg' for k in range(14)]
+    monitor = Monitor.from_bundle(mapped)
+    with BagReader(bag) as reader:
+        for frame, seen in zip(frames(), replay(monitor, reader.frames()), strict=True):
+            file = folder / f'{seen.stamp:.6f}.jpg'
+            if not file.exists():
+                assert seen.state is not State.ALERT
+                continue
+            drawn = cv2.imread(str(file))[..., ::-1].astype(int)
+            assert np.abs(drawn - annotated(frame.rgb, seen)).mean() < 12.0  # JPEG
+
+
+def test_overlays_of_several_cameras_have_their_names(tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / 'two'
+    with BagWriter(path) as writer:
+        for frame in list(frames())[NORMAL:][:4]:  # strange from the first one on
+            writer.write_image('/left/image_raw', frame.rgb, frame.stamp)
+            writer.write_image('/right/image_raw', frame.rgb, frame.stamp)
+    assert command(bundle.path, path, '--overlays', tmp_path / 'o', '--quiet') == 0
+    assert sorted(file.name for file in (tmp_path / 'o').iterdir()) == [
+        'left_103.200000.jpg', 'left_103.300000.jpg',
+        'right_103.200000.jpg', 'right_103.300000.jpg',
+    ]  # fmt: skip
+
+
+def test_a_folder_of_overlays_that_cannot_be_is_refused_before_a_frame_is_scored(
+    tmp_path: Path, bundle: Bundle, bag: Path
+) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ParameterError, match=f'cannot make the folder .*: {tmp_path}/file'):
+        command(bundle.path, bag, '--overlays', tmp_path / 'file')
 
 
 def test_skipped_frames_and_gaps_stand_in_the_summary(

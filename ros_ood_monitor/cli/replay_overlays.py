@@ -1,0 +1,91 @@
+"""Pictures of the frames in an alert, for ``ood_monitor replay --overlays``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+import re
+
+import cv2
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.overlay import annotated
+from ros_ood_monitor.records import Frame, Observation, State
+
+__all__ = ['Overlays']
+
+
+class Overlays:
+    """
+    Writes a JPEG of every frame in ALERT, with the heat-map on it and words above it.
+
+    Parameters
+    ----------
+    folder : str
+        Where to; made where it is missing.
+    camera_in_name : bool
+        Whether files are named after cameras, too.
+
+    Raises
+    ------
+    ParameterError
+        If the folder cannot be made.
+
+    """
+
+    def __init__(self, folder: str, *, camera_in_name: bool = False) -> None:
+        self._folder = Path(folder)
+        self._camera_in_name = camera_in_name
+        self._frame: Frame | None = None
+        self.count = 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f'cannot make the folder of overlays: {error.strerror}: {folder}'
+            raise ParameterError(msg) from error
+
+    def take(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Pass frames on, each to be answered before the next one."""
+        for frame in frames:
+            self._frame = frame
+            yield frame
+
+    def follow(self, observations: Iterable[Observation]) -> Iterator[Observation]:
+        """
+        Pass observations on, and write pictures on the way.
+
+        Parameters
+        ----------
+        observations : iterable of Observation
+            The answers to the frames of `take`.
+
+        Yields
+        ------
+        Observation
+            Each of them.
+
+        Raises
+        ------
+        ParameterError
+            If a picture cannot be written.
+
+        """
+        for observation in observations:
+            if observation.state is State.ALERT and self._frame is not None:
+                self._write(self._frame, observation)
+            yield observation
+
+    def _write(self, frame: Frame, observation: Observation) -> None:
+        camera = re.sub(r'[^\w.-]+', '_', frame.camera).strip('._')
+        name = f'{camera}_' if camera and self._camera_in_name else ''
+        path = self._folder / f'{name}{frame.stamp:.6f}.jpg'
+        drawn = cv2.cvtColor(annotated(frame.rgb, observation), cv2.COLOR_RGB2BGR)
+        done, file = cv2.imencode('.jpg', drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        try:
+            if not done:
+                raise OSError(None, 'no JPEG of this size')
+            path.write_bytes(file.tobytes())
+        except OSError as error:
+            msg = f'cannot write overlay: {error.strerror}: {path}'
+            raise ParameterError(msg) from error
+        self.count += 1
