@@ -28,6 +28,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
+from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.evaluation.machine import context
@@ -38,6 +39,7 @@ from ros_ood_monitor.share import share_path
 
 HERE = Path(__file__).parent
 CAUSES = ('dropped', 'skipped', 'missed_frames', 'lost_messages', 'decode_errors')
+PICTURES = {'heatmap': Image, 'overlay/compressed': CompressedImage}
 PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
@@ -51,6 +53,7 @@ class Listener:
         self.inputs: dict[str, dict[str, str]] = {}
         self.model: dict[str, str] = {}
         self.memory_mib: list[float] = []
+        self.pictures: dict[str, int] = {}
 
     def on_observation(self, message: DiagnosticArray) -> None:
         """Take the times of one frame."""
@@ -70,6 +73,17 @@ class Listener:
                 self.memory_mib.append(float(values['memory_mib']))
             elif part.split()[0] == 'input':
                 self.inputs[part] = values
+
+    def listen(self, peer: Node, space: str, topics: list[str]) -> None:
+        """Subscribe to pictures, and count them."""
+        for topic in topics:
+            self.pictures[topic] = 0
+
+            def count(message: Any, topic: str = topic) -> None:
+                self.pictures[topic] += 1
+
+            name = f'{space}/ood_monitor/{topic}'
+            peer.create_subscription(PICTURES[topic], name, count, qos.PICTURE)
 
     def count(self, name: str) -> int:
         """Return a counter, summed over the cameras."""
@@ -161,6 +175,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     peer.create_subscription(
         DiagnosticArray, '/diagnostics', listener.on_diagnostics, qos.DIAGNOSTICS
     )
+    listener.listen(peer, space, args.listen)
     spinner = Spinner(peer)
     topics = [f'{space}/camera{k + 1}/image' for k in range(args.cameras)]
     node = Child(str(HERE / 'node_probe.py'), *node_parameters(args, topics, space))
@@ -211,6 +226,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         },
         'node': {
             'observations': int(latency.size),
+            'pictures': listener.pictures,
             'rate_hz': listener.count('scored') / seconds,
             'delivered_share': received / count,
             'received': received,
@@ -303,6 +319,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         '--default-transport', action='store_true', help="leave Fast DDS's 512 KiB segment"
     )
     made.add_argument('--no-tune-malloc', action='store_true', help='leave malloc as it is')
+    made.add_argument(
+        '--listen', nargs='+', choices=list(PICTURES), default=[], help='pictures to subscribe to'
+    )
     made.add_argument('--depth', type=int, help='input.depth of the node')
     made.add_argument('--max-rate', type=float, help='input.max_rate_hz of the node')
     made.add_argument('--out', type=Path, help='JSON file to write as well')

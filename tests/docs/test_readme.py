@@ -92,7 +92,9 @@ def test_every_value_of_the_messages_is_documented() -> None:
     from ros_ood_monitor.records import AlertState, Observation, State
     from ros_ood_monitor.ros.converters import alert_status, observation_message
 
-    observation = Observation(0.0, 'front', 1.0, 0.5, 2.0, AlertState(State.NORMAL), 1.0)
+    observation = Observation(
+        0.0, 'front', 1.0, 0.5, 2.0, AlertState(State.NORMAL), 1.0, heatmap_peak=0.5
+    )
     statuses = [
         *observation_message(Header(), observation, name='n', bundle='b', latency_ms=1.0).status,
         alert_status(observation.alert, name='n', camera='c', bundle='b', peak=1.0, duration=1.0),
@@ -101,6 +103,19 @@ def test_every_value_of_the_messages_is_documented() -> None:
     keys = {value.key for status in statuses for value in status.values}
     assert {'raw_score', 'state', 'peak', 'duration', 'bundle'} <= keys
     assert keys == set(re.findall(r'`(\w+)`', section))
+
+
+def test_the_python_of_the_heatmaps_runs(tmp_path: Path) -> None:
+    pytest.importorskip('onnx')
+    from tests.tiny_bundle import make_tiny_bundle
+
+    bundle = make_tiny_bundle(tmp_path / 'site', maps=True)
+    (code,) = re.findall(r'```python\n(.*?)```', DOCS[ROOT / 'docs/heatmaps.md'], re.DOTALL)
+    names = {'rgb': np.broadcast_to(np.uint8([255, 0, 0]), (60, 90, 3)).copy()}
+    exec(code.replace("'models/site'", repr(str(bundle.path))), names)
+    assert names['heat'].shape == (60, 90)
+    assert names['small'].shape == (240, 320)
+    assert names['picture'].shape[1] >= 320
 
 
 def test_every_counter_of_the_diagnostics_is_documented() -> None:
