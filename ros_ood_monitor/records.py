@@ -172,6 +172,10 @@ class Region(NamedTuple):
     area: int
     peak: float
 
+    def __str__(self) -> str:
+        """Return box and peak, as messages and tables hold them."""
+        return f'{self.left},{self.top},{self.width},{self.height},{self.peak:.4g}'
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -229,10 +233,15 @@ class Observation:
         """Shorthand for ``alert.state``."""
         return self.alert.state
 
+    @property
+    def regions_text(self) -> str:
+        """Return the regions as messages and tables hold them."""
+        return '; '.join(map(str, self.regions))
+
     @cached_property
     def heatmap(self) -> Map | None:
         """
-        The heat-map in the image's own pixels, made when it is first asked for.
+        Return the heat-map in the image's own pixels, made when it is first asked for.
 
         Returns
         -------

@@ -37,6 +37,8 @@ COLUMNS: Final = {
     'peak': 'float64',
     'reason': 'string',
     'latency_ms': 'float64',
+    'heatmap_peak': 'float64',
+    'regions': 'string',
 }
 """Columns of the table and their types."""
 
@@ -90,7 +92,8 @@ def write_table(observations: Iterable[Observation], path: Path | str) -> int:
     Write observations as Parquet or CSV, one row a frame, as they come.
 
     The file is written aside and renamed when it is whole. CSV holds the same numbers to the last
-    digit; ``changed`` is ``true`` or ``false``, and a peak that is not there is ``nan``.
+    digit; ``changed`` is ``true`` or ``false``, and what is not there is ``nan``: ``peak`` without
+    an alert, ``heatmap_peak`` without a map.
 
     Parameters
     ----------
@@ -191,11 +194,11 @@ def _whole_file(path: Path) -> Iterator[Path]:
 
 
 def _row(observation: Observation) -> tuple[Any, ...]:
-    alert = observation.alert
+    alert, peak = observation.alert, observation.heatmap_peak
     return (
         observation.stamp, observation.camera, observation.raw_score, observation.score,
         observation.threshold, alert.state.value, alert.changed, alert.peak, alert.reason,
-        observation.latency_ms,
+        observation.latency_ms, math.nan if peak is None else peak, observation.regions_text,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import re
 
 import cv2
 
+from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation, State
@@ -84,7 +85,8 @@ class Overlays:
         try:
             if not done:
                 raise OSError(None, 'no JPEG of this size')
-            path.write_bytes(file.tobytes())
+            with new_file(path) as aside:
+                aside.write_bytes(file.tobytes())
         except OSError as error:
             msg = f'cannot write overlay: {error.strerror}: {path}'
             raise ParameterError(msg) from error

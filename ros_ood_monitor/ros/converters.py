@@ -170,11 +170,7 @@ def _places(observation: Observation) -> dict[str, object]:
     """Return where the picture is strange; nothing for a bundle without a map."""
     if observation.heatmap_peak is None:
         return {}
-    regions = (
-        f'{box.left},{box.top},{box.width},{box.height},{box.peak:.4g}'
-        for box in observation.regions
-    )
-    return {'heatmap_peak': observation.heatmap_peak, 'regions': '; '.join(regions)}
+    return {'heatmap_peak': observation.heatmap_peak, 'regions': observation.regions_text}
 
 
 def alert_status(

@@ -288,9 +288,10 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
     ParameterSpec(
         'publish.overlay_width',
         640,
-        'Widest ~/overlay/compressed; wider images are shrunk to it.',
+        'Wider images are shrunk to it for ~/overlay/compressed; narrower ones than 320 are '
+        'enlarged by a whole factor, for the words to have room.',
         unit='px',
-        minimum=64,
+        minimum=320,
         maximum=8192,
         applies='live',
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.errors import DecodeError, EngineError
-from ros_ood_monitor.records import AlertState, Frame, Observation, Reading, State
+from ros_ood_monitor.records import AlertState, Frame, Observation, Reading, Region, State
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,11 @@ def test_alert_states_without_an_episode_are_equal_whichever_nan_says_so() -> No
     assert first != AlertState(State.NORMAL, since=1.0, peak=3.0)
     assert first != AlertState(State.NORMAL, since=float('nan'), peak=4.0)
     assert first != 'NORMAL'
+
+
+def test_regions_are_written_as_boxes_with_their_peaks() -> None:
+    alert = AlertState(State.NORMAL)
+    regions = (Region(1, 2, 30, 40, 900, 12.34567), Region(50, 60, 7, 8, 56, 1.0))
+    seen = Observation(1.0, 'left', 2.0, 0.5, 3.0, alert, regions=regions)
+    assert seen.regions_text == '1,2,30,40,12.35; 50,60,7,8,1'
+    assert dataclasses.replace(seen, regions=()).regions_text == ''

@@ -373,19 +373,24 @@ def test_overlays_show_the_frames_in_alert_and_no_others(
 ) -> None:
     mapped = make_tiny_bundle(tmp_path / 'mapped', maps=True)
     folder = tmp_path / 'made' / 'when needed'
-    assert command(mapped.path, bag, '--overlays', folder) == 0
+    table = tmp_path / 'o.csv'
+    assert command(mapped.path, bag, '--overlays', folder, '--out', table) == 0
     assert capsys.readouterr().out.endswith(f'wrote 14 overlays to {folder}\n')
     files = sorted(folder.iterdir())
     assert [file.name for file in files] == [f'{103.2 + k / 10:.6f}.jpg' for k in range(14)]
-    monitor = Monitor.from_bundle(mapped)
+    monitor, places = Monitor.from_bundle(mapped), []
     with BagReader(bag) as reader:
         for frame, seen in zip(frames(), replay(monitor, reader.frames()), strict=True):
+            places.append((seen.heatmap_peak, seen.regions_text))
             file = folder / f'{seen.stamp:.6f}.jpg'
             if not file.exists():
                 assert seen.state is not State.ALERT
                 continue
             drawn = cv2.imread(str(file))[..., ::-1].astype(int)
             assert np.abs(drawn - annotated(frame.rgb, seen)).mean() < 12.0  # JPEG
+    stored = [(row['heatmap_peak'], row['regions']) for row in read_csv(table)]
+    assert stored == places
+    assert [bool(regions) for _, regions in places].count(True) == STRANGE
 
 
 def test_overlays_of_several_cameras_have_their_names(tmp_path: Path, bundle: Bundle) -> None:
