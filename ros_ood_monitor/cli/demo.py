@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     moments = {point.stamp for point in key_moments(shown.points).values()}
     png = draw_overview(
         shown.points,
-        _frames(bag, moments),
+        _with_maps(bundle, _frames(bag, moments)),
         truth,
         title=f'{bundle.manifest.name}: a camera bag, scored frame by frame',
         unit=bundle.manifest.unit,
@@ -195,3 +195,21 @@ def _frames(bag: Path, stamps: set[float]) -> dict[float, Any]:
 
     with BagReader(bag) as reader:
         return {frame.stamp: frame.rgb for frame in reader.frames() if frame.stamp in stamps}
+
+
+def _with_maps(bundle: Any, frames: dict[float, Any]) -> dict[float, Any]:
+    """Draw over each picture where it is strange, for a bundle that knows."""
+    if bundle.calibration().map is None:
+        return frames
+    from ros_ood_monitor.monitor import Monitor
+    from ros_ood_monitor.overlay import CALIBRATED, overlay
+
+    monitor = Monitor.from_bundle(bundle)
+    try:
+        drawn = {}
+        for stamp, rgb in frames.items():
+            heat = monitor.observe_image(rgb, stamp=stamp).heatmap
+            drawn[stamp] = rgb if heat is None else overlay(rgb, heat, CALIBRATED)
+        return drawn
+    finally:
+        monitor.close()

@@ -12,13 +12,15 @@ pytest.importorskip('rclpy')
 pytest.importorskip('rosbags')
 
 from ros_ood_monitor.bags import BagWriter
-from ros_ood_monitor.cli.demo import _bar, _summary, BAR_WIDTH
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.cli.demo import _bar, _summary, _with_maps, BAR_WIDTH
 from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.records import State
 from ros_ood_monitor.ros.demo import Shown
 from ros_ood_monitor.ros.demo_trace import alerts_of, Interval, key_moments, Point, read_labels
 from ros_ood_monitor.ros.player import Played
 from tests.ros.harness import normal_frame, strange_frame
+from tests.tiny_bundle import make_tiny_bundle
 
 
 def _points(states: str) -> list[Point]:
@@ -174,3 +176,18 @@ def test_labels_that_are_something_else_are_refused(tmp_path: Path, text: str) -
     (tmp_path / 'labels.yaml').write_text(text)
     with pytest.raises(BagError, match='labels must be a list of start, end and kind'):
         read_labels(tmp_path / 'bag')
+
+
+def test_pictures_of_the_overview_show_where_for_a_bundle_that_knows(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    rgb = normal_frame(height=240, width=320)
+    rgb[120:180, 160:240] = 255, 0, 0
+    frames = {2.0: rgb, 1.0: normal_frame(height=240, width=320)}
+    assert _with_maps(Bundle.load(tiny_bundle), frames) is frames
+    drawn = _with_maps(make_tiny_bundle(tmp_path / 'mapped', maps=True), frames)
+    assert list(drawn) == [2.0, 1.0]
+    assert (drawn[1.0] == frames[1.0]).all()
+    changed = (drawn[2.0] != rgb).any(axis=2)
+    assert changed[120:180, 160:240].mean() > 0.9
+    assert not changed[:80].any()
