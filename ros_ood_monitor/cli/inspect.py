@@ -50,6 +50,7 @@ def _everything(bundle: Any) -> dict[str, Any]:
             point['frame_rate_hz'] = None  # JSON has no NaN
         points[precision] = {
             **point, 'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
+            'map': calibration.map and asdict(calibration.map),
         }  # fmt: skip
     return {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
 
@@ -71,6 +72,7 @@ def _card(bundle: Any) -> list[str]:
         *_taps(manifest),
         *_choice(raw.get('training', {})),
         *_calibration(bundle),
+        *_maps(bundle),
         *_precision_warnings(raw.get('training', {}), manifest.precisions),
         f'  data         {_data(raw.get("training", {}))}',
         f'  licences     {licences or "not stated"}',
@@ -145,6 +147,17 @@ def _calibration(bundle: Any) -> list[str]:
             for name in names
         ]
     return lines
+
+
+def _maps(bundle: Any) -> list[str]:
+    """Return what 0 and 1 of a heat-map are; nothing for a bundle without a map."""
+    found = {name: bundle.calibration(name).map for name in bundle.manifest.precisions}
+    return [
+        f'  heat-map     {name}: 0 is a patch_score of {of_map.normal:.4g}, 1 of '
+        f'{of_map.threshold:.4g}; set for {of_map.alpha:.2%} of frames'
+        for name, of_map in found.items()
+        if of_map is not None
+    ]
 
 
 def _support(calibration: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 import json
 from pathlib import Path
 import re
@@ -57,6 +57,22 @@ def test_inspect_prints_the_card(bundle: Bundle, capsys: pytest.CaptureFixture[s
     assert bundle.digest in card
     assert 'false-alarm rate per hour: NOT established' in card
     assert len(card.splitlines()) < 20
+
+
+def test_inspect_says_what_the_numbers_of_a_heatmap_are(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapped = make_tiny_bundle(tmp_path / 'mapped', maps=True)
+    of_map = mapped.calibration().map
+    assert of_map is not None
+    assert main(['inspect', str(mapped.path)]) == 0
+    said = f'0 is a patch_score of {of_map.normal:.4g}, 1 of {of_map.threshold:.4g}; set for 1.00%'
+    assert said in capsys.readouterr().out
+    assert main(['inspect', '--json', str(mapped.path)]) == 0
+    points = json.loads(capsys.readouterr().out)['operating_points']
+    assert points['fp32']['map'] == asdict(of_map)
+    assert main(['inspect', str(bundle.path)]) == 0
+    assert 'heat-map' not in capsys.readouterr().out
 
 
 def test_inspect_names_the_alert_logic_with_its_settings() -> None:
