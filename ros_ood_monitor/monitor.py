@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ros_ood_monitor.alerting import AlertLogic, make_logic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
+from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
@@ -132,6 +133,31 @@ class Monitor:
         twin = copy.copy(self)
         twin.alert = alert
         return twin
+
+    def take_engine(self, engine: Engine) -> None:
+        """
+        Go on with another engine from the next frame; the alert state is kept.
+
+        The old one is not closed: a frame may be in work on it.
+
+        Parameters
+        ----------
+        engine : Engine
+            Proven on the goldens, of the precision that the monitor runs.
+
+        Raises
+        ------
+        EngineError
+            If its precision is another one: thresholds are not the same.
+
+        """
+        if engine.precision != self.precision:
+            msg = (
+                f'engine has the wrong precision: expected {self.precision!r}, got '
+                f'{engine.precision!r}; start the monitor anew with it'
+            )
+            raise EngineError(msg)
+        self.engine = engine
 
     @property
     def threshold(self) -> float:

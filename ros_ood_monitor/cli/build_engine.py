@@ -68,6 +68,9 @@ def add_parser(subparsers: Any) -> None:
         '--cache', type=Path, metavar='DIR', help='where engines are kept (default: see docs)'
     )
     parser.add_argument('--force', action='store_true', help='build it again')
+    parser.add_argument(
+        '--progress', action='store_true', help='a line a percent on stdout, for programs'
+    )
     parser.set_defaults(run=run)
 
 
@@ -91,10 +94,11 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         cache=args.cache,
         force=args.force,
+        lines=args.progress,
     )
 
 
-def build(bundle: Bundle, *, device: int = 0, **wanted: Any) -> int:
+def build(bundle: Bundle, *, device: int = 0, lines: bool = False, **wanted: Any) -> int:
     """
     Build an engine, say where it is, and verify it.
 
@@ -104,6 +108,8 @@ def build(bundle: Bundle, *, device: int = 0, **wanted: Any) -> int:
         What it is built of.
     device : int, default 0
         The GPU.
+    lines : bool, default False
+        Whether progress is told to a program that reads stdout.
     **wanted
         As `ros_ood_monitor.engines.build.build_engine` takes them.
 
@@ -115,7 +121,7 @@ def build(bundle: Bundle, *, device: int = 0, **wanted: Any) -> int:
     """
     from ros_ood_monitor.engines.build import build_engine
 
-    shown = _Progress()
+    shown = _Lines() if lines else _Progress()
     files, is_new = build_engine(bundle, device=device, on_progress=shown, **wanted)
     shown.end()
     identity, about = files.identity, files.about
@@ -146,6 +152,25 @@ def _verify(bundle: Bundle, files: EngineFiles, device: int) -> int:
     engine.close()
     print(f'{facts["engine"]} {facts["version"]} on {facts["device"]}: {result}')
     return 0 if result.ok else 1
+
+
+class _Lines:
+    """A line a percent, as `ros_ood_monitor.engines.build_process` reads them."""
+
+    def __init__(self) -> None:
+        from ros_ood_monitor.engines.build_process import progress_line
+
+        self._line = progress_line
+        self._last = ''
+
+    def __call__(self, what: str, share: float) -> None:
+        line = self._line(what, share)
+        if line != self._last:
+            print(line, flush=True)
+        self._last = line
+
+    def end(self) -> None:
+        pass
 
 
 class _Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import Final, TYPE_CHECKING
@@ -16,7 +17,7 @@ from ros_ood_monitor.errors import EngineError
 if TYPE_CHECKING:
     from ros_ood_monitor.bundle import Bundle
 
-__all__ = ['ENGINES', 'find_built', 'open_engine']
+__all__ = ['ENGINES', 'find_built', 'missing_library', 'open_engine']
 
 PROVIDERS: Final = {
     'onnxruntime': 'CPUExecutionProvider',
@@ -31,7 +32,11 @@ ENGINES: Final = ('auto', *LIBRARIES, *PROVIDERS)
 _log = logging.getLogger(__name__)
 
 
-class _NotBuiltError(EngineError):
+class _MissingError(EngineError):
+    """Building an engine mends it."""
+
+
+class _NotBuiltError(_MissingError):
     """Nothing was built of this bundle: the usual case where there is no GPU."""
 
 
@@ -43,6 +48,7 @@ def open_engine(
     threads: int = 1,
     device: int = 0,
     cache: Path | None = None,
+    stand_in: bool = False,
 ) -> Engine:
     """
     Open a bundle on this device.
@@ -66,6 +72,9 @@ def open_engine(
         The GPU.
     cache : Path, optional
         Folder of built engines; see `cache_folder`.
+    stand_in : bool, default False
+        Whether ONNX Runtime takes the place of a TensorRT that was asked for by name and cannot
+        run the bundle here.
 
     Returns
     -------
@@ -97,15 +106,15 @@ def open_engine(
 
             return TrtEngine(bundle, files, device=device, chosen=_because(engine, reasons))
         except EngineError as error:
-            if engine == name:
+            if engine == name and not stand_in:
                 raise
-            if isinstance(error, _NotBuiltError):
+            if isinstance(error, _NotBuiltError) and engine == 'auto':
                 not_built.append(name)
             else:
                 reasons.append(f'not {name}: {error}')
     if not_built:
         reasons.append(f'not {" or ".join(not_built)}: no engine of this bundle is built')
-    name = 'onnxruntime' if engine == 'auto' else engine
+    name = engine if engine in PROVIDERS else 'onnxruntime'
     chosen = _because(engine, reasons)
     opened = OrtEngine(
         bundle, precision=precision, threads=threads, provider=PROVIDERS[name], chosen=chosen
@@ -116,7 +125,8 @@ def open_engine(
 
 
 def _because(asked: str, reasons: list[str]) -> str:
-    return '; '.join(['auto', *reasons]) if asked == 'auto' else 'asked for'
+    asked_for = 'auto' if asked == 'auto' else 'asked for'
+    return '; '.join([asked_for, *reasons])
 
 
 def find_built(
@@ -184,4 +194,49 @@ def find_built(
         f'engine was built by {library} {other.version}{on}, this is {found.version}{to}; build '
         f'it again: {mend}'
     )
-    raise EngineError(msg)
+    raise _MissingError(msg)
+
+
+def missing_library(
+    bundle: Bundle,
+    engine: str,
+    *,
+    precision: str | None = None,
+    device: int = 0,
+    cache: Path | None = None,
+) -> str | None:
+    """
+    Return the library whose engine would be taken if it were built.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What is deployed.
+    engine : str
+        One of `ENGINES`, as it was asked for. ``auto`` means the first library that is installed,
+        where there is a GPU; one that is asked for by name need not be there, and building then
+        tells what is amiss.
+    precision, device, cache
+        As in `find_built`.
+
+    Returns
+    -------
+    str or None
+        None where an engine is there, whatever became of it, or none would be taken.
+
+    """
+    for name in LIBRARIES:
+        if engine not in ('auto', name):
+            continue
+        try:
+            if engine == 'auto':
+                find_device(device)
+                if importlib.util.find_spec(name) is None:
+                    continue
+            find_built(bundle, name, precision=precision, device=device, cache=cache)
+        except _MissingError:
+            return name
+        except EngineError:
+            pass
+        return None
+    return None

@@ -31,6 +31,8 @@ class ModelFacts:
         How well the engine reproduces the goldens.
     problem : str
         Why configuring failed, or what the engine failed with; empty where all is well.
+    remark : str
+        Why it does not run on the engine that was asked for; empty where it does.
 
     """
 
@@ -39,9 +41,12 @@ class ModelFacts:
     engine: dict[str, str] = field(default_factory=dict)
     verification: str = ''
     problem: str = ''
+    remark: str = ''
 
 
-def model_status(name: str, facts: ModelFacts, lifecycle_state: str) -> DiagnosticStatus:
+def model_status(
+    name: str, facts: ModelFacts, lifecycle_state: str, *, engine_build: str = ''
+) -> DiagnosticStatus:
     """
     Return the status about what judges.
 
@@ -53,15 +58,20 @@ def model_status(name: str, facts: ModelFacts, lifecycle_state: str) -> Diagnost
         The model, or why there is none.
     lifecycle_state : str
         Label of the lifecycle state.
+    engine_build : str, default ''
+        How far the build of a better engine is; empty where there is none.
 
     Returns
     -------
     diagnostic_msgs.msg.DiagnosticStatus
-        ERROR where configuring or the engine failed, STALE without a model, else OK.
+        ERROR where configuring or the engine failed, STALE without a model, WARN where another
+        engine was asked for and cannot be had, else OK.
 
     """
     if facts.problem:
         level, message = DiagnosticStatus.ERROR, facts.problem
+    elif facts.remark:
+        level, message = DiagnosticStatus.WARN, f'{facts.verification}; {facts.remark}'
     elif facts.bundle:
         level, message = DiagnosticStatus.OK, facts.verification
     else:
@@ -72,6 +82,7 @@ def model_status(name: str, facts: ModelFacts, lifecycle_state: str) -> Diagnost
         'path': facts.path,
         **facts.engine,
         'verification': facts.verification,
+        'engine_build': engine_build,
         'memory_mib': round(memory_mib(), 3),
     }
     return DiagnosticStatus(

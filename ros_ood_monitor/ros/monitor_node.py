@@ -19,12 +19,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.cameras import Camera, cameras_of
 from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
+from ros_ood_monitor.ros.engine_upgrade import EngineUpgrade
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.model_status import model_status, ModelFacts
 from ros_ood_monitor.ros.open_monitor import (
@@ -61,6 +63,8 @@ class OodMonitorNode(LifecycleNode):
     ----------
     open_monitor : callable, optional
         From settings to a Monitor; loads the bundle named by ``model.bundle`` where not given.
+    open_built : callable, optional
+        Opens the engine that ``model.build_if_missing`` built, as `open_engine` does.
     **kwargs
         Passed on to `rclpy.lifecycle.LifecycleNode`.
 
@@ -72,12 +76,19 @@ class OodMonitorNode(LifecycleNode):
     """
 
     def __init__(
-        self, *, open_monitor: Callable[[Settings], Monitor] = open_monitor, **kwargs: Any
+        self,
+        *,
+        open_monitor: Callable[[Settings], Monitor] = open_monitor,
+        open_built: Callable[..., Engine] = open_engine,
+        **kwargs: Any,
     ) -> None:
         super().__init__('ood_monitor', **kwargs)
         self._transitions = Transitions(self)
         guard_change_state(self, self._transitions)
         self._open_monitor = open_monitor
+        self._upgrade = EngineUpgrade(
+            submit=self._transitions.submit, logger=self.get_logger(), open_built=open_built
+        )
         self._monitors: list[Monitor] = []  # one a camera, all on the first one's engine
         self._cameras: tuple[Camera, ...] = ()
         self._watch: Watch | None = None  # also the last one, which has ended
@@ -171,6 +182,7 @@ class OodMonitorNode(LifecycleNode):
             f'configured with {self._facts.bundle}: {verification}; {engine} on '
             f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]})'
         )
+        self._upgrade.start(self._monitors, self._settings, self._facts)
         return _SUCCESS
 
     @guarded
@@ -286,7 +298,8 @@ class OodMonitorNode(LifecycleNode):
         statuses = watch.statuses() if watch is not None else idle_statuses(self._outputs)
         label = self._state_machine.current_state[1]
         statuses.insert(0, self._outputs.worst_alert())
-        statuses.append(model_status(self._outputs.name, self._facts, label))
+        build = self._upgrade.status
+        statuses.append(model_status(self._outputs.name, self._facts, label, engine_build=build))
         self._diagnostics.publish(
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)
         )
@@ -319,11 +332,13 @@ class OodMonitorNode(LifecycleNode):
         if watch is not None and watch.is_active and not watch.stop(_STOP_TIMEOUT_S):
             self.get_logger().error('the engine did not come back; it is left behind')
             self._monitors = []  # not closed: it is still in use
+            self._upgrade.stop()
         if why:
             self._outputs.publish_alert_of_all(_stopped(why))
 
     def _release(self, *, keep_problem: bool = False) -> None:
         self._snapshots.forget()
+        self._upgrade.stop()
         monitors, self._monitors = self._monitors, []
         if monitors:
             monitors[0].close()
@@ -339,6 +354,7 @@ class OodMonitorNode(LifecycleNode):
             False where a transition or a snapshot in work has not come back and was left behind.
 
         """
+        self._upgrade.stop()
         came_back = self._transitions.close(_TRANSITION_TIMEOUT_S)
         if came_back and self._state_machine.current_state[1] != 'finalized':
             self._try(self.trigger_shutdown)

@@ -13,12 +13,20 @@ import cv2
 from ros_ood_monitor.alerting import Automaton, LOGICS, make_logic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
+from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import CalibrationError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import bundle_path
 
-__all__ = ['alert_logic', 'offers_heatmap', 'open_monitor', 'retune', 'share_engine']
+__all__ = [
+    'alert_logic',
+    'engine_cache',
+    'offers_heatmap',
+    'open_monitor',
+    'retune',
+    'share_engine',
+]
 
 
 _CONSECUTIVE: Final = ('trigger', 'release', 'trigger_frames', 'release_frames')
@@ -112,14 +120,16 @@ def open_monitor(settings: Settings) -> Monitor:
         raise ParameterError(msg)
     bundle = Bundle.load(bundle_path(settings.model_bundle))
     cv2.setNumThreads(settings.model_threads)  # the resize too keeps to what was granted
-    monitor = Monitor.from_bundle(
+    engine = open_engine(
         bundle,
-        engine=settings.model_engine,
+        settings.model_engine,
         precision=settings.model_precision or None,
         threads=settings.model_threads,
         device=settings.model_device,
-        cache=Path(settings.model_engine_cache) if settings.model_engine_cache else None,
+        cache=engine_cache(settings),
+        stand_in=settings.model_build_if_missing,
     )
+    monitor = Monitor(bundle, engine)
     try:
         monitor.alert = alert_logic(settings, monitor.calibration)
     except ParameterError:
@@ -166,6 +176,11 @@ def offers_heatmap(monitor: Monitor, settings: Settings) -> bool:
         msg = f"parameter 'publish.heatmap' is required, but {lack}, or set auto: {bundle.path}"
         raise ParameterError(msg)
     return False
+
+
+def engine_cache(settings: Settings) -> Path | None:
+    """Return the folder of built engines that the parameters name, if any."""
+    return Path(settings.model_engine_cache) if settings.model_engine_cache else None
 
 
 def share_engine(monitor: Monitor, settings: Settings, cameras: int) -> list[Monitor]:

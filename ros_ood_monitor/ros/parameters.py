@@ -129,6 +129,13 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         "user's cache.",
     ),
     ParameterSpec(
+        'model.build_if_missing',
+        False,
+        'Start on onnxruntime where the TensorRT engine asked for is not there, build it in a '
+        'process of its own, and go on with it once it reproduces the goldens. The precision '
+        'stays the same.',
+    ),
+    ParameterSpec(
         'input.topics',
         ('image',),
         'Image topics, one a camera, without /compressed; each may be remapped.',

@@ -26,6 +26,7 @@ class Settings:
     model_threads: int
     model_device: int
     model_engine_cache: str
+    model_build_if_missing: bool
     input_topics: tuple[str, ...]
     input_cameras: tuple[str, ...]
     input_transport: str

@@ -194,6 +194,7 @@ def running_node(
     namespace: str = '',
     *,
     open_monitor: Any = None,
+    open_built: Any = None,
     cli_args: list[str] | None = None,
     **parameters: Any,
 ) -> Iterator[OodMonitorNode]:
@@ -202,7 +203,8 @@ def running_node(
         Parameter(name.replace('__', '.'), value=value)
         for name, value in {'autostart': False, **parameters}.items()
     ]
-    options = {} if open_monitor is None else {'open_monitor': open_monitor}
+    given = {'open_monitor': open_monitor, 'open_built': open_built}
+    options = {name: value for name, value in given.items() if value is not None}
     node = OodMonitorNode(
         namespace=namespace, parameter_overrides=overrides, cli_args=cli_args, **options
     )

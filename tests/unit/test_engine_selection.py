@@ -13,7 +13,7 @@ from ros_ood_monitor.engines import open_engine, selection
 from ros_ood_monitor.engines.build import graph_digests
 from ros_ood_monitor.engines.cache import EngineFiles, Identity, write_engine
 from ros_ood_monitor.engines.cuda import Device
-from ros_ood_monitor.engines.selection import find_built
+from ros_ood_monitor.engines.selection import find_built, missing_library
 from ros_ood_monitor.engines.trt_library import Library
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
@@ -135,4 +135,56 @@ def test_a_monitor_keeps_to_the_precision_of_its_engine(tmp_path: Path) -> None:
     assert monitor.precision == monitor.engine.precision == 'cpu-int8'
     point = both.calibration('cpu-int8').operating_point
     assert monitor.threshold == point.trigger
+    with pytest.raises(EngineError, match=r"wrong precision: expected 'cpu-int8', got 'fp32'"):
+        monitor.take_engine(open_engine(both, 'onnxruntime', precision='fp32'))
     monitor.close()
+
+
+def test_onnxruntime_stands_in_only_where_it_is_let_and_says_for_what(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    opened = open_engine(bundle, 'tensorrt_rtx', cache=tmp_path, stand_in=True)
+    facts = opened.describe()
+    assert facts['engine'] == 'onnxruntime'
+    assert facts['chosen'].startswith('asked for; not tensorrt_rtx: no engine of this bundle is')
+
+
+@pytest.mark.parametrize(
+    ('engine', 'changes', 'expected'),
+    [
+        ('tensorrt', None, 'tensorrt'),
+        ('tensorrt_rtx', None, 'tensorrt_rtx'),
+        ('onnxruntime', None, None),
+        ('tensorrt', {}, None),  # it is there
+        ('tensorrt', {'version': '10.7.0'}, 'tensorrt'),  # of another version
+    ],
+)
+def test_what_is_missing_is_what_building_would_mend(
+    bundle: Bundle,
+    tmp_path: Path,
+    on_an_orin: None,
+    engine: str,
+    changes: dict[str, Any] | None,
+    expected: str | None,
+) -> None:
+    if changes is not None:
+        built(tmp_path, bundle, **changes)
+    assert missing_library(bundle, engine, cache=tmp_path) == expected
+
+
+def test_auto_misses_the_engine_of_an_installed_library_where_there_is_a_gpu(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_gpu(_index: int) -> Device:
+        msg = 'no GPU'
+        raise EngineError(msg)
+
+    installed = {'tensorrt_rtx'}
+    monkeypatch.setattr(selection, 'find_device', lambda _index: ORIN)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name in installed or None)
+    assert missing_library(bundle, 'auto', cache=tmp_path) == 'tensorrt_rtx'
+    installed.clear()
+    assert missing_library(bundle, 'auto', cache=tmp_path) is None
+    installed.add('tensorrt')
+    monkeypatch.setattr(selection, 'find_device', without_gpu)
+    assert missing_library(bundle, 'auto', cache=tmp_path) is None
