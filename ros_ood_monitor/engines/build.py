@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 import datetime as dt
 from pathlib import Path
 import re
 import time
-from typing import Any, Final, TYPE_CHECKING
+from typing import Any, Final, NamedTuple, TYPE_CHECKING
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.engines.cache import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     'PRECISIONS',
     'BuildOptions',
+    'Plan',
     'build_engine',
     'build_plan',
     'check_can_build',
@@ -48,6 +49,27 @@ PRECISIONS: Final = {
 _MIB: Final = 2**20
 
 OnProgress = Callable[[str, float], None]
+Shape = tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """
+    What the library built of a graph.
+
+    Parameters
+    ----------
+    content : bytes
+        For the runtime.
+    layers : int
+        How many the network had before they were fused.
+    tensors : dict of str to tuple of int
+        Shapes of its inputs and outputs; -1 for the number of pictures.
+
+    """
+
+    content: bytes
+    layers: int
+    tensors: dict[str, Shape]
 
 
 @dataclass(frozen=True)
@@ -173,16 +195,21 @@ def build_engine(
     started = time.perf_counter()
     graphs = {'backbone': bundle.backbone(precision), 'scorer': bundle.scorer()}
     timings = None if found.is_rtx else _timing_file(cache, found, target)
-    plans, layers = {}, {}
+    plans: dict[str, bytes] = {}
+    layers: dict[str, int] = {}
+    tensors: dict[str, Shape] = {}
     for part in PARTS:
-        plans[part], layers[part] = build_plan(
+        built = build_plan(
             graphs[part],
             found,
             part=part,
             options=options,
+            given=tensors,  # what the backbone makes, the scorer takes
             timings=timings,
             on_progress=on_progress,
         )
+        plans[part], layers[part] = built.content, built.layers
+        tensors |= built.tensors
     about = {
         'bundle': bundle.manifest.name,
         'bundle_digest': bundle.digest,
@@ -190,6 +217,7 @@ def build_engine(
         'build_s': round(time.perf_counter() - started, 2),
         'mib': {part: round(len(plan) / _MIB, 2) for part, plan in plans.items()},
         'layers': layers,
+        'tensors': {name: list(shape) for name, shape in tensors.items()},
     }
     return write_engine(cache, identity, plans, about), True
 
@@ -252,9 +280,10 @@ def build_plan(
     *,
     part: str,
     options: BuildOptions,
+    given: Mapping[str, Shape] | None = None,
     timings: Path | None = None,
     on_progress: OnProgress = lambda _what, _share: None,
-) -> tuple[bytes, int]:
+) -> Plan:
     """
     Build one graph.
 
@@ -268,6 +297,8 @@ def build_plan(
         Which one it is.
     options : BuildOptions
         What it is built for.
+    given : mapping of str to tuple of int, optional
+        Shapes of inputs that the graph itself leaves open, such as a map's.
     timings : Path, optional
         File of measured kernels, read and written; speeds up later builds on the same GPU.
     on_progress : callable
@@ -275,8 +306,8 @@ def build_plan(
 
     Returns
     -------
-    tuple of bytes and int
-        The plan, and how many layers the network had.
+    Plan
+        Whole; it was not run.
 
     Raises
     ------
@@ -301,6 +332,7 @@ def build_plan(
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
     if part == 'scorer' or not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
+    _close_shapes(network, given or {})
     _add_profile(builder, network, config, options.batch)
     cache = None
     if library.is_rtx:
@@ -321,7 +353,9 @@ def build_plan(
     if cache is not None and timings is not None:
         with contextlib.suppress(OSError), new_file(timings) as file:  # it only saves time
             file.write_bytes(bytes(config.get_timing_cache().serialize()))
-    return bytes(plan), int(network.num_layers)
+    made = [network.get_output(k) for k in range(network.num_outputs)]
+    known = {tensor.name: tuple(tensor.shape) for tensor in [*_inputs(network), *made]}
+    return Plan(bytes(plan), int(network.num_layers), known)
 
 
 def make_monitor(library: Library, on_share: Callable[[float], None]) -> Any:
@@ -430,10 +464,22 @@ def _check_precision(library: str, precision: str) -> None:
         raise EngineError(msg)
 
 
+def _inputs(network: Any) -> list[Any]:
+    return [network.get_input(k) for k in range(network.num_inputs)]
+
+
+def _close_shapes(network: Any, given: Mapping[str, Shape]) -> None:
+    """Give open sizes of inputs their known values; the number of pictures stays open."""
+    for tensor in _inputs(network):
+        shape, known = tuple(tensor.shape), given.get(tensor.name, ())
+        if -1 in shape[1:] and len(known) == len(shape):
+            rest = (k if size == -1 else size for size, k in zip(shape, known, strict=True))
+            tensor.shape = (shape[0], *tuple(rest)[1:])
+
+
 def _add_profile(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> None:
     profile, is_dynamic = builder.create_optimization_profile(), False
-    for k in range(network.num_inputs):
-        tensor = network.get_input(k)
+    for tensor in _inputs(network):
         shape = tuple(tensor.shape)
         if -1 in shape[1:]:
             msg = f'only the batch may be dynamic: input {tensor.name!r} is {shape}'

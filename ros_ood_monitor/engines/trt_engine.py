@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ['TrtEngine', 'load_plan', 'plan_version']
 
+_SCORES: Final = ('raw_score', 'patch_score')
+"""What the scorer makes, the map only where the bundle has one."""
+
 _BUILD: Final = 'build it on this device: ood_monitor build-engine'
 
 
@@ -75,6 +78,7 @@ class TrtEngine:
         self._buffers: dict[str, Buffer] = {}
         self._contexts: dict[str, Any] = {}
         self._engines: dict[str, Any] = {}
+        self._made: list[str] = []
         self._stream: Any = None
         self._done: Any = None
         self._runtime = runtime = cudart()
@@ -136,8 +140,9 @@ class TrtEngine:
             raise EngineError(msg)
         self._select()
         turns = [batch[k : k + self._most] for k in range(0, len(batch), self._most)]
-        raw_score = np.concatenate([self._run(turn) for turn in turns])  # (n,)
-        return reading_of(raw_score)
+        scores = [self._run(turn) for turn in turns]
+        # (n,), and (n, gh, gw) where the scorer makes a map
+        return reading_of(*(np.concatenate(each) for each in zip(*scores, strict=True)))
 
     def warm_up(self) -> None:
         """Run one grey picture, which compiles what is compiled late and captures the graph."""
@@ -190,11 +195,10 @@ class TrtEngine:
 
     # a call -------------------------------------------------------------------------------------
 
-    def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _run(self, batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
         count, runtime = len(batch), self._runtime
-        image, score = self._buffers['image'].host, self._buffers['raw_score'].host
+        image = self._buffers['image'].host
         assert image is not None
-        assert score is not None
         np.copyto(image[:count], batch)
         if count not in self._graphs:
             self._graphs[count] = self._prepare(count)
@@ -205,7 +209,11 @@ class TrtEngine:
             call(runtime.cudaGraphLaunch, graph, self._stream, doing='running the engine')
         call(runtime.cudaEventRecord, self._done, self._stream, doing='running the engine')
         call(runtime.cudaEventSynchronize, self._done, doing='waiting for the engine')
-        scores: npt.NDArray[np.float32] = score[:count].copy()  # (n,)
+        scores = []
+        for name in self._made:
+            score = self._buffers[name].host
+            assert score is not None
+            scores.append(score[:count].copy())  # (n,) or (n, gh, gw)
         return scores
 
     def _prepare(self, count: int) -> Any:
@@ -243,7 +251,8 @@ class TrtEngine:
             missing = context.infer_shapes()
             self._expect(not missing, f'shapes of {missing}')
             self._expect(context.execute_async_v3(int(self._stream)), f'a run of the {part}')
-        self._buffers['raw_score'].copy(count, self._stream, to_device=False)
+        for name in self._made:
+            self._buffers[name].copy(count, self._stream, to_device=False)
 
     # preparations -------------------------------------------------------------------------------
 
@@ -271,7 +280,7 @@ class TrtEngine:
                     self._buffers[name] = Buffer(
                         shape,
                         dtype,
-                        on_host=name in ('image', 'raw_score'),
+                        on_host=name == 'image' or name in _SCORES,
                         is_mapped=self._gpu.is_integrated,
                     )
                 elif known.row_bytes != int(np.prod(shape[1:])) * dtype.itemsize:
@@ -284,6 +293,7 @@ class TrtEngine:
             if name not in self._buffers:
                 msg = f'engine has no tensor {name!r}; re-export the bundle, then {_BUILD}'
                 raise EngineError(msg)
+        self._made = [name for name in _SCORES if name in self._buffers]
 
     def _expect(self, is_well: Any, what: str) -> None:
         if not is_well:

@@ -39,10 +39,11 @@ def test_the_shipped_bundle_builds_and_the_same_again_gives_the_same_bytes(
         pytest.importorskip('onnx')
         convert = pytest.importorskip('ros_ood_monitor.training.precisions').convert
         graph = convert(graph, 'fp16', calibration_images=bundle.goldens().image)
-    first, layers = build_plan(graph, RTX, part='backbone', options=BuildOptions())
-    again, _ = build_plan(graph, RTX, part='backbone', options=BuildOptions())
-    assert first == again
-    assert layers >= 90
+    plan = build_plan(graph, RTX, part='backbone', options=BuildOptions())
+    first, again = plan.content, build_plan(graph, RTX, part='backbone', options=BuildOptions())
+    assert plan == again
+    assert plan.layers >= 90
+    assert plan.tensors['image'] == (-1, 224, 224, 3)
     assert plan_version(first) == tuple(int(part) for part in RTX.version.split('.')[:3])
     assert (0.4 if precision == 'fp16' else 0.9) < len(first) / len(bundle.backbone()) < 1.1
 
@@ -73,6 +74,28 @@ def test_an_engine_is_built_once_and_knows_what_it_is_for(tiny: Bundle, tmp_path
     other, is_new = build_engine(tiny, cache=tmp_path)
     assert is_new
     assert other.folder != files.folder
+
+
+def test_a_map_goes_from_backbone_to_scorer_in_the_size_that_the_input_gives(
+    tmp_path: Path,
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / 'tiny', maps=True, precisions=('fp32', 'fp16'))
+    for precision in ('fp32', 'fp16'):
+        files, _ = build_engine(bundle, cache=tmp_path, precision=precision)
+        assert files.about['tensors'] == {
+            'image': [-1, 32, 48, 3],
+            'blocks_0': [-1, 8],
+            'blocks_1': [-1, 12],
+            'blocks_1_map': [-1, 8, 12, 12],
+            'raw_score': [-1],
+            'patch_score': [-1, 8, 12],
+        }
+
+
+def test_a_size_that_nothing_gives_is_refused(tmp_path: Path) -> None:
+    scorer = make_tiny_bundle(tmp_path / 'tiny', maps=True).scorer()
+    with pytest.raises(EngineError, match=r"only the batch may be dynamic: input 'blocks_1_map'"):
+        build_plan(scorer, RTX, part='scorer', options=BuildOptions())
 
 
 def test_a_bundle_that_changed_is_built_anew(tiny: Bundle, tmp_path: Path) -> None:

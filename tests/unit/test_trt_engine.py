@@ -11,6 +11,7 @@ import pytest
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines.build import build_engine, BuildOptions
 from ros_ood_monitor.engines.cuda import cudart, find_device
+from ros_ood_monitor.engines.ort_engine import OrtEngine
 from ros_ood_monitor.engines.trt_engine import TrtEngine
 from ros_ood_monitor.engines.trt_library import load_library
 from ros_ood_monitor.errors import EngineError
@@ -34,6 +35,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
+@pytest.fixture(scope='module')
+def with_maps(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'maps', maps=True)
+
+
 @pytest.fixture
 def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine]]:
     try:
@@ -43,11 +49,11 @@ def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine
         pytest.skip(f'needs a GPU: {error}')
     opened: list[TrtEngine] = []
 
-    def open_(precision: str = 'fp32', *, capture: bool = True) -> TrtEngine:
+    def open_(precision: str = 'fp32', *, capture: bool = True, of: Bundle = bundle) -> TrtEngine:
         options = BuildOptions(batch=BATCH)
-        files, _ = build_engine(bundle, precision=precision, options=options, cache=tmp_path)
+        files, _ = build_engine(of, precision=precision, options=options, cache=tmp_path)
         try:
-            opened.append(TrtEngine(bundle, files, capture=capture))
+            opened.append(TrtEngine(of, files, capture=capture))
         except EngineError as error:
             if 'UNSUPPORTED_CC' in str(error):
                 pytest.skip(f'the library does not run on this GPU: {error}')
@@ -78,6 +84,18 @@ def test_every_batch_gives_what_single_pictures_give(open_trt: Callable[..., Trt
     for count in (1, 2, 3, 8):  # 8 go in turns of 3
         got = engine.infer(images[:count]).raw_score
         np.testing.assert_allclose(got, single[:count], rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_maps_are_those_of_onnxruntime_in_every_batch(
+    with_maps: Bundle, open_trt: Callable[..., TrtEngine]
+) -> None:
+    images = np.random.default_rng(2).integers(100, 156, (5, 32, 48, 3)).astype(np.uint8)
+    got, wanted = open_trt(of=with_maps).infer(images), OrtEngine(with_maps).infer(images)
+    assert got.patch_score is not None
+    assert wanted.patch_score is not None
+    np.testing.assert_allclose(got.patch_score, wanted.patch_score, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got.raw_score, wanted.raw_score, rtol=1e-4)
 
 
 @pytest.mark.gpu
