@@ -101,7 +101,7 @@ class TrtEngine:
             self._tensors = {
                 part: _tensors(engine, self._library) for part, engine in self._engines.items()
             }
-            self._most = self._largest_batch()
+            self._least, self._most = self._batches()
             self._allocate()
             self._stream = call(
                 runtime.cudaStreamCreateWithFlags,
@@ -121,7 +121,8 @@ class TrtEngine:
         Parameters
         ----------
         batch : ndarray of shape (n, height, width, 3), uint8
-            RGB pixels at the bundle's input size; more than the engine was built for go in turns.
+            RGB pixels at the bundle's input size; more than the engine was built for go in turns,
+            fewer are filled up.
 
         Returns
         -------
@@ -167,7 +168,7 @@ class TrtEngine:
             'compute_capability': self._gpu.compute_capability,
             'driver': self._gpu.driver,
             'precision': self.precision,
-            'batch': f'1 to {self._most}',
+            'batch': f'{self._least} to {self._most}',
             'cuda_graph': 'yes' if any(self._graphs.values()) else 'no',
             'chosen': self._chosen,
         }
@@ -196,10 +197,11 @@ class TrtEngine:
     # a call -------------------------------------------------------------------------------------
 
     def _run(self, batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-        count, runtime = len(batch), self._runtime
+        runtime = self._runtime
         image = self._buffers['image'].host
         assert image is not None
-        np.copyto(image[:count], batch)
+        np.copyto(image[: len(batch)], batch)
+        count = max(len(batch), self._least)  # rows beyond the batch hold earlier pictures
         if count not in self._graphs:
             self._graphs[count] = self._prepare(count)
         graph = self._graphs[count]
@@ -213,7 +215,7 @@ class TrtEngine:
         for name in self._made:
             score = self._buffers[name].host
             assert score is not None
-            scores.append(score[:count].copy())  # (n,) or (n, gh, gw)
+            scores.append(score[: len(batch)].copy())  # (n,) or (n, gh, gw)
         return scores
 
     def _prepare(self, count: int) -> Any:
@@ -260,15 +262,18 @@ class TrtEngine:
         # the device is a thing of the thread, and configuring and scoring have one each
         call(self._runtime.cudaSetDevice, self._gpu.index, doing='choosing the GPU')
 
-    def _largest_batch(self) -> int:
-        most = []
+    def _batches(self) -> tuple[int, int]:
+        """Return the least and the largest number of pictures that both parts take."""
+        least, most = [], []
         for part, engine in self._engines.items():
             for name, is_input in self._tensors[part]:
                 if is_input:
                     shape = tuple(engine.get_tensor_shape(name))
-                    limit = tuple(engine.get_tensor_profile_shape(name, 0)[2])
-                    most.append(int(limit[0]) if shape[0] == -1 else int(shape[0]))
-        return min(most)
+                    profile = engine.get_tensor_profile_shape(name, 0) if shape[0] == -1 else ()
+                    limits = [*map(tuple, profile)] or [shape]  # least, usual and most
+                    least.append(int(limits[0][0]))
+                    most.append(int(limits[-1][0]))
+        return max(least), min(most)
 
     def _allocate(self) -> None:
         for part, engine in self._engines.items():

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.calibration import (
     Calibration,
     OperatingPoint,
@@ -139,6 +139,26 @@ def test_inspect_gives_the_manifest_as_json(
 def test_verify_proves_the_engine(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['verify', str(bundle.path)]) == 0
     assert 'reproduces' in capsys.readouterr().out
+
+
+def test_verify_writes_the_errors_of_raw_score_and_of_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = make_tiny_bundle(tmp_path / 'tiny', precisions=('fp32', 'cpu-int8'))
+    wrong = {  # goldens of fp32, as if the engine rounded
+        **{name: both.read(name) for name in both.manifest.digests},
+        'goldens.cpu-int8.npz': both.read('goldens.fp32.npz'),
+    }
+    moved = write_bundle(tmp_path / 'moved', manifest=both.manifest.raw, files=wrong)
+    file = tmp_path / 'parity.json'
+    code = main(['verify', str(moved.path), '--json', str(file)])
+    exact, rounded = json.loads(file.read_text())['parity']
+    assert (exact['ok'], exact['goldens']) == (True, 3)
+    assert exact['raw_score_error'] <= exact['tolerance']
+    assert exact['score_error'] == pytest.approx(0.0, abs=0.006)  # a step is 1 / 200
+    assert rounded['engine']['precision'] == 'cpu-int8'
+    assert rounded['ok'] == (code == 0)
+    assert rounded['raw_score_error'] > exact['raw_score_error']
 
 
 def test_doctor_opens_a_bundle(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

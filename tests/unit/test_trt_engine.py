@@ -87,6 +87,18 @@ def test_every_batch_gives_what_single_pictures_give(open_trt: Callable[..., Trt
 
 
 @pytest.mark.gpu
+def test_fewer_pictures_than_it_was_built_for_give_the_same_scores(
+    open_trt: Callable[..., TrtEngine],
+) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
+    at_least_two, usual = open_trt(batch=(2, 2, 4)), open_trt()
+    for count in (3, 1):
+        got = at_least_two.infer(images[:count]).raw_score
+        np.testing.assert_allclose(got, usual.infer(images[:count]).raw_score, rtol=1e-4)
+    assert at_least_two.describe()['batch'] == '2 to 4'
+
+
+@pytest.mark.gpu
 def test_maps_are_those_of_onnxruntime_in_every_batch(
     with_maps: Bundle, open_trt: Callable[..., TrtEngine]
 ) -> None:
