@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from pathlib import Path
 import re
 
@@ -10,6 +12,8 @@ import pytest
 
 from ros_ood_monitor import errors
 from ros_ood_monitor.cli.main import make_parser, VERBS
+from ros_ood_monitor.engines import ENGINES
+from tests.bench import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = 'ros_ood_monitor'
@@ -170,3 +174,45 @@ def test_the_layers_in_contributing_are_those_of_the_import_contract() -> None:
     (house,) = re.findall(r'```\n(cli\n.*?)```', DOCS[ROOT / 'docs/contributing.md'], re.DOTALL)
     shown = [re.findall(r'\w+', line) for line in house.splitlines()]
     assert [sorted(layer) for layer in shown] == [sorted(layer) for layer in there[1:]]
+
+
+@pytest.mark.parametrize('name', tables.FILES)
+def test_tables_of_measurements_are_those_of_the_files(name: str) -> None:
+    text = (ROOT / name).read_text(encoding='utf-8')
+    assert 'rendered by: python -m tests.bench.tables' in text
+    assert tables.rendered(text) == text
+
+
+def test_an_engine_that_nobody_has_run_is_not_measured() -> None:
+    rows = tables.engines().splitlines()[2:]
+    assert {row.split('`')[1] for row in rows} == {*ENGINES} - {'auto'}
+    found = [json.loads(path.read_text()) for path in tables.RESULTS.glob('engine_*.json')]
+    run = {tables.of_bench(facts) for facts in found if 'times_ms' in facts}
+    measured = {row.split('`')[1] for row in rows if row.count(tables.NOBODY) < 4}
+    assert measured == run >= {'onnxruntime'}
+
+
+def said_by_the_code() -> list[str]:
+    """Return every string of the package, with a space for what is filled in."""
+    found = []
+    for path in (ROOT / PACKAGE).rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else ' ' for p in node.values)
+                found.append(''.join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_every_message_in_the_engines_troubleshooting_is_one_that_the_code_says() -> None:
+    text = DOCS[ROOT / 'docs/engines.md']
+    start = text.index('## Troubleshooting')
+    rows = re.findall(r'^\| (`.+?) \| ', text[start : text.index('\n## ', start)], re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r'`([^`]+)`', row)]
+    assert len(messages) >= 20
+    said = said_by_the_code()
+    for message in messages:
+        parts = [part.strip() for part in message.split('...') if part.strip()]
+        pattern = re.compile('.*'.join(map(re.escape, parts)), re.DOTALL)
+        assert any(pattern.search(each) for each in said), message

@@ -1,0 +1,255 @@
+"""
+Render the documentation's tables of measurements from the files in ``results``.
+
+Usage::
+
+    python -m tests.bench.tables [--write]
+
+A table stands between ``<!-- rendered by: python -m tests.bench.tables NAME -->`` and
+``<!-- end -->``; a test compares. A measurement of another machine becomes a row when its file
+lies in ``results``: ``ood_monitor bench BUNDLE --engine ENGINE --json
+tests/bench/results/engine_NAME.json``. What nobody has run is "not measured".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / 'results'
+ROOT = RESULTS.parents[2]
+NOBODY = 'not measured'
+FILES = ('README.md', 'docs/engines.md')
+EXPECTED = {
+    'onnxruntime': 'CPU',
+    'tensorrt': 'NVIDIA GPU: Jetson, desktop',
+    'tensorrt_rtx': 'NVIDIA RTX GPU',
+    'onnxruntime-cuda': 'NVIDIA GPU',
+    'onnxruntime-tensorrt': 'NVIDIA GPU',
+}
+"""What a table of engines is not complete without."""
+
+
+def read(name: str) -> Any:
+    return json.loads((RESULTS / f'{name}.json').read_text(encoding='utf-8'))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [f'| {" | ".join(row)} |'.replace('|  |', '| |') for row in rows]
+    return '\n'.join([lines[0], '|' + '---|' * len(rows[0]), *lines[1:]])
+
+
+def speed() -> str:
+    """Return the README's table: what the monitor adds, and what it takes."""
+    bench, lu, fde = (
+        read(name)
+        for name in (
+            'engine_cpu_ort_fp32_lunar_orbit',
+            'cpu_ort_fp32_folding_lu_1280',
+            'cpu_ort_fp32_fde_paper_speed_1280',
+        )
+    )
+    node = read('node_cpu_ort_fp32_640x480_30hz')['node']
+    sent = read('node_cpu_ort_fp32_640x480_30hz')['camera']['sent']
+    loaded = read('node_transport_600s_loaded')['setups']['vga']
+    ratios, imports = bench['ratios'], bench['imports']
+    process = bench.get('process') or bench['memory']  # which older files have
+    lightest, helped = (f'{i["ms_median"]:.0f} ms' for i in imports.values())
+    observe = bench['times_ms']['observe_camera']
+
+    def goal(name: str) -> tuple[str, str]:
+        found = ratios[name]
+        return f'{found["median"]:.2f}', f'at most {found["goal_at_most"]:.2f}'
+
+    def times(found: dict[str, Any]) -> tuple[str, str]:
+        missed = '' if found['met'] else ', not met: its weights come at the speed of memory'
+        return f'{found["median"]:.1f}', f'at least {found["goal_at_least"]:.0f}{missed}'
+
+    rows: list[tuple[str, ...]] = [
+        ('What', 'measured', 'goal'),
+        (
+            '`Monitor.observe` on a 640x480 frame / the bare ONNX Runtime calls',
+            *goal('observe 640x480 / bare'),
+        ),
+        ('the same on a frame of the input size', *goal('observe input-size / bare')),
+        ('(backbone + scorer) / backbone', *goal('(backbone + scorer) / backbone')),
+        (
+            "nflows' own `log_prob` of an LU flow at D = 1280 / folded, in ONNX Runtime",
+            *times(lu['ratio']),
+        ),
+        (
+            'the published computation of `fde_paper` at D = 1280 / folded, in ONNX Runtime',
+            *times(fde['ratio']),
+        ),
+        (
+            '`Monitor.observe`, 640x480',
+            f'min {observe["min"]:.1f} ms, p50 {observe["p50"]:.1f} ms, '
+            f'p99 {observe["p99"]:.1f} ms',
+            '',
+        ),
+        ('peak memory of a process that monitors', f'{process["peak_mib"]:.0f} MiB', ''),
+        (
+            '`import ros_ood_monitor`, `ood_monitor --help`',
+            f'{lightest}, {helped}; neither loads torch, rclpy or matplotlib',
+            '',
+        ),
+        (
+            f'node, 640x480 rgb8 at 30 Hz from a second process for 300 s, {sent} frames sent',
+            f'{node["scored"]} scored ({node["rate_hz"]:.1f} Hz), latency '
+            f'p50 {node["latency_ms"]["p50"]:.0f} ms, p99 {node["latency_ms"]["p99"]:.0f} ms, '
+            f'{node["dropped"] or "none"} dropped, {node["cpu_share_of_a_core"]:.2f} of a core; '
+            f'{node["rss_mib_start"]:.0f} MiB after the start, '
+            f'{node["rss_mib_end"]:.0f} at the end',
+            '',
+        ),
+        (
+            'ten minutes of the same while other processes kept both cores busy, '
+            f'{loaded["camera"]["sent"]} frames sent',
+            f'{loaded["node"]["received"]} received, {loaded["node"]["scored"]} scored, '
+            f'{loaded["node"]["dropped"]} replaced by a newer one; '
+            f'{loaded["node"]["rss_mib_start"]:.0f} MiB after the start, '
+            f'{loaded["node"]["rss_mib_end"]:.0f} at the end',
+            '',
+        ),
+        ('decoding a frame of 640x480 (1920x1080), ms p50: ' + '; '.join(DECODED), decoding(), ''),
+    ]
+    return table(rows)
+
+
+DECODED = ('rgb8', 'bgr8', 'mono16', 'bayer_rggb8', 'uyvy', 'nv12', 'jpeg')
+
+
+def decoding() -> str:
+    small, large = (read('cpu_decode_speed')['frames'][size] for size in ('640x480', '1920x1080'))
+    pairs = ((small[name]['ms']['p50'], large[name]['ms']['p50']) for name in DECODED)
+    return '; '.join(f'{a:.2g} ({b:.2g})' for a, b in pairs)
+
+
+def engines() -> str:
+    """Return a row for each measured engine, and for each that nobody has measured."""
+    rows: list[tuple[str, ...]] = [
+        ('engine', 'on', 'precision', 'engine, ms min / p50 / p99', 'monitor, frames/s', 'ready'),
+    ]
+    found = [read(path.stem) for path in sorted(RESULTS.glob('engine_*.json'))]
+    for name, device in EXPECTED.items():
+        own = [facts for facts in found if of_bench(facts) == name]
+        for facts in own:
+            engine, infer = facts['engine'], facts['times_ms']['infer']
+            frames = 1e3 / facts['times_ms']['observe_camera']['p50']
+            is_cpu = engine['device'] == 'cpu'
+            process = facts.get('process')
+            rows.append(
+                (
+                    f'`{name}` {engine["version"]}',
+                    facts['context']['cpu'] + ', one thread' if is_cpu else engine['device'],
+                    engine['precision'],
+                    ' / '.join(f'{infer[key]:.1f}' for key in ('min', 'p50', 'p99')),
+                    f'{frames:.0f}',
+                    f'{process["ready_s"]:.1f} s' if process else NOBODY,
+                )
+            )
+        if not own:
+            rows.append((f'`{name}`', device, *[NOBODY] * 4))
+    return table(rows)
+
+
+def of_bench(facts: dict[str, Any]) -> str:
+    """Return the name by which the engine of a measurement is asked for."""
+    provider = facts['engine']['device'].partition(', ')[2].lower()
+    return '-'.join(filter(None, (facts['engine']['engine'], provider)))
+
+
+def precisions() -> str:
+    """Return what each precision costs and gains on the CPU."""
+    facts = read('cpu_engines')
+    sets = list(next(iter(facts['precisions'].values()))['auroc'])
+    rows: list[tuple[str, ...]] = [
+        (
+            'precision',
+            'MiB',
+            'backbone / fp32, median (of minima)',
+            'monitor / its backbone',
+            *(f'AUROC {name} (less fp32)' for name in sets),
+            'error of raw_score: mean (largest, in its unit)',
+            'of score: largest',
+        )
+    ]
+    for name, p in facts['precisions'].items():
+        of_fp32, own, error = (
+            p['backbone_of_fp32'],
+            p['observe_of_backbone'],
+            p['raw_score_error'],
+        )
+        is_first = name == 'fp32'
+        aurocs = (
+            f'{a["auroc"]:.3f}' + ('' if is_first else f' ({a["less_fp32"]:+.4f})')
+            for a in p['auroc'].values()
+        )
+        rows.append(
+            (
+                f'`{name}`',
+                f'{p["mib"]:.1f}',
+                '1' if is_first else f'{of_fp32["median"]:.2f} ({of_fp32["of_minima"]:.2f})',
+                f'{own["median"]:.2f}',
+                *aurocs,
+                '0'
+                if is_first
+                else f'{p["raw_score_error_sigma"]:.3f} sigma ({error["max"]:.2g})',
+                '0' if is_first else f'{p["score_error_max"]:.3f}',
+            )
+        )
+    return table(rows)
+
+
+def builds() -> str:
+    """Return what the engines that were built take to build, and how large they are."""
+    rows: list[tuple[str, ...]] = [('library', 'bundle', 'precision', 'built in', 'MiB')]
+    for built in read('trt_builds')['builds']:
+        rows.append(
+            (
+                f'`{built["library"]}` {built["version"]}',
+                built['bundle'],
+                built['precision'],
+                f'{built["build_s"]:.1f} s',
+                f'{built["mib"]:.1f}',
+            )
+        )
+    rows.append(('`tensorrt`', '', *[NOBODY] * 3))
+    return table(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    'speed': speed,
+    'engines': engines,
+    'precisions': precisions,
+    'builds': builds,
+}
+
+
+def rendered(text: str) -> str:
+    """Return a document with its tables as they are to be."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f'{found[1]}\n{TABLES[found[2]]()}\n{found[3]}'
+
+    mark = r'(<!-- rendered by: python -m tests\.bench\.tables (\w+) -->)\n.*?(<!-- end -->)'
+    return re.sub(mark, fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--write', action='store_true', help='into the documentation')
+    args = parser.parse_args()
+    for name, make in TABLES.items():
+        print(f'{name}\n\n{make()}\n')
+    for name in FILES if args.write else ():
+        path = ROOT / name
+        path.write_text(rendered(path.read_text(encoding='utf-8')), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
