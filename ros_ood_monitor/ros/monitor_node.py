@@ -22,11 +22,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.records import AlertState, State
+from ros_ood_monitor.records import AlertState, Observation, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.cameras import Camera, cameras_of
 from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
 from ros_ood_monitor.ros.engine_upgrade import EngineUpgrade
+from ros_ood_monitor.ros.evidence import Evidence
 from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.model_status import model_status, ModelFacts
 from ros_ood_monitor.ros.open_monitor import (
@@ -50,6 +51,7 @@ __all__ = ['OodMonitorNode', 'main']
 
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0  # for the frame in work
+_RECORDING_TIMEOUT_S: Final = 2.0  # for the open recording
 _SNAPSHOT_TIMEOUT_S: Final = 0.5  # it is there whole or not at all
 _TRANSITION_TIMEOUT_S: Final = 4.0  # launch asks more harshly after 5 s
 _SUCCESS: Final = TransitionCallbackReturn.SUCCESS
@@ -108,7 +110,8 @@ class OodMonitorNode(LifecycleNode):
             about=self._about,
             settings=lambda: self._settings,
         )
-        self._outputs = Outputs(self)
+        self._evidence = Evidence(self, about=self._about, settings=lambda: self._settings)
+        self._outputs = Outputs(self, self._evidence.hear)
         try:
             self._set_cameras(cameras_of(self._settings, self.resolve_topic_name))
         except ParameterError:  # configuring refuses them and says why
@@ -195,13 +198,14 @@ class OodMonitorNode(LifecycleNode):
             monitor.reset()
         self._outputs.forget_streams()
         self._snapshots.forget()
+        self._evidence.start({camera.name: camera.topic for camera in self._cameras})
         watch = Watch(
             self,
             settings,
             self._cameras,
             self._monitors,
             self._outputs,
-            on_scored=self._snapshots.keep,
+            on_scored=self._on_scored,
             on_fault=self._on_fault,
         )
         try:
@@ -210,6 +214,7 @@ class OodMonitorNode(LifecycleNode):
             watch.start()
         except OodMonitorError as error:
             self.get_logger().error(f'not activated: {error}')
+            self._evidence.stop(0.0, 'not activated')
             return TransitionCallbackReturn.FAILURE
         self._watch = watch
         topics = ', '.join(camera.topic for camera in self._cameras)
@@ -253,6 +258,10 @@ class OodMonitorNode(LifecycleNode):
         self._facts.problem = f'cannot score any more, {reason}'
         self.get_logger().error(f'{self._facts.problem}\n{details}')
         self._fault_guard.trigger()
+
+    def _on_scored(self, key: str, message: Any, observation: Observation) -> None:
+        self._snapshots.keep(key, message, observation)
+        self._evidence.keep(key, message, observation)
 
     def _leave_active_after_fault(self) -> None:
         # on_deactivate answers ERROR, so this is the way to on_error
@@ -300,6 +309,7 @@ class OodMonitorNode(LifecycleNode):
         statuses.insert(0, self._outputs.worst_alert())
         build = self._upgrade.status
         statuses.append(model_status(self._outputs.name, self._facts, label, engine_build=build))
+        statuses += self._evidence.statuses(self._outputs.name)
         self._diagnostics.publish(
             DiagnosticArray(header=self._outputs.header_now(), status=statuses)
         )
@@ -333,6 +343,8 @@ class OodMonitorNode(LifecycleNode):
             self.get_logger().error('the engine did not come back; it is left behind')
             self._monitors = []  # not closed: it is still in use
             self._upgrade.stop()
+        if not self._evidence.stop(_RECORDING_TIMEOUT_S, f'the node is {why or "faulty"}'):
+            self.get_logger().error('the disk did not come back; a recording is left behind')
         if why:
             self._outputs.publish_alert_of_all(_stopped(why))
 

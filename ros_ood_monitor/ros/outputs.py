@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 import threading
-from typing import Final
+from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.duration import Duration
@@ -36,17 +36,29 @@ class Outputs:
     ----------
     node : rclpy.node.Node
         The node to publish from.
+    on_published : callable
+        Given, from whatever thread publishes, the topic and each message of these two.
 
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self,
+        node: Node,
+        on_published: Callable[[str, DiagnosticArray], None] = lambda topic, message: None,
+    ) -> None:
         self._node = node
         self.name = node.get_fully_qualified_name().lstrip('/')
-        self._observation = node.create_publisher(
-            DiagnosticArray, '~/observation', qos.OBSERVATION, event_callbacks=qos.NO_EVENTS
+        self._observation = _Heard(
+            node.create_publisher(
+                DiagnosticArray, '~/observation', qos.OBSERVATION, event_callbacks=qos.NO_EVENTS
+            ),
+            on_published,
         )
-        self._alert = node.create_publisher(
-            DiagnosticArray, '~/alert', qos.ALERT, event_callbacks=qos.NO_EVENTS
+        self._alert = _Heard(
+            node.create_publisher(
+                DiagnosticArray, '~/alert', qos.ALERT, event_callbacks=qos.NO_EVENTS
+            ),
+            on_published,
         )
         self._lock = threading.RLock()
         self._names: tuple[str, ...] = ()
@@ -132,7 +144,7 @@ class Outputs:
 
     def flush(self) -> None:
         """Wait, for a moment only, until every listener of ``~/alert`` has what was published."""
-        self._alert.wait_for_all_acked(_FLUSH)
+        self._alert.publisher.wait_for_all_acked(_FLUSH)
 
     def header_now(self) -> Header:
         """Return a header with the time of the node's clock."""
@@ -141,6 +153,18 @@ class Outputs:
     def _announce(self, header: Header) -> None:
         statuses = [camera.status for camera in self.cameras]
         self._alert.publish(DiagnosticArray(header=header, status=statuses))
+
+
+class _Heard:
+    """A publisher that tells what it has published."""
+
+    def __init__(self, publisher: Any, tell: Callable[[str, DiagnosticArray], None]) -> None:
+        self.publisher = publisher
+        self._tell = tell
+
+    def publish(self, message: DiagnosticArray) -> None:
+        self.publisher.publish(message)
+        self._tell(self.publisher.topic_name, message)
 
 
 def _last_stamp(camera: CameraOutputs) -> float:

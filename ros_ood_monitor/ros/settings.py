@@ -50,6 +50,13 @@ class Settings:
     publish_overlay_width: int
     publish_overlay_quality: int
     snapshot_folder: str
+    snapshot_max_disk: int
+    record_folder: str
+    record_before: float
+    record_after: float
+    record_max_duration: float
+    record_max_disk: int
+    record_max_memory: int
     autostart: bool
     process_tune_malloc: bool
 

@@ -26,6 +26,7 @@ import yaml
 from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import OodMonitorError
 from ros_ood_monitor.overlay import annotated
+from ros_ood_monitor.recorder import make_room, plain_name, size_of
 from ros_ood_monitor.records import Frame, Observation
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
 from ros_ood_monitor.ros.settings import Settings
@@ -128,16 +129,19 @@ class Snapshots:
                 raise RuntimeError(msg)
             folder = snapshot_folder(self._settings().snapshot_folder)
             about = {'node': self._node.get_fully_qualified_name(), **self._about()}
-            path = await self._worker.run(lambda: self._write(folder, about, last))
+            most = self._settings().snapshot_max_disk * 2**20
+            path = await self._worker.run(lambda: self._write(folder, about, last, most))
         except Exception as error:  # noqa: BLE001, whatever it is, the peer gets its answer
             response.success, response.message = False, f'no snapshot: {_said(error)}'
             return response
         response.success, response.message = True, str(path)
         return response
 
-    def _write(self, folder: Path, about: dict[str, Any], last: dict[str, _Scored]) -> Path:
+    def _write(
+        self, folder: Path, about: dict[str, Any], last: dict[str, _Scored], most: int
+    ) -> Path:
         now = dt.datetime.now(dt.timezone.utc)
-        name = about['node'].strip('/').replace('/', '_')
+        name = plain_name(about['node'])
         path = _free(folder / f'{name}_{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z')
         try:
             with new_folder(path) as aside:
@@ -159,6 +163,12 @@ class Snapshots:
                 f'that the node may make and fill, or mend this one: {folder}'
             )
             raise OSError(msg) from error
+        if most:
+            make_room(
+                folder,
+                max(0, most - size_of(path)),
+                is_ours=lambda old: old != path and _is_snapshot_of(about['node'], old),
+            )
         return path
 
     def _picture(self, message: Any) -> tuple[bytes, str]:
@@ -238,6 +248,15 @@ def _facts(message: Any, observation: Observation) -> dict[str, Any]:
         'reason': observation.alert.reason,
         'processing_ms': float(observation.latency_ms),
     }
+
+
+def _is_snapshot_of(node: str, folder: Path) -> bool:
+    """Tell whether a folder is a snapshot that a node of this name made."""
+    try:
+        with (folder / 'snapshot.yaml').open(encoding='utf-8') as file:
+            return f'node: {node}\n' in (next(file, ''), next(file, ''))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _plain(name: str) -> str:

@@ -44,6 +44,7 @@ SINCE_HUMBLE = {
         'qos_policy_name_from_kind',
     },
     'rclpy.qos_overriding_options': {'QoSOverridingOptions'},
+    'rclpy.serialization': {'serialize_message'},
     'rclpy.signals': {'SignalHandlerOptions'},
     'rclpy.subscription': {'Subscription'},
     'rclpy.task': {'Future'},

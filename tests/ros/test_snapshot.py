@@ -189,6 +189,28 @@ def test_full_disk_is_told_in_the_answer_and_leaves_nothing_behind(
         _saved(_snapshot(me), tmp_path / 'other')
 
 
+def test_oldest_snapshots_of_this_node_go_where_the_disk_limit_is_reached(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'snapshots'
+    parameters = {'model__bundle': str(tiny_bundle), 'snapshot__folder': str(folder)}
+    with running_node(snapshot__max_disk=1, **parameters) as node, peer() as me:
+        me.activate()
+        me.publish_and_wait(image(normal_frame(0, 360, 320)))  # 0.3 MiB as PNG
+        paths = [Path(_snapshot(me).message) for _ in range(3)]
+        (folder / 'ood_monitor_mine').mkdir()
+        other = folder / paths[0].name.replace('ood_monitor', 'other')
+        other.mkdir()
+        (other / 'snapshot.yaml').write_text('time: now\nnode: /other\n')
+        (other / 'large').write_bytes(bytes(2**21))
+        assert set(paths) < set(folder.iterdir())
+        paths += [Path(_snapshot(me).message) for _ in range(2)]
+        assert set(folder.iterdir()) == {*paths[-3:], other, folder / 'ood_monitor_mine'}
+        assert node.set_parameters([Parameter('snapshot.max_disk', value=0)])[0].successful
+        paths += [Path(_snapshot(me).message) for _ in range(2)]
+        assert len(list(folder.iterdir())) == 7  # no limit
+
+
 def test_folder_that_cannot_be_made_is_told_in_the_answer(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
