@@ -20,6 +20,7 @@ VERBS = (
     'build-engine',
     'replay',
     'evaluate',
+    'mark',
     'bench',
     'benchmark',
     'doctor',

@@ -36,6 +36,14 @@ def add_parser(subparsers: Any) -> None:
         help='bags, folders that are searched recursively for images and bags, and .txt lists of '
         'them; a file that is found twice is used once',
     )
+    parser.add_argument(
+        '--add',
+        nargs='+',
+        default=(),
+        metavar='FOLDER',
+        help="besides, the node's recordings of alerts at and below these folders that somebody "
+        'has marked as in-distribution (ood_monitor mark --id); the others are named and left out',
+    )
     parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
     parser.add_argument('--name', default='', help="the bundle's name (default: the folder's)")
     parser.add_argument(
@@ -232,6 +240,7 @@ def run(args: argparse.Namespace) -> int:
     with _imports_explained():
         from ros_ood_monitor.training.cache import default_cache
         from ros_ood_monitor.training.config_file import read_config, settings_from
+        from ros_ood_monitor.training.marked import marked_recordings
         from ros_ood_monitor.training.preflight import preflight
         from ros_ood_monitor.training.progress import Progress
         from ros_ood_monitor.training.settings import Resources
@@ -242,7 +251,6 @@ def run(args: argparse.Namespace) -> int:
         if key.startswith(_SETTING)
     }
     config = read_config(args.config) if args.config else {}
-    settings = settings_from(config, {**given, 'data': args.data})
     resources = Resources(
         cache=None if args.no_cache else Path(args.cache) if args.cache else default_cache(),
         workers=min(3, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
@@ -250,6 +258,8 @@ def run(args: argparse.Namespace) -> int:
     )
     progress = Progress(quiet=args.quiet)
     with _warnings_at_once(), _interrupt_explained(kept=resources.cache is not None):
+        data = [*args.data, *marked_recordings(args.add)] if args.add else args.data
+        settings = settings_from(config, {**given, 'data': data})
         dataset = preflight(settings, args.out, name=args.name, overwrite=args.overwrite)
         if args.build_engine:
             from ros_ood_monitor.engines.build import check_can_build

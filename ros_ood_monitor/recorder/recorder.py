@@ -11,7 +11,7 @@ import time
 from typing import Any, Final
 
 from ros_ood_monitor.recorder.limits import Limits
-from ros_ood_monitor.recorder.ring import Entry, Message, Ring
+from ros_ood_monitor.recorder.ring import Answer, Entry, Message, Ring
 from ros_ood_monitor.recorder.summary import Summary
 from ros_ood_monitor.recorder.writer import Writer
 from ros_ood_monitor.records import Observation, State
@@ -162,7 +162,10 @@ class Recorder:
             camera.stamp, camera.seen = stamp, self._clock()
             self._end_where_over(limits)
             self._last_source = source
-            self._keep(message, observation, limits)
+            answer = Answer(
+                observation.camera, observation.raw_score, observation.threshold, observation.alert
+            )
+            self._keep(message, answer, limits)
             if is_raised and self._open is None:
                 self._begin(limits, source, observation)
             if self._open is not None and math.isnan(camera.begin):
@@ -285,10 +288,10 @@ class Recorder:
             if entry.source not in silent:
                 self._hand_over(entry)
 
-    def _keep(self, message: Message, observation: Observation | None, limits: Limits) -> None:
+    def _keep(self, message: Message, answer: Answer | None, limits: Limits) -> None:
         source = self._last_source
         self._number += 1
-        entry = Entry(self._number, source, self._cameras[source].stamp, message, observation)
+        entry = Entry(self._number, source, self._cameras[source].stamp, message, answer)
         room = limits.max_memory - self._pending
         if message.size > limits.max_memory:
             self._problem = (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import heapq
 from typing import NamedTuple
 
-from ros_ood_monitor.records import Observation
+from ros_ood_monitor.records import AlertState
 
-__all__ = ['Entry', 'Message', 'Ring']
+__all__ = ['Answer', 'Entry', 'Message', 'Ring']
 
 _OVERHEAD: int = 1024  # of a message whatever its content: objects, headers, an index entry
 
@@ -43,6 +43,15 @@ class Message(NamedTuple):
         return self.content + _OVERHEAD
 
 
+class Answer(NamedTuple):
+    """What a summary needs of an observation; a heat-map would be as large as its frame."""
+
+    camera: str
+    raw_score: float
+    threshold: float
+    alert: AlertState
+
+
 @dataclass(frozen=True)
 class Entry:
     """
@@ -58,8 +67,8 @@ class Entry:
         Image time, in s.
     message : Message
         The message.
-    observation : Observation or None
-        The answer to it, where it is a frame.
+    answer : Answer or None
+        What was said of it, where it is a frame.
 
     """
 
@@ -67,7 +76,7 @@ class Entry:
     source: str
     stamp: float
     message: Message
-    observation: Observation | None = None
+    answer: Answer | None = None
 
 
 class Ring:

@@ -63,29 +63,29 @@ class Summary:
 
     def add(self, entry: Entry) -> None:
         """Take an entry that was written."""
-        observation = entry.observation
-        if observation is None:
+        answer, stamp = entry.answer, entry.stamp
+        if answer is None:
             return
         self.frames += 1
-        alert = observation.alert
-        change = {'stamp': observation.stamp, 'state': alert.state.value, 'reason': alert.reason}
+        alert = answer.alert
+        change = {'stamp': stamp, 'state': alert.state.value, 'reason': alert.reason}
         camera = self._cameras.get(entry.source)
         if camera is None:
             camera = self._cameras[entry.source] = {
-                'camera': observation.camera,
+                'camera': answer.camera,
                 'topic': entry.message.topic,
                 'frames': 0,
-                'first_stamp': observation.stamp,
+                'first_stamp': stamp,
                 'peak': -math.inf,
                 'states': [change],  # what the recording begins with
             }
         elif alert.changed and len(camera['states']) < _MAX_CHANGES:
             camera['states'].append(change)
         camera['frames'] += 1
-        camera['last_stamp'] = observation.stamp
-        camera['threshold'] = observation.threshold
-        if observation.raw_score > camera['peak']:
-            camera['peak'], camera['peak_stamp'] = observation.raw_score, observation.stamp
+        camera['last_stamp'] = stamp
+        camera['threshold'] = answer.threshold
+        if answer.raw_score > camera['peak']:
+            camera['peak'], camera['peak_stamp'] = answer.raw_score, stamp
 
     def facts(self, ended: str) -> dict[str, Any]:
         """

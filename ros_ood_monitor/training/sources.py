@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ros_ood_monitor.errors import BagError, ParameterError, TrainingError
 from ros_ood_monitor.images import image_files, natural_key
+from ros_ood_monitor.recorder import Recording
 
-__all__ = ['Source', 'find_sources', 'storage_files']
+__all__ = ['Source', 'few', 'find_sources', 'storage_files']
 
 _BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _LIST_SUFFIX = '.txt'
@@ -29,6 +30,7 @@ _ANOMALOUS = frozenset((
 # fmt: on
 _EXPECTED = 'a bag, a folder of bags or of images, or a .txt list of them'
 _BAG_MARK = b'rosbag2_bagfile_information'
+_FEW = 3  # names in a message
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +92,28 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
             'leave out what shows anomalies',
             ', '.join(map(repr, labels)),
         )
+    unmarked = [s.name for s in found if s.bag is not None and _is_unmarked(s.bag)]
+    if unmarked:
+        _log.warning(
+            '%s of alerts that nobody has marked as in-distribution will be trained on as normal '
+            '(%s); give their folder to --add instead',
+            _count(len(unmarked), 'recording'),
+            few(unmarked),
+        )
     return found
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names of many, for one line."""
+    shown = ', '.join(names[:_FEW])
+    return shown if len(names) <= _FEW else f'{shown} and {len(names) - _FEW} more'
+
+
+def _is_unmarked(bag: Path) -> bool:
+    try:
+        return Recording.load(bag).mark != 'id'
+    except BagError:  # no recording of the node's
+        return False
 
 
 def _is_label(name: str) -> bool:

@@ -1,0 +1,122 @@
+"""The layouts in ``config/`` show what the node publishes, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from tests.ros.harness import image, normal_frame, peer, running_node, values
+
+pytestmark = pytest.mark.usefixtures('ros')
+
+CONFIG = Path(__file__).resolve().parents[2] / 'config'
+
+
+def published(node: OodMonitorNode) -> dict[str, str]:
+    """Return type by topic of what the node offers."""
+    return {
+        topic: types[0]
+        for topic, types in node.get_publisher_names_and_types_by_node('ood_monitor', '/')
+    }
+
+
+def panels() -> dict[str, dict[str, Any]]:
+    layout = json.loads((CONFIG / 'foxglove.json').read_text(encoding='utf-8'))
+    found: dict[str, dict[str, Any]] = layout['configById']
+    return found
+
+
+def test_foxglove_layout_places_every_panel_once() -> None:
+    layout = json.loads((CONFIG / 'foxglove.json').read_text(encoding='utf-8'))
+    assert {'configById', 'globalVariables', 'userNodes', 'playbackConfig', 'layout'} == set(
+        layout
+    )
+
+    def leaves(tree: Any) -> list[str]:
+        if isinstance(tree, str):
+            return [tree]
+        assert tree.keys() == {'direction', 'first', 'second', 'splitPercentage'}
+        assert tree['direction'] in ('row', 'column')
+        return [*leaves(tree['first']), *leaves(tree['second'])]
+
+    assert sorted(leaves(layout['layout'])) == sorted(layout['configById'])
+    kinds = {name.partition('!')[0] for name in layout['configById']}
+    assert kinds == {
+        'Image',
+        'Plot',
+        'StateTransitions',
+        'DiagnosticSummary',
+        'DiagnosticStatusPanel',
+        'Markdown',
+    }
+
+
+def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
+    tiny_bundle: Path,
+) -> None:
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        said = {'observation': values(me.publish_and_wait(image(normal_frame())))}
+        said['alert'] = values(me.wait_for_alert('NORMAL'))
+        topics = published(node)
+    shown = set()
+    for panel in panels().values():
+        if 'imageMode' in panel:
+            assert topics[panel['imageMode']['imageTopic']].startswith('sensor_msgs/msg/')
+        if 'topicToRender' in panel:
+            assert topics[panel['topicToRender']] == 'diagnostic_msgs/msg/DiagnosticArray'
+        for path in panel.get('paths', []):
+            topic, _, field = path['value'].partition('.')
+            assert topic in topics
+            if field != 'data':
+                (key,) = re.fullmatch(r'status\[0\]\.values\[:\]\{key=="(\w+)"\}\.value', field)
+                assert key in said[topic.rsplit('/', 1)[-1]]
+                shown.add(key)
+    assert shown == {'raw_score', 'threshold', 'state'}
+
+
+def test_rviz_shows_the_input_and_a_picture_that_the_node_publishes(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        topics = published(node)
+        subscribed = dict(node.get_subscriber_names_and_types_by_node('ood_monitor', '/'))
+    layout = yaml.safe_load((CONFIG / 'rviz.rviz').read_text(encoding='utf-8'))
+    camera, overlay = layout['Visualization Manager']['Displays']
+    assert camera['Class'] == overlay['Class'] == 'rviz_default_plugins/Image'
+    assert camera['Topic']['Value'] in subscribed
+    assert topics[overlay['Topic']['Value']] == 'sensor_msgs/msg/CompressedImage'
+
+
+def test_diagnostic_aggregator_knows_every_status_and_no_pattern_is_idle(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    file = yaml.safe_load((CONFIG / 'diagnostic_aggregator.yaml').read_text(encoding='utf-8'))
+    group = file['analyzers']['ros__parameters']['ood_monitor']
+    patterns = [p for a in group['analyzers'].values() for p in a['contains']]
+    names: set[str] = set()
+    for topics in (['image'], ['/front/image', '/left/image']):
+        with (
+            running_node(
+                'robot',
+                model__bundle=str(tiny_bundle),
+                input__topics=topics,
+                record__folder=str(tmp_path),
+            ),
+            peer(namespace='robot') as me,
+        ):
+            me.activate()
+            me.wait_for_status('recorder', lambda s, _: True)
+            names |= {status.name for status in me.statuses}
+    assert {'robot/ood_monitor: input', 'robot/ood_monitor: input left'} < names
+    for name in names:
+        assert len([pattern for pattern in patterns if pattern in name]) == 1, name
+    for pattern in patterns:
+        assert any(pattern in name for name in names), pattern
