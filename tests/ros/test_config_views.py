@@ -77,7 +77,9 @@ def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
             topic, _, field = path['value'].partition('.')
             assert topic in topics
             if field != 'data':
-                (key,) = re.fullmatch(r'status\[0\]\.values\[:\]\{key=="(\w+)"\}\.value', field)
+                match = re.fullmatch(r'status\[0\]\.values\[:\]\{key=="(\w+)"\}\.value', field)
+                assert match is not None, field
+                key = match[1]
                 assert key in said[topic.rsplit('/', 1)[-1]]
                 shown.add(key)
     assert shown == {'raw_score', 'threshold', 'state'}
