@@ -19,13 +19,14 @@ from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.recorder.disk import plain_name
-from ros_ood_monitor.recorder.recordings import Recording, SUMMARY, to_json
+from ros_ood_monitor.recorder.recordings import is_recording, Recording, SUMMARY, to_json
 from ros_ood_monitor.recorder.ring import Message
 from ros_ood_monitor.recorder.summary import INTERRUPTED, Summary
 
 __all__ = ['BagFolder', 'bring_back']
 
 _ACTIVE: Final = '.active'
+_EMPTY: Final = 4096  # bytes; an MCAP without a chunk is smaller
 
 
 class BagFolder:
@@ -184,16 +185,14 @@ def _bring_back(active: Path, recording: Recording) -> Path | None:
     parts = [*active.glob(name), *active.glob(f'.{name}.*/{name}')]
     for part in parts:
         if any(file.stat().st_size > _EMPTY for file in part.glob('*.mcap')):
-            with new_file(part / SUMMARY) as aside:
-                aside.write_text(to_json(recording.facts), encoding='utf-8')
+            if not is_recording(part):
+                with new_file(part / SUMMARY) as aside:
+                    aside.write_text(to_json(recording.facts), encoding='utf-8')
             part.rename(active.parent / name)
             shutil.rmtree(active, ignore_errors=True)
             return active.parent / name
     shutil.rmtree(active, ignore_errors=True)
     return None
-
-
-_EMPTY: Final = 4096  # bytes of an MCAP in which there is no chunk yet
 
 
 def _locked(folder: Path) -> int:

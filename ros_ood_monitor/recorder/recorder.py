@@ -128,7 +128,7 @@ class Recorder:
         self._number = 0
         self._pending = 0  # bytes on the writer's queue
         self._recordings = self._failed = self._written = self._dropped = 0
-        self._last = self._problem = ''
+        self._last = self._problem = self._oversize = ''
 
     def take(self, source: str, message: Message, observation: Observation) -> None:
         """
@@ -209,7 +209,7 @@ class Recorder:
             self._end(why)
             self._forget()
             self._limits = Limits
-            writer, self._writer = self._writer, None
+            writer = self._writer
         return writer is None or writer.stop(timeout)
 
     def report(self) -> Report:
@@ -224,7 +224,7 @@ class Recorder:
                 memory_bytes=self._ring.size + self._pending,
                 disk_bytes=self._writer.disk_bytes if self._writer is not None else 0,
                 last=self._last,
-                problem=self._problem,
+                problem=self._oversize or self._problem,
             )
 
     # of the writer's thread ---------------------------------------------------------------------
@@ -293,11 +293,11 @@ class Recorder:
         self._number += 1
         entry = Entry(self._number, source, self._cameras[source].stamp, message, answer)
         room = limits.max_memory - self._pending
-        if message.size > limits.max_memory:
-            self._problem = (
-                f'a message of {message.content / 2**20:.1f} MiB does not fit into '
-                'record.max_memory'
-            )
+        if answer is not None:
+            self._oversize = ''
+            if message.size > limits.max_memory:
+                size = f'{message.content / 2**20:.1f} MiB'
+                self._oversize = f'a frame of {size} does not fit into record.max_memory'
         if self._open is None:
             self._ring.add(entry)
             self._ring.trim(source, entry.stamp - limits.before)

@@ -122,7 +122,11 @@ class Evidence:
 
         """
         recorder, self._recorder = self._recorder, None
-        return recorder is None or recorder.stop(timeout, why)
+        if recorder is None:
+            return True
+        came_back = recorder.stop(timeout, why)
+        self._reported = recorder.report()
+        return came_back
 
     def statuses(self, name: str) -> list[DiagnosticStatus]:
         """

@@ -133,6 +133,9 @@ def test_node_that_is_deactivated_during_an_alert_finishes_the_bag(
         (recording,) = find_recordings([tmp_path])
         assert recording.facts['ended'] == 'the node is deactivated'
         assert recording.facts['frames'] == 4
+        _, pairs = me.wait_for_status('recorder', lambda s, _: s.level == STALE)
+        assert (pairs['recordings'], pairs['is_recording']) == ('1', 'False')
+        assert float(pairs['disk_mib']) > 0.05
         assert [p.name for p in tmp_path.iterdir()] == [recording.path.name]
 
 
@@ -205,6 +208,22 @@ def test_folder_that_cannot_be_written_is_a_warning_and_scoring_goes_on(
         assert pairs['failed_recordings'] == '1'
         me.publish_and_wait(image(normal_frame(), stamp=105.0))
         assert me.state() == ACTIVE
+
+
+def test_answers_go_out_whatever_the_recorder_does(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with running_node(**record_parameters(tiny_bundle, tmp_path)) as node, peer() as me:
+        me.activate()
+
+        def fail(*args: Any) -> None:
+            raise RuntimeError
+
+        assert node._evidence._recorder is not None
+        node._evidence._recorder.take = fail
+        drive(me, 100.0, normal=1, strange=1)
+        assert me.state() == ACTIVE
+    assert capfd.readouterr().err.count('not recorded:') == 1  # three times in a moment
 
 
 def test_recorder_has_no_status_where_nothing_is_recorded(tiny_bundle: Path) -> None:

@@ -268,9 +268,12 @@ def test_frame_larger_than_the_memory_is_told(tmp_path: Path) -> None:
     robot = Robot(tmp_path, max_memory=MIB)
     robot.drive(1.0, 1.3, content=3 * MIB)
     assert robot.recorder.report().problem == (
-        'a message of 3.0 MiB does not fit into record.max_memory'
+        'a frame of 3.0 MiB does not fit into record.max_memory'
     )
     assert robot.recorder.report().memory_bytes < 4000
+    robot.change(max_memory=4 * MIB)
+    robot.see(1.3, content=3 * MIB)
+    assert robot.recorder.report().problem == ''
     robot.stop()
 
 
