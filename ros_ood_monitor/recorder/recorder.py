@@ -236,10 +236,11 @@ class Recorder:
             self._written += is_written
             self._dropped += not is_written
 
-    def on_over(self, why: str) -> None:
-        """End the open recording."""
+    def on_over(self, summary: Summary, why: str) -> None:
+        """End a recording, where it is still the open one."""
         with self._lock:
-            self._end(why)
+            if self._open is summary:
+                self._end(why)
 
     def on_look(self) -> None:
         """End the open recording where its cameras have fallen silent."""
@@ -277,6 +278,7 @@ class Recorder:
         assert self._writer is not None
         summary = Summary(self._node, self._about(), source, observation)
         self._open = summary
+        self._cameras[source].last_alert = observation.stamp
         self._writer.begin(limits, summary)
         now = self._clock()
         silent = {

@@ -48,8 +48,8 @@ class WriterEvents(Protocol):
     def on_taken(self, entry: Entry, *, is_written: bool) -> None:
         """Take note that an entry needs no memory any more."""
 
-    def on_over(self, why: str) -> None:
-        """End the open recording."""
+    def on_over(self, summary: Summary, why: str) -> None:
+        """End a recording, where it is still the open one."""
 
     def on_look(self) -> None:
         """Look at the clock: a recording is open and nothing comes."""
@@ -188,9 +188,9 @@ class Writer:
         self._bag.write(entry.message, data, entry.stamp)
         summary.add(entry)
         self._written += len(data)
-        self._look_at_disk(limits)
+        self._look_at_disk(limits, summary)
 
-    def _look_at_disk(self, limits: Limits) -> None:
+    def _look_at_disk(self, limits: Limits, summary: Summary) -> None:
         assert limits.folder is not None
         problem = ''
         if limits.max_disk and self._written >= limits.max_disk:
@@ -202,7 +202,7 @@ class Writer:
                 problem = 'the disk is full'
         if problem:
             self._is_over = True
-            self._events.on_over(problem)
+            self._events.on_over(summary, problem)
 
     def _prune(
         self, folder: Path, max_disk: int, *, coming: int = 0, new: Path | None = None

@@ -332,6 +332,39 @@ def test_recording_that_reaches_the_disk_limit_is_closed_whole(tmp_path: Path) -
         assert bag.topics()[0].count == facts['frames']
 
 
+def test_recording_behind_one_that_reaches_a_limit_goes_on(tmp_path: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang() -> bytes:
+        entered.set()
+        assert leave.wait(20.0)
+        return large(MIB)
+
+    robot = Robot(tmp_path, after=0.0, max_disk=MIB)
+    robot.see(1.0, ALERT, serialize=hang, content=300)
+    assert entered.wait(20.0)
+    robot.see(1.1)
+    robot.see(1.2, ALERT)  # the next one has begun when the first one proves too large
+    leave.set()
+    wait_for(lambda: robot.recorder.report().recordings == 1, 'the first one')
+    robot.see(1.3, ALERT)
+    paths = robot.stop()
+    assert stamps(paths[-1]) == [1.1, 1.2, 1.3]
+
+
+def test_alert_in_the_frame_that_ends_a_recording_begins_another(tmp_path: Path) -> None:
+    robot = Robot(tmp_path, max_duration=1.0)
+    robot.drive(1.0, 2.0, ALERT, camera='left')
+    robot.see(2.0, camera='left')
+    robot.see(2.1, ALERT, camera='left')  # cut off here, and raised here
+    robot.see(1.0, camera='other')
+    robot.drive(2.2, 2.4, ALERT, camera='left')
+    first, second = robot.stop()
+    assert stamps(first, 'left') == tenths(1.0, 2.1)
+    assert stamps(second, 'left') == [2.1, 2.2, 2.3]
+    assert Recording.load(second).facts['ended'] == 'the test is over'
+
+
 def test_make_room_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert make_room(tmp_path / 'none', 0, is_ours=lambda path: True) == 0
 
