@@ -146,9 +146,11 @@ class BagFolder:
             self._lock = -1
 
 
-def bring_back(folder: Path, node: str) -> list[Path]:
+def bring_back(folder: Path, node: str) -> None:
     """
     Give recordings that a killed process left behind their names; empty ones are removed.
+
+    Their bags have no index and may lack the last moments.
 
     Parameters
     ----------
@@ -157,13 +159,7 @@ def bring_back(folder: Path, node: str) -> list[Path]:
     node : str
         Full name of the node; others' are left alone.
 
-    Returns
-    -------
-    list of Path
-        Their folders. Their bags have no index and may lack the last moments.
-
     """
-    found = []
     for active in sorted(folder.glob(f'.{plain_name(node)}_*{_ACTIVE}')):
         with contextlib.suppress(OSError):  # a BagError is one
             recording = Recording.load(active)
@@ -171,15 +167,12 @@ def bring_back(folder: Path, node: str) -> list[Path]:
                 continue
             lock = _locked(active)
             try:
-                path = _bring_back(active, recording)
+                _bring_back(active, recording)
             finally:
                 os.close(lock)
-            if path is not None:
-                found.append(path)
-    return found
 
 
-def _bring_back(active: Path, recording: Recording) -> Path | None:
+def _bring_back(active: Path, recording: Recording) -> None:
     name = active.name[1 : -len(_ACTIVE)]
     # the bag is whole already where only the last step is missing
     parts = [*active.glob(name), *active.glob(f'.{name}.*/{name}')]
@@ -189,10 +182,8 @@ def _bring_back(active: Path, recording: Recording) -> Path | None:
                 with new_file(part / SUMMARY) as aside:
                     aside.write_text(to_json(recording.facts), encoding='utf-8')
             part.rename(active.parent / name)
-            shutil.rmtree(active, ignore_errors=True)
-            return active.parent / name
+            break
     shutil.rmtree(active, ignore_errors=True)
-    return None
 
 
 def _locked(folder: Path) -> int:
