@@ -224,7 +224,7 @@ def test_stop_leaves_a_disk_that_hangs_behind(tmp_path: Path) -> None:
     robot.see(1.1, ALERT)  # nobody is there any more
     assert robot.recorder.report().memory_bytes <= 300 + 1024 + 20 + 1024
     leave.set()
-    wait_for(lambda: threading.active_count() == 1 or not _recording(), 'the thread to end')
+    wait_for(lambda: not _recording(), 'the thread to end')
 
 
 def _recording() -> bool:
