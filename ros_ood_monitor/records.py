@@ -193,7 +193,7 @@ class Observation:
     score : float
         Share of held-out in-distribution frames that look more normal, in [0, 1].
     threshold : float
-        Trigger threshold on raw_score.
+        The raw_score over which a frame counts toward an alert.
     alert : AlertState
         The alert logic's state after this frame.
     latency_ms : float

@@ -44,7 +44,7 @@ class AccumulatingLogic(Automaton):
     STATISTIC: ClassVar[str]
     """What the statistic is, in a word or two for people."""
 
-    limit: float = math.nan
+    limit: float = math.nan  # no property: it may change while the logic runs
 
     def __init__(self, *, limit: float, stale_after: float = 2.0) -> None:
         if not self._empty < limit < math.inf:

@@ -84,7 +84,7 @@ class Automaton(ABC):
     @abstractmethod
     def _weigh(self, raw_score: float, stamp: float, elapsed: float) -> tuple[Verdict, str]:
         """
-        Add a frame to the evidence; ``self.state`` is still that of the frame before.
+        Add a frame to the evidence; ``self.state`` is still the one before this frame.
 
         Parameters
         ----------

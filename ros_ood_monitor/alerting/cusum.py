@@ -47,12 +47,7 @@ class CusumLogic(AccumulatingLogic):
 
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = (
-        *AccumulatingLogic.SETTINGS,
-        'mean',
-        'std',
-        'reference',
-    )
+    SETTINGS: ClassVar[tuple[str, ...]] = (*AccumulatingLogic.SETTINGS, 'reference')
     STATISTIC: ClassVar[str] = 'added excess'
 
     def __init__(

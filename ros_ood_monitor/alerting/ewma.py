@@ -43,7 +43,7 @@ class EwmaLogic(AccumulatingLogic):
 
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = (*AccumulatingLogic.SETTINGS, 'mean', 'time_constant')
+    SETTINGS: ClassVar[tuple[str, ...]] = (*AccumulatingLogic.SETTINGS, 'time_constant')
     STATISTIC: ClassVar[str] = 'average score'
 
     def __init__(

@@ -52,7 +52,6 @@ class MartingaleLogic(AccumulatingLogic):
 
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = (*AccumulatingLogic.SETTINGS, 'scores')
     STATISTIC: ClassVar[str] = 'evidence'
 
     def __init__(self, *, limit: float, scores: Sequence[float], stale_after: float = 2.0) -> None:

@@ -21,6 +21,7 @@ from ros_ood_monitor.share import bundle_path
 
 __all__ = [
     'alert_logic',
+    'alert_point',
     'engine_cache',
     'offers_heatmap',
     'open_monitor',
@@ -55,11 +56,32 @@ def alert_logic(settings: Settings, calibration: Calibration) -> Automaton:
         If the values contradict each other, or one belongs to another alert logic.
 
     """
-    point = _alert_point(settings, calibration.operating_point)
+    point = alert_point(settings, calibration.operating_point)
     return make_logic(point, calibration.raw_score, stale_after=settings.alert_stale_after)
 
 
-def _alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
+def alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
+    """
+    Return the operating point that the parameters make of the bundle's.
+
+    Parameters
+    ----------
+    settings : Settings
+        Parameters; an empty name, NaN and 0 leave a value to the bundle.
+    point : OperatingPoint
+        The bundle's.
+
+    Returns
+    -------
+    OperatingPoint
+        The same where they leave all to the bundle; else one without an established rate.
+
+    Raises
+    ------
+    ParameterError
+        If the values contradict each other, or one belongs to another alert logic.
+
+    """
     name = settings.alert_logic or point.logic
     if name != point.logic:
         # neither the settings nor the rate were another logic's

@@ -18,7 +18,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import State
-from ros_ood_monitor.ros.open_monitor import alert_logic, share_engine
+from ros_ood_monitor.ros.open_monitor import alert_logic, alert_point, share_engine
 from ros_ood_monitor.ros.settings import Settings
 from tests.ros.harness import (
     image,
@@ -111,6 +111,7 @@ def test_another_logic_takes_no_settings_of_the_bundle(tiny_bundle: Path) -> Non
         2.0, 1.0, logic='cusum', settings={'limit': 7.0, 'reference': 1.5}, refractory=5.0
     )
     tuned = type(calibration)(calibration.raw_score, point)
+    assert alert_point(Settings.defaults(), point) is point
     same = alert_logic(Settings.defaults(alert_limit=9.0), tuned)
     assert isinstance(same, CusumLogic)
     assert (same.limit, same.reference) == (9.0, 1.5)
