@@ -27,8 +27,9 @@ class MartingaleLogic(AccumulatingLogic):
     it; the statistic is the log of their mean capital. It counts frames, not time.
 
     Were the frames exchangeable with the held-out ones, and those new for every frame, the mean
-    time to a false alert would be ``exp(limit)`` frames at least. Frames of a video are not, and
-    one set of held-out scores serves all: the limit must come from sequences, as every logic's.
+    time to a false alert would be about ``exp(limit)`` frames at least. Frames of a video are not,
+    and one set of held-out scores serves all: the limit must come from sequences, as every
+    logic's.
 
     Parameters
     ----------
