@@ -90,6 +90,8 @@ class Manifest:
         SHA-256 of every other file.
     digest : str
         What the content of the bundle is said to have.
+    health : dict or None
+        What the training frames' health was; None in older bundles. See `health.HealthLimits`.
     raw : dict
         The manifest as read.
 
@@ -104,6 +106,7 @@ class Manifest:
     verify: dict[str, Tolerance]
     digests: dict[str, str]
     digest: str
+    health: dict[str, Any] | None
     raw: dict[str, Any]
 
 
@@ -199,6 +202,7 @@ def parse_manifest(text: str) -> Manifest:
         verify={name: _tolerance(raw, name) for name in precisions},
         digests={str(k): str(v) for k, v in _get(raw, 'digests', dict).items()},
         digest=_get(raw, 'digest', str),
+        health=_get(raw, 'health', dict) if 'health' in raw else None,
         raw=raw,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import copy
+from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any
@@ -16,9 +17,10 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.goldens import Verification
+from ros_ood_monitor.health import HealthLimits, HealthMonitor
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.records import AlertState, Frame, Observation, Reading
+from ros_ood_monitor.records import AlertState, Frame, Health, Observation, Reading
 
 __all__ = ['Monitor']
 
@@ -39,6 +41,13 @@ class Monitor:
         Seconds for the processing time; ``time.perf_counter`` where it is not given.
     on_input : callable, optional
         Given every network input (h, w, 3) uint8 that is scored.
+    health : bool, default True
+        Whether frames are checked before they are judged; see `health`.
+
+    Raises
+    ------
+    BundleError
+        If the bundle's table of health is damaged.
 
     """
 
@@ -50,6 +59,7 @@ class Monitor:
         alert: AlertLogic | None = None,
         clock: Callable[[], float] | None = None,
         on_input: Callable[[npt.NDArray[np.uint8]], object] | None = None,
+        health: bool = True,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -58,6 +68,11 @@ class Monitor:
         self.alert = alert or make_logic(
             self.calibration.operating_point, self.calibration.raw_score
         )
+        self.health_limits = HealthLimits.from_table(
+            bundle.manifest.health,
+            frame_rate_hz=self.calibration.operating_point.frame_rate_hz,
+        )
+        self.health = HealthMonitor(self.health_limits) if health else None
         self._clock = clock or time.perf_counter
         self._on_input = on_input
         manifest = bundle.manifest
@@ -77,6 +92,7 @@ class Monitor:
         cache: Path | None = None,
         alert: AlertLogic | None = None,
         clock: Callable[[], float] | None = None,
+        health: bool = True,
     ) -> Monitor:
         """
         Open a bundle on this device.
@@ -93,7 +109,7 @@ class Monitor:
             CPU threads of the engine.
         device, cache
             GPU and folder of built engines; see `open_engine`.
-        alert, clock
+        alert, clock, health
             As in the constructor.
 
         Returns
@@ -106,13 +122,13 @@ class Monitor:
         EngineError
             If the engine cannot run the bundle.
         BundleError
-            If the bundle does not hold the precision.
+            If the bundle does not hold the precision, or its table of health is damaged.
 
         """
         opened = open_engine(
             bundle, engine, precision=precision, threads=threads, device=device, cache=cache
         )
-        return cls(bundle, opened, alert=alert, clock=clock)
+        return cls(bundle, opened, alert=alert, clock=clock, health=health)
 
     def another(self, alert: AlertLogic) -> Monitor:
         """
@@ -126,12 +142,13 @@ class Monitor:
         Returns
         -------
         Monitor
-            It holds nothing of its own but ``alert``: to be used from the same thread, and useless
-            after either is closed.
+            It holds nothing of its own but ``alert`` and ``health``: to be used from the same
+            thread, and useless after either is closed.
 
         """
         twin = copy.copy(self)
         twin.alert = alert
+        twin.health = None if self.health is None else self.health.another()
         return twin
 
     def take_engine(self, engine: Engine) -> None:
@@ -178,6 +195,9 @@ class Monitor:
         """
         Score a frame and step the alert logic.
 
+        A frame that is no usable picture is scored, too, but its score reaches no alert logic:
+        the state stays as it is, and becomes FAULT where that lasts.
+
         Parameters
         ----------
         frame : Frame
@@ -201,7 +221,12 @@ class Monitor:
         reading = self.engine.infer(batch)
         raw_score = float(reading.raw_score[0])
         score = self.calibration.score(raw_score)
-        alert = self.alert.update(raw_score, frame.stamp)
+        checks = self.health  # read once: it may be exchanged meanwhile
+        health = None if checks is None else checks.look(batch[0], frame)
+        if health is None or health.is_usable:
+            alert = self.alert.update(raw_score, frame.stamp)
+        else:
+            alert = self._without_judgement(health)
         return Observation(
             stamp=frame.stamp,
             camera=frame.camera,
@@ -209,6 +234,7 @@ class Monitor:
             score=score,
             threshold=self.alert.threshold,
             alert=alert,
+            health=health,
             image_size=(frame.height, frame.width),
             **self._where(reading, frame),
             latency_ms=(self._clock() - start) * 1e3,
@@ -291,6 +317,12 @@ class Monitor:
         """
         return self.alert.fault(reason)
 
+    def _without_judgement(self, health: Health) -> AlertState:
+        reason = next((str(fault) for fault in health.faults if fault.blinds), '')
+        if health.is_blind:
+            return self.alert.fault(reason or f'the input was {health} until just now')
+        return replace(self.alert.state, changed=False, reason=f'not judged: {reason}')
+
     def verify(self) -> Verification:
         """
         Compare the engine with the bundle's goldens.
@@ -310,6 +342,8 @@ class Monitor:
     def reset(self) -> None:
         """Forget the stream; the next frame is the first one."""
         self.alert.reset()
+        if self.health is not None:
+            self.health.reset()
 
     def close(self) -> None:
         """Give back what the engine holds."""

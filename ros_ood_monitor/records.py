@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import DecodeError, EngineError
 
-__all__ = ['AlertState', 'Frame', 'Observation', 'Reading', 'Region', 'State']
+__all__ = [
+    'AlertState',
+    'Frame',
+    'Health',
+    'HealthFault',
+    'Observation',
+    'Reading',
+    'Region',
+    'State',
+]
 
 Map = npt.NDArray[np.float32]
 
@@ -48,6 +57,9 @@ class Frame:
         Time of the image (its header's stamp), in s.
     camera : str
         Name of the camera; empty where there is only one.
+    encoding : str
+        How its message spells the pixels' format, such as ``bgr8`` or ``jpeg``; empty where no
+        message was.
 
     Raises
     ------
@@ -59,6 +71,7 @@ class Frame:
     rgb: npt.NDArray[np.uint8]
     stamp: float = 0.0
     camera: str = ''
+    encoding: str = ''
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -178,6 +191,80 @@ class Region(NamedTuple):
 
 
 @dataclass(frozen=True)
+class HealthFault:
+    """
+    One thing that is wrong with a picture or its stream, whatever it shows.
+
+    Parameters
+    ----------
+    name : str
+        The check that it failed; see `health.CHECKS`.
+    value : float
+        What was found.
+    limit : float
+        The limit that it is beyond.
+    unit : str
+        Of both.
+    blinds : bool
+        Whether nothing can be told about what such a frame shows: it reaches no alert logic.
+    text : str
+        What it is, for people.
+
+    """
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    blinds: bool
+    text: str
+
+    def __str__(self) -> str:
+        side = 'at least' if self.value < self.limit else 'at most'
+        unit = f' {self.unit}' if self.unit else ''
+        return f'{self.text}: expected {side} {self.limit:.4g}{unit}, got {self.value:.4g}'
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    Whether a frame is a usable picture.
+
+    Parameters
+    ----------
+    faults : tuple of HealthFault
+        What is beyond its limit in this frame; those that blind come first.
+    lasting : tuple of str
+        Names of the checks that have failed for some frames in a row, and have not passed for as
+        many since.
+    is_blind : bool
+        Whether one of these blinds.
+    values : tuple of (str, float)
+        What every check found, as far as it can tell yet.
+
+    """
+
+    faults: tuple[HealthFault, ...] = ()
+    lasting: tuple[str, ...] = ()
+    is_blind: bool = False
+    values: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong, nor was lately."""
+        return not self.faults and not self.lasting
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the frame's score says something about what it shows."""
+        return not self.is_blind and not any(fault.blinds for fault in self.faults)
+
+    def __str__(self) -> str:
+        names = dict.fromkeys([*(fault.name for fault in self.faults), *self.lasting])
+        return ' '.join(names) or 'ok'
+
+
+@dataclass(frozen=True)
 class Observation:
     """
     The monitor's answer to one frame.
@@ -199,6 +286,8 @@ class Observation:
     latency_ms : float
         Processing time inside ``Monitor.observe``, in ms. Not part of equality: it is the one
         value that differs between a replay and the robot.
+    health : Health, optional
+        Whether the frame is a usable picture; None where nobody looked.
     image_size : tuple of int, or None
         Height and width of the image, in px.
     heatmap_peak : float or None
@@ -220,6 +309,7 @@ class Observation:
     threshold: float
     alert: AlertState
     latency_ms: float = field(default=math.nan, compare=False)
+    health: Health | None = None
     image_size: tuple[int, int] | None = None
     heatmap_peak: float | None = None
     regions: tuple[Region, ...] = ()

@@ -415,6 +415,7 @@ def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Fr
         raise DecodeError(msg) from error
     stamp = image.header.stamp.sec + image.header.stamp.nanosec * 1e-9
     if kind == _IMAGE:
+        encoding = image.encoding
         rgb = decode_image(
             image.data,
             encoding=image.encoding,
@@ -424,5 +425,11 @@ def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Fr
             is_bigendian=bool(image.is_bigendian),
         )
     else:
+        encoding = image.format
         rgb = decode_compressed(image.data, format=image.format)
-    return Frame(rgb, stamp=stamp if stamp else message.log_time / 1e9, camera=camera)
+    return Frame(
+        rgb,
+        stamp=stamp if stamp else message.log_time / 1e9,
+        camera=camera,
+        encoding=encoding,
+    )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ros_ood_monitor.errors import DecodeError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
+from ros_ood_monitor.ros.health_status import HealthCounts
 from ros_ood_monitor.ros.rate_limit import RateLimit
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 
@@ -55,6 +56,9 @@ class CameraStream:
         Given a message, its picture and the answer to it, after that was published.
     on_bad_frame : callable
         Told why a frame is no picture.
+    on_health : callable
+        Told the name of a check and what is wrong with the pictures once that lasts; nothing where
+        it is over.
     clock : callable
         Seconds by which silence is measured, such as `stream_clock` returns.
 
@@ -71,6 +75,7 @@ class CameraStream:
         on_scored: Callable[[Any, Observation], None] = lambda message, observation: None,
         on_published: Callable[[Any, Frame, Observation], None] = lambda *answer: None,
         on_bad_frame: Callable[[str], None],
+        on_health: Callable[[str, str], None] = lambda check, text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.monitor = monitor
@@ -81,6 +86,9 @@ class CameraStream:
         self._on_scored = on_scored
         self._on_published = on_published
         self._on_bad_frame = on_bad_frame
+        self._on_health = on_health
+        self.health = HealthCounts()
+        self.deadline_ms = 0.0
         self._clock = clock
         self._last_frame = self._last_score = clock()
         self._unusable = ''
@@ -136,9 +144,11 @@ class CameraStream:
         if self._hung:
             observation = self._after_hang(observation)
         self._on_scored(message, observation)  # before: who hears of it may ask about it
+        for check, text in self.health.on_frame(observation.health).items():
+            self._on_health(check, text)
         latency_ms = self._outputs.publish_observation(message.header, observation)
         self._last_score, self._unusable, self._left_out = self._clock(), '', 0
-        self.counts.on_scored(latency_ms, observation.latency_ms)
+        self.counts.on_scored(latency_ms, observation.latency_ms, deadline_ms=self.deadline_ms)
         self._on_published(message, frame, observation)
 
     def look_at_clock(self) -> None:
@@ -167,7 +177,9 @@ class CameraStream:
 
     def report_hang(self, longest: float) -> str:
         """
-        Publish STALE while the thread that scores cannot, because the engine does not come back.
+        Publish FAULT while the thread that scores cannot, because the engine does not come back.
+
+        It is STALE where this camera waits for nothing: no frame of it has come meanwhile.
 
         Parameters
         ----------
@@ -177,19 +189,21 @@ class CameraStream:
         Returns
         -------
         str
-            Why, where STALE was published; else empty.
+            The state that was published and why; else empty.
 
         """
         seconds = self.seconds_without_score()
         if seconds < longest:
             return ''
         if self._last_frame > self._last_score:
-            self._hung = True
+            self._hung, state = True, State.FAULT
             reason = f'{seconds:.2f} s without a score: the engine has not answered'
         else:
+            state = State.STALE
             reason = self._why_silent(seconds) or f'{seconds:.2f} s without a frame'
-        alert = AlertState(State.STALE, reason=reason)
-        return reason if self._outputs.publish_alert(alert, silent_for=seconds) else ''
+        alert = AlertState(state, reason=reason)
+        is_news = self._outputs.publish_alert(alert, silent_for=seconds)
+        return f'{state.value}: {reason}' if is_news else ''
 
     def _why_silent(self, seconds: float) -> str:
         """Return the reason of a silence in which frames came; empty where none did."""

@@ -80,7 +80,8 @@ def frame_from_image(message: Image, camera: str = '', *, unstamped: float = 0.0
         is_bigendian=bool(message.is_bigendian),
     )  # (H, W, 3)
     header = message.header
-    return Frame(rgb, seconds_of(header.stamp) or unstamped, camera or header.frame_id)
+    stamp = seconds_of(header.stamp) or unstamped
+    return Frame(rgb, stamp, camera or header.frame_id, message.encoding)
 
 
 def frame_from_compressed(
@@ -111,7 +112,8 @@ def frame_from_compressed(
     """
     rgb = decode_compressed(message.data, format=message.format)  # (H, W, 3)
     header = message.header
-    return Frame(rgb, seconds_of(header.stamp) or unstamped, camera or header.frame_id)
+    stamp = seconds_of(header.stamp) or unstamped
+    return Frame(rgb, stamp, camera or header.frame_id, message.format)
 
 
 def key_values(values: dict[str, object]) -> list[KeyValue]:
@@ -156,6 +158,7 @@ def observation_message(
                 'score': observation.score,
                 'threshold': observation.threshold,
                 'state': alert.state.value,
+                'health': 'off' if observation.health is None else str(observation.health),
                 'latency_ms': latency_ms,
                 'processing_ms': observation.latency_ms,
                 **_places(observation),

@@ -63,6 +63,9 @@ def input_status(
     level, message = _judge_input(
         topic, active, publishers, gone_for, silent_for, stale_after, now, before, load
     )
+    if active and state is State.FAULT and silent_for >= stale_after:
+        # of a camera that is only silent the state is STALE
+        level, message = DiagnosticStatus.ERROR, f'the engine is silent for {silent_for:.1f} s'
     values: dict[str, object] = {
         'topic': topic,
         'state': state.value if state is not None else '',
@@ -76,6 +79,7 @@ def input_status(
         'dropped': now.dropped,
         'skipped': now.skipped,
         'late': now.late,
+        'overdue': now.overdue,
         'decode_errors': now.bad,
         'last_decode_error': now.last_bad,
         'missed_frames': now.missed,
@@ -105,9 +109,9 @@ def _judge_input(
     load: Load,
 ) -> tuple[bytes, str]:
     error, warn = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
-    received, bad, lost, late = (
+    received, bad, lost, late, overdue = (
         getattr(now, name) - (getattr(before, name) if before is not None else 0)
-        for name in ('received', 'bad', 'lost', 'late')
+        for name in ('received', 'bad', 'lost', 'late', 'overdue')
     )
     if not active:
         return DiagnosticStatus.STALE, 'not active'
@@ -159,6 +163,11 @@ def _judge_input(
             f'overloaded: {_frames(load.dropped)} dropped{late_too} and {load.missed} missed for '
             f'{load.scored} scored in the last {REPORTS} reports; limit input.max_rate_hz or use '
             f'a faster engine{cure}'
+        )
+    if overdue:
+        return warn, (
+            f'{_frames(overdue)} answered after input.deadline_ms; limit input.max_rate_hz, use a '
+            'faster engine, or raise the deadline'
         )
     return DiagnosticStatus.OK, f'{now.rate_hz:.1f} frames/s scored'
 

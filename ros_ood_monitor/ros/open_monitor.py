@@ -16,6 +16,7 @@ from ros_ood_monitor.calibration import Calibration, OperatingPoint
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import CalibrationError, ParameterError
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.ros.health_settings import health_limits, set_health
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.share import bundle_path
 
@@ -154,6 +155,7 @@ def open_monitor(settings: Settings) -> Monitor:
     monitor = Monitor(bundle, engine)
     try:
         monitor.alert = alert_logic(settings, monitor.calibration)
+        set_health(monitor, settings, health_limits(settings, monitor.health_limits))
     except ParameterError:
         monitor.close()
         raise
@@ -231,7 +233,7 @@ def share_engine(monitor: Monitor, settings: Settings, cameras: int) -> list[Mon
 
 def retune(monitor: Monitor, settings: Settings) -> None:
     """
-    Give a running monitor the thresholds of changed settings; its state is kept.
+    Give a running monitor the thresholds and limits of changed settings; its state is kept.
 
     Parameters
     ----------
@@ -247,6 +249,7 @@ def retune(monitor: Monitor, settings: Settings) -> None:
         monitor is then as it was.
 
     """
+    limits = health_limits(settings, monitor.health_limits)
     wanted, running = alert_logic(settings, monitor.calibration), monitor.alert
     if not isinstance(running, Automaton) or type(running) is not type(wanted):
         msg = (
@@ -255,6 +258,7 @@ def retune(monitor: Monitor, settings: Settings) -> None:
         )
         raise ParameterError(msg)
     running.adopt(wanted)
+    set_health(monitor, settings, limits)
 
 
 def _is_left(value: float) -> bool:

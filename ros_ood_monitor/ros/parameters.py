@@ -191,6 +191,16 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         applies='live',
     ),
     ParameterSpec(
+        'input.deadline_ms',
+        0.0,
+        'Image stamp to published score, or processing time where stamps are of another clock: an '
+        'answer that took longer is published all the same, counted, and a WARN; 0 sets none.',
+        unit='ms',
+        minimum=0.0,
+        maximum=60000.0,
+        applies='live',
+    ),
+    ParameterSpec(
         'alert.logic',
         '',
         "How scores become alerts; empty takes the bundle's. With another one, what the bundle "
@@ -275,6 +285,65 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         unit='s',
         minimum=0.05,
         maximum=3600.0,
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.enabled',
+        True,
+        'Check every frame before its score is judged; false judges black and frozen pictures, '
+        'too. See docs/input_health.md.',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.ignore',
+        ('',),
+        "Names of checks that are not made, such as frozen for a simulator's camera; [''] makes "
+        'all.',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.frames',
+        3,
+        'Consecutive frames that must fail a check until the fault lasts, and pass it until it is '
+        'over.',
+        unit='frames',
+        minimum=1,
+        maximum=1000,
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.black',
+        math.nan,
+        'A picture whose brightest pixels (but for 0.1 %) are darker is black; .nan takes the '
+        'limit of the bundle.',
+        unit='grey levels',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.saturated',
+        math.nan,
+        'A picture with a larger share of white pixels is saturated; .nan takes the limit of the '
+        'bundle.',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.frozen',
+        math.nan,
+        'A picture that stays the same for longer is frozen; .nan takes the limit of the bundle.',
+        unit='s',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.blurred',
+        math.nan,
+        'A picture of less sharpness warns; .nan takes the limit of the bundle.',
+        applies='live',
+    ),
+    ParameterSpec(
+        'health.noise',
+        math.nan,
+        'A picture with more noise warns; .nan takes the limit of the bundle.',
+        unit='grey levels',
         applies='live',
     ),
     ParameterSpec(

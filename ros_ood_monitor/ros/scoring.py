@@ -108,7 +108,7 @@ class ScoringThread:
 
     def report_hang(self, stale_after: float) -> list[str]:
         """
-        Publish STALE where the engine has not come back for too long.
+        Publish FAULT where the engine has not come back for too long; see `CameraStream`.
 
         The thread itself looks at the clock between frames; this is for the time in which it
         cannot, and may be called from any thread.
@@ -121,7 +121,7 @@ class ScoringThread:
         Returns
         -------
         list of str
-            Why, for each camera of which STALE was published; empty for the others.
+            State and reason of each camera of which one was published; empty for the others.
 
         """
         margin = 2.0 * _LOOK_S

@@ -34,6 +34,7 @@ class Settings:
     input_depth: int
     input_max_rate_hz: float
     input_max_wait: float
+    input_deadline_ms: float
     alert_logic: str
     alert_trigger: float
     alert_release: float
@@ -45,6 +46,14 @@ class Settings:
     alert_time_constant: float
     alert_reference: float
     alert_stale_after: float
+    health_enabled: bool
+    health_ignore: tuple[str, ...]
+    health_frames: int
+    health_black: float
+    health_saturated: float
+    health_frozen: float
+    health_blurred: float
+    health_noise: float
     publish_heatmap: str
     publish_heatmap_size: str
     publish_overlay_width: int

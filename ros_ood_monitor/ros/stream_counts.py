@@ -34,6 +34,8 @@ class Snapshot:
         on the topic.
     lost : int
         Those that the middleware itself reports as lost on the way.
+    overdue : int
+        Answers that came later than the deadline.
     rate_hz : float
         Scored frames per second since the previous snapshot or the start.
     latency_ms, processing_ms : tuple of float
@@ -56,6 +58,7 @@ class Snapshot:
     bad: int
     missed: int
     lost: int
+    overdue: int
     rate_hz: float
     latency_ms: tuple[float, float]
     processing_ms: tuple[float, float]
@@ -83,6 +86,7 @@ class StreamCounts:
         self._was_shared = False
         self._received = self._scored = self._dropped = self._skipped = 0
         self._late = self._bad = self._missed = self._lost = self._incompatible_qos = 0
+        self._overdue = 0
         self._number: int | None = None
         self._last_bad = self._incompatible_policy = ''
         self._latency_ms: deque[float] = deque(maxlen=_WINDOW)
@@ -124,10 +128,26 @@ class StreamCounts:
             with self._lock:
                 self._missed += gap
 
-    def on_scored(self, latency_ms: float, processing_ms: float) -> None:
-        """Count a published score."""
+    def on_scored(
+        self, latency_ms: float, processing_ms: float, *, deadline_ms: float = 0.0
+    ) -> None:
+        """
+        Count a published score.
+
+        Parameters
+        ----------
+        latency_ms : float
+            Publish time - image stamp, in ms; NaN where the stamp is of another clock.
+        processing_ms : float
+            Time inside the monitor, in ms.
+        deadline_ms : float, default 0
+            What the larger of the two may be, in ms; 0 sets no limit.
+
+        """
+        slowest = processing_ms if math.isnan(latency_ms) else max(latency_ms, processing_ms)
         with self._lock:
             self._scored += 1
+            self._overdue += 0.0 < deadline_ms < slowest
             self._latency_ms.append(latency_ms)
             self._processing_ms.append(processing_ms)
 
@@ -181,6 +201,7 @@ class StreamCounts:
                 bad=self._bad,
                 missed=self._missed,
                 lost=self._lost,
+                overdue=self._overdue,
                 rate_hz=(self._scored - scored) / seconds if seconds > 0.0 else 0.0,
                 latency_ms=_percentiles(self._latency_ms),
                 processing_ms=_percentiles(self._processing_ms),

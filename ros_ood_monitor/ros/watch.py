@@ -13,11 +13,13 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 
+from ros_ood_monitor.health import CHECKS
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, Observation
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.cameras import Camera
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
+from ros_ood_monitor.ros.health_status import health_status, HealthCounts
 from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load, LoadMeter
@@ -150,19 +152,24 @@ class Watch:
         self._scoring.max_wait = settings.input_max_wait
         for stream in self._scoring.streams:
             stream.limit.rate_hz = settings.input_max_rate_hz
+            stream.deadline_ms = settings.input_deadline_ms
 
     def report_hang(self) -> None:
-        """Publish STALE where the engine has not come back; see `ScoringThread.report_hang`."""
+        """Publish FAULT where the engine has not come back; see `ScoringThread.report_hang`."""
         if not self.is_active:
             return
         reasons = self._scoring.report_hang(self._settings.alert_stale_after)
         for label, reason in zip(self._labels, reasons, strict=True):
             if reason:
-                self._node.get_logger().warning(f'{label}STALE: {reason}')
+                self._node.get_logger().warning(f'{label}{reason}')
 
     def statuses(self) -> list[DiagnosticStatus]:
-        """Return the status of every camera's input, with what happened since the last call."""
-        return [self._status(index) for index in range(len(self._cameras))]
+        """Return the statuses of every camera, with what happened since the last call."""
+        cameras = range(len(self._cameras))
+        return [
+            *(self._health_status(index) for index in cameras),
+            *(self._status(index) for index in cameras),
+        ]
 
     def _stream(self, index: int, monitor: Monitor) -> CameraStream:
         camera = self._cameras[index]
@@ -179,7 +186,16 @@ class Watch:
             if self._bad_frames.accepts(label + reason, time.monotonic()):
                 self._node.get_logger().warning(f'{label}bad frame: {reason}')
 
-        return CameraStream(
+        def log_health(check: str, text: str) -> None:
+            log = self._node.get_logger()
+            if not text:
+                log.info(f'{label}no longer: {CHECKS[check].text}')
+            elif CHECKS[check].blinds:
+                log.error(f'{label}FAULT: {text}')
+            else:
+                log.warning(f'{label}{text}')
+
+        stream = CameraStream(
             monitor,
             decode=decode,
             outputs=self._outputs[index],
@@ -190,8 +206,11 @@ class Watch:
             on_scored=functools.partial(self._on_scored, camera.name),
             on_published=functools.partial(self._pictures.offer, index),
             on_bad_frame=warn_bad_frame,
+            on_health=log_health,
             clock=self._clock,
         )
+        stream.deadline_ms = self._settings.input_deadline_ms
+        return stream
 
     def _subscribe(self, index: int) -> Subscription:
         topic, counts = self._cameras[index].topic, self._scoring.streams[index].counts
@@ -218,6 +237,16 @@ class Watch:
     def _unsubscribe(self) -> None:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
+
+    def _health_status(self, index: int) -> DiagnosticStatus:
+        outputs = self._outputs[index]
+        return health_status(
+            outputs.status_name('health'),
+            camera=outputs.camera,
+            active=self.is_active,
+            enabled=self._settings.health_enabled,
+            now=self._scoring.streams[index].health.snapshot(),
+        )
 
     def _status(self, index: int) -> DiagnosticStatus:
         camera, stream = self._cameras[index], self._scoring.streams[index]
@@ -265,8 +294,19 @@ class Watch:
 
 
 def idle_statuses(outputs: Outputs) -> list[DiagnosticStatus]:
-    """Return the status of every camera's input for a node that has never been active."""
-    return [
+    """Return the statuses of every camera for a node that has never been active."""
+    unknown = HealthCounts().snapshot()
+    healths = [
+        health_status(
+            camera.status_name('health'),
+            camera=camera.camera,
+            active=False,
+            enabled=True,
+            now=unknown,
+        )
+        for camera in outputs.cameras
+    ]
+    return healths + [
         input_status(
             camera.status_name('input'),
             camera=camera.camera,

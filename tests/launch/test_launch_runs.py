@@ -43,7 +43,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k in range(30):
             rgb = rng.uniform(100, 156, (120, 160, 3)).astype(np.uint8)
             if 10 <= k < 20:
-                rgb[..., 0], rgb[..., 1:] = 255, 0
+                rgb = rng.integers(0, 50, rgb.shape, dtype=np.uint8)
+                rgb[..., 0] += 200
             writer.write_jpeg('/camera/image/compressed', rgb, 50.0 + 0.1 * k)
     return path
 

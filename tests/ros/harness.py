@@ -265,7 +265,7 @@ def normal_frame(seed: int = 0, height: int = 60, width: int = 90) -> npt.NDArra
 
 
 def strange_frame(height: int = 60, width: int = 90) -> npt.NDArray[np.uint8]:
-    """Saturated red, which it does not, (H, W, 3)."""
-    rgb = np.zeros((height, width, 3), np.uint8)
-    rgb[..., 0] = 255
+    """Red noise, which it does not, (H, W, 3); flat red would be no usable picture."""
+    rgb = np.random.default_rng(99).integers(0, 50, (height, width, 3), np.uint8)
+    rgb[..., 0] += 200
     return rgb

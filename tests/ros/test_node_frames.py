@@ -238,10 +238,10 @@ def test_services_and_reports_go_on_while_the_engine_hangs(tiny_bundle: Path) ->
         me.wait_for_alert('NORMAL')
         gate.open.clear()
         me.publish(image(normal_frame(), stamp=1.1))
-        alert = me.wait_for_alert('STALE')
+        alert = me.wait_for_alert('FAULT')
         assert 'the engine has not answered' in alert.status[0].message
         assert me.state() == 3
-        me.wait_for_status('input', lambda s, _: s.level == DiagnosticStatus.STALE)
+        me.wait_for_status('input', lambda s, _: s.level == DiagnosticStatus.ERROR)
         gate.open.set()
         me.wait_for_alert('NORMAL')
 

@@ -23,13 +23,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def frames(count: int, *, odd: range, seed: int = 0) -> list[Frame]:
-    """Grey noise as the tiny bundle knows it, saturated colour where ``odd``."""
+    """Grey noise as the tiny bundle knows it, red noise where ``odd``."""
     rng = np.random.default_rng(seed)
     made = []
     for k in range(count):
         rgb = rng.integers(96, 160, (60, 90, 3), dtype=np.uint8)
         if k in odd:
-            rgb[..., 0], rgb[..., 1:] = 255, 0
+            rgb = rng.integers(0, 50, rgb.shape, dtype=np.uint8)
+            rgb[..., 0] += 200
         made.append(Frame(rgb, stamp=50.0 + k / 10, camera='left'))
     return made
 

@@ -39,7 +39,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def picture(rng: np.random.Generator, *, strange: bool) -> npt.NDArray[np.uint8]:
     if strange:
-        return np.broadcast_to(np.uint8([250, 10, 10]), (60, 90, 3)).copy()
+        red = rng.integers(0, 20, (60, 90, 3), np.uint8)
+        red[..., 0] += 230
+        return red
     # the middle of what the tiny bundle was fitted to: no frame comes near its threshold
     return rng.uniform(128 - 28, 128 + 28, (60, 90, 3)).astype(np.uint8)
 

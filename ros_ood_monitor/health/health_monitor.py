@@ -1,0 +1,175 @@
+"""The health of one camera's stream: the same frames give the same answers, online or replayed."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.health.checks import CHECKS
+from ros_ood_monitor.health.limits import HealthLimits
+from ros_ood_monitor.health.measures import grey_of, measure, MEASURES, repeated
+from ros_ood_monitor.records import Frame, Health, HealthFault
+
+__all__ = ['HealthMonitor']
+
+_STILL: Final = 0.002  # share of pixels that may change in a picture that stands still: a clock
+_STILL_FRAMES: Final = 5  # a slow camera is not frozen after two
+_STILL_STEP_S: Final = 1.0 / 30.0  # counted for a frame whose stamp does not advance
+_CALM_FRAMES: Final = (
+    100  # for which rows that repeat are no news, after they did in an intact one
+)
+_SMOOTHED_S: Final = 5.0  # of exposure and colour
+_RATE_FRAMES: Final = 10
+_PAUSE_S: Final = 5.0
+_SLOW: Final = ('exposure', 'colour')
+
+
+class HealthMonitor:
+    """
+    Checks the frames of one camera.
+
+    Parameters
+    ----------
+    limits : HealthLimits
+        What passes; may be replaced between two frames.
+    frames : int, default 3
+        Frames in a row that must fail until a fault lasts, and pass until it is over. A fault of
+        the very first frame lasts at once: nothing speaks for the camera yet.
+
+    Raises
+    ------
+    ParameterError
+        If ``frames`` is less than 1.
+
+    """
+
+    def __init__(self, limits: HealthLimits, *, frames: int = 3) -> None:
+        if frames < 1:
+            msg = f'frames of a fault that lasts must be at least 1, got {frames}'
+            raise ParameterError(msg)
+        self.limits = limits
+        self.frames = frames
+        self.reset()
+
+    def another(self) -> HealthMonitor:
+        """Return the same for another camera, in its first state."""
+        return HealthMonitor(self.limits, frames=self.frames)
+
+    def reset(self) -> None:
+        """Forget the stream; the next frame is the first one."""
+        self._grey: npt.NDArray[np.uint8] | None = None
+        self._first: tuple[float, str] | None = None  # proportions and encoding
+        self._stamp = math.nan
+        self._still_frames, self._still_for = 0, 0.0
+        self._calm_until = self._seen = 0
+        self._smooth: dict[str, float] = {}
+        self._period, self._periods = 0.0, 0  # mean of the latest, and their number
+        self._count: dict[str, int] = {}  # frames in a row that differ from what lasts
+        self._lasting: dict[str, bool] = {}
+
+    def look(self, image: npt.NDArray[np.uint8], frame: Frame) -> Health:
+        """
+        Check the next frame.
+
+        Parameters
+        ----------
+        image : ndarray of shape (h, w, 3), uint8
+            Its network input.
+        frame : Frame
+            The frame as it came.
+
+        Returns
+        -------
+        Health
+            What is wrong with it.
+
+        """
+        step = frame.stamp - self._stamp  # NaN at the first frame
+        grey = grey_of(image)
+        values = dict(zip(MEASURES, map(float, measure(image, grey)), strict=True))
+        self._smoothed(values, step)
+        self._against_last(grey, step, values)
+        self._against_first(frame, values)
+        if not math.isnan(step):
+            values['stamps'] = step
+            self._rate(step, values)
+        self._grey, self._stamp = grey, frame.stamp
+        self._seen += 1
+        limits = self.limits.limits
+        values = {name: values[name] for name in CHECKS if name in values and name in limits}
+        faults = [fault for name, value in values.items() if (fault := self._fault(name, value))]
+        lasting = self._last(values, {fault.name for fault in faults})
+        return Health(
+            faults=tuple(faults),
+            lasting=lasting,
+            is_blind=any(CHECKS[name].blinds for name in lasting),
+            values=tuple(values.items()),
+        )
+
+    def _smoothed(self, values: dict[str, float], step: float) -> None:
+        for name in _SLOW:
+            before = self._smooth.get(name, values[name])
+            weight = 1.0 - math.exp(-max(0.0, step) / _SMOOTHED_S) if self._smooth else 1.0
+            values[name] = before + weight * (values[name] - before)
+        self._smooth = {name: values[name] for name in _SLOW}
+
+    def _against_last(
+        self, grey: npt.NDArray[np.uint8], step: float, values: dict[str, float]
+    ) -> None:
+        changed, old = 1.0, 0.0
+        if self._grey is not None and self._grey.shape == grey.shape:
+            changed, old, is_calm = repeated(grey, self._grey)
+            if is_calm:
+                self._calm_until = self._seen + _CALM_FRAMES
+        if changed <= _STILL:
+            self._still_frames += 1
+            self._still_for += step if step > 0.0 else _STILL_STEP_S
+        else:
+            self._still_frames, self._still_for = 0, 0.0
+        values['frozen'] = self._still_for if self._still_frames >= _STILL_FRAMES else 0.0
+        values['torn'] = old if self._seen >= self._calm_until else 0.0
+
+    def _against_first(self, frame: Frame, values: dict[str, float]) -> None:
+        proportions = frame.width / frame.height
+        if self._first is None:
+            self._first = proportions, frame.encoding
+        wanted = [width / height for width, height in self.limits.sizes] or [self._first[0]]
+        values['format'] = 100.0 * min(abs(proportions / one - 1.0) for one in wanted)
+        values['encoding'] = float(frame.encoding != self._first[1])
+
+    def _rate(self, step: float, values: dict[str, float]) -> None:
+        if step > 0.0:
+            if self._periods and step > max(_PAUSE_S, 3.0 * self._period):
+                self._periods, self._period = 0, 0.0  # a pause says nothing about the rate
+                return
+            self._periods += 1
+            self._period += (step - self._period) / min(self._periods, _RATE_FRAMES)
+        if self._periods >= _RATE_FRAMES:
+            values['rate'] = 1.0 / self._period
+
+    def _fault(self, name: str, value: float) -> HealthFault | None:
+        low, high = self.limits.limits[name]
+        if low <= value <= high:
+            return None
+        check = CHECKS[name]
+        limit = low if value < low else high
+        return HealthFault(name, value, limit, check.unit, check.blinds, check.text)
+
+    def _last(self, values: dict[str, float], failed: set[str]) -> tuple[str, ...]:
+        """Step every check's hysteresis; return which faults last."""
+        for name in values:
+            lasts = self._lasting.get(name, False)
+            is_first = name not in self._lasting
+            self._lasting[name] = lasts
+            differs = (name in failed) != lasts
+            self._count[name] = self._count.get(name, 0) + 1 if differs else 0
+            if self._count[name] >= self.frames or (differs and is_first and self._seen == 1):
+                self._lasting[name], self._count[name] = not lasts, 0
+        for name in [name for name in self._lasting if name not in values]:
+            del self._lasting[name]  # not made any more
+            self._count.pop(name, None)
+        return tuple(name for name in CHECKS if self._lasting.get(name))
