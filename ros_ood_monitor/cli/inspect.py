@@ -74,6 +74,7 @@ def _card(bundle: Any) -> list[str]:
         *_calibration(bundle),
         *_maps(bundle),
         *_precision_warnings(raw.get('training', {}), manifest.precisions),
+        f'  health       {_health(manifest.health)}',
         f'  data         {_data(raw.get("training", {}))}',
         f'  licences     {licences or "not stated"}',
     ]
@@ -196,6 +197,19 @@ def _precision_warnings(training: dict[str, Any], shipped: Any) -> list[str]:
         for row in training.get('precisions', ())
         if isinstance(row, dict) and row.get('precision') in shipped and row.get('warning')
     ]
+
+
+def _health(table: Any) -> str:
+    """Say from where the limits of input health come, and what they are."""
+    from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.health import HealthLimits, MEASURES
+
+    limits = HealthLimits.from_table(table)
+    made = ', '.join(f'{name} {limits.passes(name)}' for name in MEASURES if name in limits.limits)
+    if not limits.frames:
+        return f'no table of the training frames; fixed limits: {made}'
+    sizes = ', '.join(f'{width}x{height}' for width, height in limits.sizes) or 'many sizes'
+    return f'limits of {count(limits.frames, "frame")} ({sizes}): {made}'
 
 
 def _data(training: dict[str, Any]) -> str:

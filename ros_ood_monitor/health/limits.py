@@ -98,6 +98,27 @@ class HealthLimits:
             msg = f'health table of the manifest is damaged ({error!r}); train the bundle again'
             raise BundleError(msg) from error
 
+    def passes(self, name: str) -> str:
+        """
+        Return what passes a check, for people.
+
+        Parameters
+        ----------
+        name : str
+            A check that is made.
+
+        Returns
+        -------
+        str
+            Such as ``at least 8 grey levels``.
+
+        """
+        low, high = self.limits[name]
+        unit = f' {CHECKS[name].unit}'.rstrip()
+        if math.isfinite(low) and math.isfinite(high):
+            return f'{low:.4g} to {high:.4g}{unit}'
+        return f'at least {low:.4g}{unit}' if math.isfinite(low) else f'at most {high:.4g}{unit}'
+
     def with_limits(self, values: Mapping[str, float]) -> HealthLimits:
         """
         Return the limits with some of them replaced.

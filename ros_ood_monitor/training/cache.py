@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.health import MEASURES
 
 __all__ = [
     'KEPT_IMAGES',
@@ -39,7 +40,7 @@ __all__ = [
 THUMB: Final = 16
 """Height and width of the grey thumbnail in a record, in px."""
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _CHECKPOINT_S: Final = 5.0
 KEPT_IMAGES: Final = 64
 """Network inputs that a shard keeps at most, unless told otherwise."""
@@ -85,7 +86,8 @@ def record_type(width: int) -> np.dtype[Any]:
     -------
     dtype
         ``position`` in its sequence, ``stamp`` in s (NaN where there is none), ``digest`` (SHA-256
-        of the network input), ``thumb`` and ``features``.
+        of the network input), ``size`` (width and height as the frame came, in px), ``health``
+        (its `MEASURES`), ``thumb`` and ``features``.
 
     """
     return np.dtype(
@@ -93,6 +95,8 @@ def record_type(width: int) -> np.dtype[Any]:
             ('position', '<i8'),
             ('stamp', '<f8'),
             ('digest', 'u1', (32,)),
+            ('size', '<u4', (2,)),
+            ('health', '<f4', (len(MEASURES),)),
             ('thumb', 'u1', (THUMB, THUMB)),
             ('features', '<f4', (width,)),
         ]
@@ -204,6 +208,8 @@ class Shard:
         position: int,
         stamp: float | None,
         digest: bytes,
+        size: tuple[int, int],
+        health: npt.NDArray[np.float32],
         thumb: npt.NDArray[np.uint8],
         features: npt.NDArray[np.float32],
     ) -> int:
@@ -218,6 +224,10 @@ class Shard:
             Its time in s.
         digest : bytes
             SHA-256 of its network input.
+        size : tuple of int
+            Width and height of the frame as it came, in px.
+        health : ndarray of shape (9,), float32
+            What `measure` says about it.
         thumb : ndarray of shape (16, 16), uint8
             Its thumbnail.
         features : ndarray of shape (width,), float32
@@ -233,6 +243,8 @@ class Shard:
         record['position'] = position
         record['stamp'] = np.nan if stamp is None else stamp
         record['digest'] = np.frombuffer(digest, np.uint8)
+        record['size'] = size
+        record['health'] = health
         record['thumb'] = thumb
         record['features'] = features
         assert self._file is not None  # nothing is added to what is complete

@@ -28,6 +28,7 @@ def make_manifest(
     fitted: Sequence[FittedTap],
     preprocess: Preprocessor,
     tolerances: Mapping[str, tuple[float, float]],
+    health: Mapping[str, Any],
     training: Mapping[str, Any],
     data_licence: str,
 ) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def make_manifest(
         What was trained.
     tolerances : mapping of str to tuple of float
         Absolute and relative, of goldens on raw_score, by precision; the first one is the default.
+    health : mapping
+        From `health_table`.
     training : mapping
         From `training_card`.
     data_licence : str
@@ -89,6 +92,7 @@ def make_manifest(
         },
         'precisions': list(tolerances),
         'verify': _verify(tolerances),
+        'health': dict(health),
         'training': dict(training),
         'licences': {'code': 'Apache-2.0', 'weights': backbone.licence, 'data': data_licence},
     }

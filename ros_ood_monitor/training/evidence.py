@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.health import HealthLimits, MEASURES
 from ros_ood_monitor.metrics import auroc, share_over
 from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.deployed import Deployed
@@ -21,6 +22,7 @@ from ros_ood_monitor.training.remarks import MANY_TWINS, remarks
 from ros_ood_monitor.training.report import (
     CalibrationRow,
     CandidateRow,
+    HealthRow,
     Look,
     PrecisionRow,
     ReportData,
@@ -117,6 +119,7 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         data_sha256=training['data_sha256'],
         split=training['split'],
         sheet=_sheet(evidence),
+        health=_health(bundle),
         examples={kind: images[:1] for kind, images in evidence.pictures.pseudo.items()},
         backbone={**raw['backbone'], 'input': raw['input']},
         taps=[_tap(evidence, row) for row in evidence.fitted],
@@ -224,6 +227,16 @@ def _sheet(evidence: Evidence) -> list[SheetImage]:
             place(row),
         )
         for row in chosen
+    ]
+
+
+def _health(bundle: Bundle) -> list[HealthRow]:
+    table = bundle.manifest.health
+    assert table is not None  # every training makes one
+    limits = HealthLimits.from_table(table)
+    return [
+        HealthRow(name, table[name][0], table[name][2], table[name][-1], limits.passes(name))
+        for name in MEASURES
     ]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.health import measure
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.sketch import frame_digest
 from ros_ood_monitor.training.backbones import BackboneTap
@@ -275,6 +276,8 @@ def _append(
         position=decoded.item.position,
         stamp=decoded.stamp,
         digest=frame_digest(decoded.image),
+        size=decoded.size,
+        health=measure(decoded.image),
         thumb=thumb,
         features=features,
     )

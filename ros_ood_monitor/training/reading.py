@@ -69,6 +69,8 @@ class Decoded(NamedTuple):
         Time of the image in s.
     problem : str
         Why it did not decode; empty where it did.
+    size : tuple of int
+        Width and height of the picture as it came, in px.
 
     """
 
@@ -76,6 +78,7 @@ class Decoded(NamedTuple):
     image: npt.NDArray[np.uint8] | None
     stamp: float | None
     problem: str
+    size: tuple[int, int] = (0, 0)
 
 
 def read_ahead(
@@ -105,7 +108,9 @@ def read_ahead(
             picture = item.decode()
         except (DecodeError, BagError) as error:
             return Decoded(item, None, None, str(error))
-        return Decoded(item, preprocess(picture.rgb)[0], picture.stamp, '')  # (h, w, 3)
+        height, width = picture.rgb.shape[:2]
+        image = preprocess(picture.rgb)[0]  # (h, w, 3)
+        return Decoded(item, image, picture.stamp, '', (width, height))
 
     return in_order(work, items, workers=workers)
 

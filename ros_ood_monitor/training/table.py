@@ -79,6 +79,16 @@ class FeatureTable:
         return self._column('thumb')
 
     @property
+    def size(self) -> npt.NDArray[np.uint32]:
+        """Return width and height of each frame as it came, in px, (n, 2)."""
+        return self._column('size')
+
+    @property
+    def health(self) -> npt.NDArray[np.float32]:
+        """Return what `health.measure` says about each frame, (n, 9)."""
+        return self._column('health')
+
+    @property
     def data_sha256(self) -> str:
         """Return the digest of all network inputs, in order."""
         return hashlib.sha256(self.digest.tobytes()).hexdigest()
@@ -144,6 +154,24 @@ class FeatureTable:
         steps = self._steps()
         steps = steps[steps > 0.0]
         return float(1.0 / np.median(steps)) if steps.size else float('nan')
+
+    def longest_still(self) -> float:
+        """
+        Return the longest time for which the network input stayed the same.
+
+        Returns
+        -------
+        float
+            In s; 0 where it never did, or frames have no time.
+
+        """
+        digest, sequence, stamp = self.digest, self.sequence, self.stamp
+        is_new = np.ones(len(self), np.bool_)
+        is_new[1:] = (digest[1:] != digest[:-1]).any(axis=1) | (sequence[1:] != sequence[:-1])
+        starts = np.flatnonzero(is_new)  # of runs of equal frames, (k,)
+        ends = np.append(starts[1:], len(self)) - 1
+        lasted = stamp[ends] - stamp[starts]
+        return float(np.max(lasted, initial=0.0, where=np.isfinite(lasted)))
 
     def backward_steps(self) -> int:
         """Return how often time runs backwards inside a sequence."""

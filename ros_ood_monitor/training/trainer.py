@@ -13,6 +13,7 @@ import torch
 
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.health import health_table
 from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.choice import choose, choosing_probes, taken
@@ -214,6 +215,7 @@ def train(
             fitted=fitted,
             preprocess=reader.preprocess,
             tolerances={precision: tolerances[precision] for precision in precisions},
+            health=health_table(table.health, table.size, still=table.longest_still()),
             training=training_card(found, settings.card()),
             data_licence=settings.data_licence,
         )

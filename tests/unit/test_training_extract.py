@@ -103,7 +103,13 @@ def test_an_interrupted_extraction_goes_on_where_it_was_and_gives_the_same(
 
 def test_records_behind_the_last_checkpoint_do_not_count(tmp_path: Path) -> None:
     shard = Shard(tmp_path / 'shard', 2)
-    facts: Any = {'stamp': None, 'digest': bytes(32), 'thumb': np.zeros((16, 16), np.uint8)}
+    facts: Any = {
+        'stamp': None,
+        'digest': bytes(32),
+        'size': (4, 3),
+        'health': np.zeros(9, np.float32),
+        'thumb': np.zeros((16, 16), np.uint8),
+    }
     shard.append(position=0, features=np.array([1, 2], np.float32), **facts)
     shard.checkpoint()
     shard.append(position=1, features=np.array([3, 4], np.float32), **facts)

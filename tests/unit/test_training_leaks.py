@@ -34,6 +34,8 @@ def _table(folder: Path, sequences: Sequence[Sequence[int]]) -> FeatureTable:
                 position=position,
                 stamp=None,
                 digest=hashlib.sha256(str(picture).encode()).digest(),
+                size=(16, 16),
+                health=np.zeros(9, np.float32),
                 thumb=thumb,
                 features=np.zeros(1, np.float32),
             )

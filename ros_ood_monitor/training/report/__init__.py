@@ -5,6 +5,7 @@ from __future__ import annotations
 from ros_ood_monitor.training.report.data import (
     CalibrationRow,
     CandidateRow,
+    HealthRow,
     Look,
     PrecisionRow,
     ReportData,
@@ -18,6 +19,7 @@ from ros_ood_monitor.training.report.write import write_report
 __all__ = [
     'CalibrationRow',
     'CandidateRow',
+    'HealthRow',
     'Look',
     'PrecisionRow',
     'ReportData',

@@ -15,6 +15,7 @@ from ros_ood_monitor.metrics import auroc, auroc_error, share_over
 __all__ = [
     'CalibrationRow',
     'CandidateRow',
+    'HealthRow',
     'Look',
     'PrecisionRow',
     'ReportData',
@@ -328,6 +329,16 @@ class TimingRow:
     decoded: int = 0
 
 
+class HealthRow(NamedTuple):
+    """One check of input health: what the training frames have, and what passes, in words."""
+
+    check: str
+    least: float
+    median: float
+    most: float
+    passes: str
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """
@@ -355,6 +366,8 @@ class ReportData:
         Digest of all network inputs; the rule by which frames were held out.
     sheet : sequence of SheetImage
         Kept network inputs.
+    health : sequence of HealthRow
+        What a node checks before it judges.
     examples : mapping of str to ndarray of shape (k, h, w, 3), uint8
         Pseudo-OOD pictures by kind.
     backbone : mapping
@@ -395,6 +408,7 @@ class ReportData:
     data_sha256: str = ''
     split: str = ''
     sheet: Sequence[SheetImage] = ()
+    health: Sequence[HealthRow] = ()
     examples: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     backbone: Mapping[str, Any] = field(default_factory=dict)
     taps: Sequence[TapReport] = ()

@@ -67,6 +67,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
     """
     sections = [
         ('data', 'Training data', _data_card(data, figures)),
+        ('health', 'Input health', _health(data)),
         ('backbone', 'Backbone and taps', _backbone(data)),
         ('detectors', 'Choice of the detector', _candidates(data)),
         ('training', 'Training and its pitfall', _training(data, figures)),
@@ -219,6 +220,20 @@ def _data_card(data: ReportData, figures: Mapping[str, bytes]) -> str:
         figures, 'contact_sheet.png',
         'Network inputs spread over the stream; the frame around each and its mark tell its part.',
     )  # fmt: skip
+
+
+def _health(data: ReportData) -> str:
+    if not data.health:
+        return ''
+    rows = [
+        (row.check, *(_number(x, '.4g') for x in (row.least, row.median, row.most)), row.passes)
+        for row in data.health
+    ]
+    return (
+        '<p class="dim">What the training frames have (from one in a thousand to 999 in a '
+        'thousand), and what a frame must have to pass.</p>'
+        + _table(('check', 'least', 'median', 'most', 'passes'), rows)
+    )
 
 
 def _backbone(data: ReportData) -> str:
