@@ -324,6 +324,11 @@ class Observation:
         return self.alert.state
 
     @property
+    def health_text(self) -> str:
+        """Checks that the frame fails or lately failed; ``ok`` without, ``off`` without checks."""
+        return 'off' if self.health is None else str(self.health)
+
+    @property
     def regions_text(self) -> str:
         """Return the regions as messages and tables hold them."""
         return '; '.join(map(str, self.regions))

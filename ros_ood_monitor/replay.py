@@ -36,6 +36,7 @@ COLUMNS: Final = {
     'changed': 'bool',
     'peak': 'float64',
     'reason': 'string',
+    'health': 'string',
     'latency_ms': 'float64',
     'heatmap_peak': 'float64',
     'regions': 'string',
@@ -198,7 +199,8 @@ def _row(observation: Observation) -> tuple[Any, ...]:
     return (
         observation.stamp, observation.camera, observation.raw_score, observation.score,
         observation.threshold, alert.state.value, alert.changed, alert.peak, alert.reason,
-        observation.latency_ms, math.nan if peak is None else peak, observation.regions_text,
+        observation.health_text, observation.latency_ms, math.nan if peak is None else peak,
+        observation.regions_text,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 import logging
 import math
@@ -143,6 +144,8 @@ class Watch:
         self._last: dict[str, float] = {}
         self._states: dict[str, State] = {}
         self._wall = 0.0
+        self._unusable = 0
+        self._faults: Counter[str] = Counter()
 
     @property
     def episodes(self) -> list[Episode]:
@@ -160,6 +163,9 @@ class Watch:
             self._gaps += gap > self._stale_after
             self._last[observation.camera] = observation.stamp
             self._log.add(observation)
+            if observation.health is not None:
+                self._unusable += not observation.health.is_usable
+                self._faults.update(fault.name for fault in observation.health.faults)
             # a frame or two over the threshold is everyday; the table has those changes too
             was = self._states.get(observation.camera)
             self._states[observation.camera] = observation.state
@@ -197,6 +203,12 @@ class Watch:
             lines.append(
                 f'{count(self._gaps, "gap")} longer than {self._stale_after:g} s; '
                 'the alert logic starts anew after each'
+            )
+        if self._faults:
+            named = ', '.join(f'{name} {number}' for name, number in self._faults.most_common())
+            lines.append(
+                f'{count(self._unusable, "frame")} not judged for the health of the input; frames '
+                f'that fail a check: {named}'
             )
         episodes = self.episodes
         lines.append(count(len(episodes), 'alert'))

@@ -26,6 +26,8 @@ class Check:
     blinds : bool
         Whether a frame that fails says nothing about the scene. Such a frame reaches no alert
         logic: it would be an anomaly to it, or count toward the end of one.
+    is_lasting : bool
+        Whether a single failure tells of many frames, and so lasts at once.
 
     """
 
@@ -34,6 +36,7 @@ class Check:
     text: str
     measures: str
     blinds: bool = False
+    is_lasting: bool = False
 
 
 CHECKS: Final = {
@@ -74,11 +77,12 @@ CHECKS: Final = {
             'the picture stands still',
             'time for which no more than 0.2 % of the pixels have changed between two frames',
             blinds=True,
+            is_lasting=True,
         ),
         Check(
             'torn',
             '',
-            'the picture is half an old one',
+            'a part of the picture is an old one',
             'share of rows, from one edge on, that are those of the frame before, in a picture '
             'that has changed elsewhere',
             blinds=True,

@@ -163,11 +163,12 @@ class HealthMonitor:
         """Step every check's hysteresis; return which faults last."""
         for name in values:
             lasts = self._lasting.get(name, False)
-            is_first = name not in self._lasting
+            is_first = name not in self._lasting and self._seen == 1
             self._lasting[name] = lasts
             differs = (name in failed) != lasts
             self._count[name] = self._count.get(name, 0) + 1 if differs else 0
-            if self._count[name] >= self.frames or (differs and is_first and self._seen == 1):
+            is_sure = is_first or (CHECKS[name].is_lasting and not lasts)
+            if differs and (is_sure or self._count[name] >= self.frames):
                 self._lasting[name], self._count[name] = not lasts, 0
         for name in [name for name in self._lasting if name not in values]:
             del self._lasting[name]  # not made any more

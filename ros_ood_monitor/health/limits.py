@@ -233,8 +233,8 @@ def _trained(rows: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, fl
         'missing': (-_INF, most['missing'] + 0.05),
         'blank': (-_INF, most['blank'] + 0.1),
         'blurred': (least['blurred'] / 2.0, _INF),
-        'noise': (-_INF, 2.0 * most['noise'] + 1.0),
-        'banding': (-_INF, 2.0 * most['banding'] + 1.0),
+        'noise': (-_INF, 1.5 * most['noise'] + 1.0),
+        'banding': (-_INF, 1.5 * most['banding'] + 1.0),
         'exposure': _around(rows['exposure']),
         'colour': _around(rows['colour']),
     }

@@ -44,12 +44,12 @@ def grey_of(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray of shape (gh, gw), uint8
-        At most 256 px a side.
+        At most 256 px a side, and at least 2.
 
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # (h, w)
-    longest = max(grey.shape)
-    if longest > _LONGEST:
+    longest = max(*grey.shape, _LONGEST)
+    if longest > _LONGEST or min(grey.shape) < 2:
         size = tuple(max(2, side * _LONGEST // longest) for side in grey.shape[::-1])
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # (gh, gw)
     return grey  # type: ignore[return-value]
@@ -151,7 +151,7 @@ def _constant_blocks(grey: npt.NDArray[np.uint8]) -> tuple[float, float]:
     constant = _steps(grey) == 0  # (gh,)
     if not constant.any():
         return 0.0, 0.0
-    level = np.where(constant, grey[:, 0], -1).astype(np.int16)
+    level = np.where(constant, grey[:, 0].astype(np.int16), np.int16(-1))
     starts = np.flatnonzero(np.diff(level, prepend=-2))  # of runs of equal rows, (k,)
     lengths = np.diff(starts, append=len(level))  # (k,)
     largest = int(lengths[constant[starts]].max())

@@ -158,7 +158,7 @@ def observation_message(
                 'score': observation.score,
                 'threshold': observation.threshold,
                 'state': alert.state.value,
-                'health': 'off' if observation.health is None else str(observation.health),
+                'health': observation.health_text,
                 'latency_ms': latency_ms,
                 'processing_ms': observation.latency_ms,
                 **_places(observation),
