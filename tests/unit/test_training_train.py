@@ -96,6 +96,28 @@ def test_the_bundle_knows_the_frames_that_it_was_trained_on(
     assert said.count('trained on') == 1
 
 
+def test_the_bundle_knows_the_health_of_its_training_frames(
+    result: TrainResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = result.bundle.manifest.health
+    assert table is not None
+    assert (table['frames'], table['still']) == (120, 0.0)
+    assert sorted(table['sizes']) == [[40, 40], [60, 72], [64, 48]]
+    monitor = Monitor.from_bundle(result.bundle)
+    seen = [monitor.observe_image(scene(k), stamp=0.1 * k) for k in range(500, 520)]
+    assert {str(o.health) for o in seen} == {'ok'}
+    noisy = scene(520) + np.random.default_rng(0).normal(0, 40, (48, 64, 3))
+    last = monitor.observe_image(np.clip(noisy, 0, 255).astype(np.uint8), stamp=52.0)
+    monitor.close()
+    assert last.health is not None
+    assert 'noise' in [fault.name for fault in last.health.faults]
+    assert last.health.is_usable
+    assert main(['inspect', str(result.bundle.path)]) == 0
+    assert 'health       limits of 120 frames (40x40, 60x72, 64x48): ' in capsys.readouterr().out
+    report = (result.bundle.path / 'report' / 'index.html').read_text(encoding='utf-8')
+    assert 'Input health' in report
+
+
 def test_monitor_finds_a_strange_picture_stranger(result: TrainResult) -> None:
     monitor = Monitor.from_bundle(result.bundle)
     normal = [monitor.observe_image(scene(k)).raw_score for k in range(500, 520)]
