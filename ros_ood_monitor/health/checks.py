@@ -26,8 +26,8 @@ class Check:
     blinds : bool
         Whether a frame that fails says nothing about the scene. Such a frame reaches no alert
         logic: it would be an anomaly to it, or count toward the end of one.
-    is_lasting : bool
-        Whether a single failure tells of many frames, and so lasts at once.
+    lasts_at_once : bool
+        Whether a single failure tells of many frames already.
 
     """
 
@@ -36,7 +36,7 @@ class Check:
     text: str
     measures: str
     blinds: bool = False
-    is_lasting: bool = False
+    lasts_at_once: bool = False
 
 
 CHECKS: Final = {
@@ -77,7 +77,7 @@ CHECKS: Final = {
             'the picture stands still',
             'time for which no more than 0.2 % of the pixels have changed between two frames',
             blinds=True,
-            is_lasting=True,
+            lasts_at_once=True,
         ),
         Check(
             'torn',

@@ -19,9 +19,7 @@ __all__ = ['HealthMonitor']
 _STILL: Final = 0.002  # share of pixels that may change in a picture that stands still: a clock
 _STILL_FRAMES: Final = 5  # a slow camera is not frozen after two
 _STILL_STEP_S: Final = 1.0 / 30.0  # counted for a frame whose stamp does not advance
-_CALM_FRAMES: Final = (
-    100  # for which rows that repeat are no news, after they did in an intact one
-)
+_CALM_FRAMES: Final = 100  # in which repeated rows are no news once an intact frame had some
 _SMOOTHED_S: Final = 5.0  # of exposure and colour
 _RATE_FRAMES: Final = 10
 _PAUSE_S: Final = 5.0
@@ -99,12 +97,16 @@ class HealthMonitor:
             self._rate(step, values)
         self._grey, self._stamp = grey, frame.stamp
         self._seen += 1
-        limits = self.limits.limits
+        limits = self.limits.limits  # read once: they may be exchanged meanwhile
         values = {name: values[name] for name in CHECKS if name in values and name in limits}
-        faults = [fault for name, value in values.items() if (fault := self._fault(name, value))]
+        faults = tuple(
+            _fault(name, value, limits[name])
+            for name, value in values.items()
+            if not limits[name][0] <= value <= limits[name][1]
+        )
         lasting = self._last(values, {fault.name for fault in faults})
         return Health(
-            faults=tuple(faults),
+            faults=faults,
             lasting=lasting,
             is_blind=any(CHECKS[name].blinds for name in lasting),
             values=tuple(values.items()),
@@ -151,14 +153,6 @@ class HealthMonitor:
         if self._periods >= _RATE_FRAMES:
             values['rate'] = 1.0 / self._period
 
-    def _fault(self, name: str, value: float) -> HealthFault | None:
-        low, high = self.limits.limits[name]
-        if low <= value <= high:
-            return None
-        check = CHECKS[name]
-        limit = low if value < low else high
-        return HealthFault(name, value, limit, check.unit, check.blinds, check.text)
-
     def _last(self, values: dict[str, float], failed: set[str]) -> tuple[str, ...]:
         """Step every check's hysteresis; return which faults last."""
         for name in values:
@@ -167,10 +161,16 @@ class HealthMonitor:
             self._lasting[name] = lasts
             differs = (name in failed) != lasts
             self._count[name] = self._count.get(name, 0) + 1 if differs else 0
-            is_sure = is_first or (CHECKS[name].is_lasting and not lasts)
+            is_sure = is_first or (CHECKS[name].lasts_at_once and not lasts)
             if differs and (is_sure or self._count[name] >= self.frames):
                 self._lasting[name], self._count[name] = not lasts, 0
         for name in [name for name in self._lasting if name not in values]:
             del self._lasting[name]  # not made any more
             self._count.pop(name, None)
         return tuple(name for name in CHECKS if self._lasting.get(name))
+
+
+def _fault(name: str, value: float, limits: tuple[float, float]) -> HealthFault:
+    check, (low, high) = CHECKS[name], limits
+    limit = low if value < low else high
+    return HealthFault(name, value, limit, check.unit, check.blinds, check.text)

@@ -73,6 +73,7 @@ def test_observation_has_exactly_one_status_with_the_documented_values(tiny_bund
         'score',
         'threshold',
         'state',
+        'health',
         'latency_ms',
         'processing_ms',
         'bundle',
