@@ -325,7 +325,7 @@ class Observation:
 
     @property
     def health_text(self) -> str:
-        """Checks that the frame fails or lately failed; ``ok`` without, ``off`` without checks."""
+        """Return the checks that fail or lately did; ok without, off where none are made."""
         return 'off' if self.health is None else str(self.health)
 
     @property
