@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rates import RateBound
 
 __all__ = [
     'Calibration',
@@ -42,7 +43,7 @@ __all__ = [
 _FIRM = 10
 """Held-out scores over the trigger at which one of them moves it little."""
 
-_ADDED: Final = ('logic', 'settings', 'refractory')
+_ADDED: Final = ('logic', 'settings', 'refractory', 'rate')
 """Fields of an operating point that older calibrations lack."""
 
 _LEAST_CONTRAST = 1e-3
@@ -86,6 +87,16 @@ def _rank(n: int, alpha: float) -> int:
     return math.ceil((n + 1) * (1.0 - alpha) - 1e-9)
 
 
+def _check_support(n: int, alpha: float) -> None:
+    needed = frames_needed(alpha)
+    if n < needed:
+        msg = (
+            f'too few held-out frames for alpha = {alpha:g}: expected at least {needed}, got {n}; '
+            f'give more frames or an alpha of at least {1.0 / (n + 1):.3g}'
+        )
+        raise CalibrationError(msg)
+
+
 def conformal_threshold(raw_score: npt.NDArray[np.float64], alpha: float) -> float:
     """
     Return the split-conformal threshold for a share alpha of frames.
@@ -109,13 +120,7 @@ def conformal_threshold(raw_score: npt.NDArray[np.float64], alpha: float) -> flo
 
     """
     n = int(raw_score.shape[0])
-    needed = frames_needed(alpha)
-    if n < needed:
-        msg = (
-            f'too few held-out frames for alpha = {alpha:g}: expected at least {needed}, got {n}; '
-            f'give more frames or an alpha of at least {1.0 / (n + 1):.3g}'
-        )
-        raise CalibrationError(msg)
+    _check_support(n, alpha)
     return float(np.sort(raw_score)[_rank(n, alpha) - 1])
 
 
@@ -144,6 +149,8 @@ class OperatingPoint:
         The logic's other settings by name, its limit among them where that is no trigger.
     refractory : float
         An alert that begins so soon after the last one ended is the same episode, in s.
+    rate : RateBound or None
+        What is known of the false alerts per hour; None where nothing was measured.
 
     Raises
     ------
@@ -162,6 +169,7 @@ class OperatingPoint:
     logic: str = 'consecutive'
     settings: Mapping[str, float] = field(default_factory=dict)
     refractory: float = 0.0
+    rate: RateBound | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.trigger) and math.isfinite(self.release)):
@@ -184,6 +192,14 @@ class OperatingPoint:
         if not 0.0 <= self.refractory < math.inf:
             msg = f'refractory must be 0 s or more, got {self.refractory:g} s'
             raise CalibrationError(msg)
+        if self.rate_established and not (self.rate and self.rate.is_established):
+            msg = f'a rate is established by a bound within it only, got {self.rate}'
+            raise CalibrationError(msg)
+
+    @property
+    def rate_text(self) -> str:
+        """Return what is known of the rate of false alerts, for people."""
+        return 'not established' if self.rate is None else str(self.rate)
 
     def at_limit(self, limit: float) -> OperatingPoint:
         """
@@ -371,6 +387,39 @@ class Calibration:
         below = int(np.searchsorted(self.raw_score, raw_score, side='left'))
         return below / int(self.raw_score.shape[0])
 
+    def p_value(self, raw_score: float, *, alpha: float | None = None) -> float:
+        """
+        Return the split-conformal p-value of a frame.
+
+        A new frame that is exchangeable with the held-out ones has a p-value of at most alpha with
+        probability at most alpha, which is when it scores over `conformal_threshold`. Frames of a
+        video are not exchangeable: of one frame drawn from another day that holds, and it makes no
+        rate of alarms.
+
+        Parameters
+        ----------
+        raw_score : float
+            A score of the same engine and precision.
+        alpha : float, optional
+            What the p-value is going to be compared with.
+
+        Returns
+        -------
+        float
+            ``(1 + number of held-out scores at least as high) / (n + 1)``.
+
+        Raises
+        ------
+        CalibrationError
+            If no p-value could be as small as alpha, for want of held-out frames.
+
+        """
+        n = int(self.raw_score.shape[0])
+        if alpha is not None:
+            _check_support(n, alpha)
+        below = int(np.searchsorted(self.raw_score, raw_score, side='left'))
+        return (1 + n - below) / (n + 1)
+
     def to_bytes(self) -> bytes:
         """
         Return the content of a ``calibration.<precision>.npz``; equal for equal values.
@@ -384,6 +433,8 @@ class Calibration:
         buffer = io.BytesIO()
         values = asdict(self.operating_point)
         values['settings'] = json.dumps(values['settings'], sort_keys=True)
+        rate = self.operating_point.rate
+        values['rate'] = json.dumps(None if rate is None else rate.card())
         arrays = {name: np.asarray(value) for name, value in values.items()}
         if self.map is not None:
             arrays |= {_MAP + name: np.asarray(value) for name, value in asdict(self.map).items()}
@@ -424,6 +475,9 @@ class Calibration:
                     for field in fields(MapCalibration)
                     if f'{_MAP}normal' in archive  # a bundle without a map has none of them
                 }
+                if 'rate' in values:
+                    card = json.loads(values['rate'])
+                    values['rate'] = None if card is None else RateBound.from_card(card)
         except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             msg = f'calibration is not readable: expected raw_score and {names}, got {error}'
             raise CalibrationError(msg) from error

@@ -208,7 +208,8 @@ def bootstrap_upper_rate(
     Returns
     -------
     float
-        Per hour; NaN where there are fewer than two sequences, which tell nothing of a third.
+        Per hour; `upper_rate` where no sequence has an episode, and so none differs from another;
+        NaN where there are fewer than two sequences, which tell nothing of a third.
 
     Raises
     ------
@@ -223,6 +224,8 @@ def bootstrap_upper_rate(
         raise CalibrationError(msg)
     if count.size < 2:
         return math.nan
+    if not count.any():
+        return upper_rate(0, float(time.sum()), confidence)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, count.size, (draws, count.size))
     rate = rng.gamma(count[drawn].sum(axis=1) + 1.0) / time[drawn].sum(axis=1)  # (draws,)

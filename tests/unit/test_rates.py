@@ -52,10 +52,11 @@ def test_hours_for_a_rate_that_is_none_are_refused(per_hour: float) -> None:
         hours_needed(per_hour)
 
 
-def test_bootstrap_over_alike_quiet_sequences_agrees_with_the_count() -> None:
-    quiet = bootstrap_upper_rate([0] * 8, [2.0] * 8, seed=1, draws=20_000)
-    assert quiet == pytest.approx(upper_rate(0, 16.0), rel=0.05)
-    assert quiet == bootstrap_upper_rate([0] * 8, [2.0] * 8, seed=1, draws=20_000)
+def test_bootstrap_over_alike_sequences_agrees_with_the_count() -> None:
+    assert bootstrap_upper_rate([0] * 8, [1.0, 3.0] * 4, seed=1) == upper_rate(0, 16.0)
+    busy = bootstrap_upper_rate([3] * 8, [2.0] * 8, seed=1, draws=20_000)
+    assert busy == pytest.approx(upper_rate(24, 16.0), rel=0.02)
+    assert busy == bootstrap_upper_rate([3] * 8, [2.0] * 8, seed=1, draws=20_000)
 
 
 def test_bootstrap_over_unlike_sequences_is_wider_than_the_count() -> None:

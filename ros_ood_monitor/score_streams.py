@@ -1,0 +1,159 @@
+"""The scores of held-out sequences: what they have in common, and how they are dealt out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import CalibrationError
+
+__all__ = ['STALE_AFTER', 'ScoreStream', 'frame_rate_of', 'split_streams']
+
+STALE_AFTER: Final = 2.0
+"""Longest step between stamps that is watched time, in s; an alert logic starts anew after it."""
+
+_RATES_DIFFER: Final = 0.2
+_LEAST_SEQUENCES: Final = 4
+_GUARD_S: Final = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreStream:
+    """
+    The scores of one camera in one sequence.
+
+    Parameters
+    ----------
+    sequence : str
+        Name of what was recorded in one go.
+    camera : str
+        The camera; empty where there is only one.
+    stamp, raw_score : ndarray of shape (n,), float64
+        Image stamps in s, in the order of arrival, and the scores.
+
+    """
+
+    sequence: str
+    camera: str
+    stamp: npt.NDArray[np.float64]
+    raw_score: npt.NDArray[np.float64]
+
+    def __str__(self) -> str:
+        return f'{self.sequence}, camera {self.camera}' if self.camera else self.sequence
+
+    @property
+    def hours(self) -> float:
+        """Time watched: steps between stamps, but for those that interrupt an alert logic."""
+        return float(self._watched().sum()) / 3600.0
+
+    def part(self, rows: slice) -> ScoreStream:
+        """Return some of its frames."""
+        return replace(self, stamp=self.stamp[rows], raw_score=self.raw_score[rows])
+
+    def cut(self, share: float) -> tuple[ScoreStream, ScoreStream]:
+        """Return its beginning and the share at its end, and neither what is near the cut."""
+        watched = np.concatenate([[0.0], self._watched().cumsum()])[: len(self.stamp)]  # (n,)
+        length = float(watched[-1]) if watched.size else 0.0
+        guard = min(_GUARD_S, 0.1 * length)
+        middle = (1.0 - share) * length
+        first, last = np.searchsorted(watched, (middle - guard / 2, middle + guard / 2))
+        return self.part(slice(0, int(first))), self.part(slice(int(last), None))
+
+    def _watched(self) -> npt.NDArray[np.float64]:
+        steps = np.diff(self.stamp)  # (n - 1,)
+        return np.where((steps > 0.0) & (steps <= STALE_AFTER), steps, 0.0)
+
+
+def frame_rate_of(streams: Sequence[ScoreStream]) -> float:
+    """
+    Return the frame rate that streams have in common.
+
+    Parameters
+    ----------
+    streams : sequence of ScoreStream
+        All of them.
+
+    Returns
+    -------
+    float
+        Median of the streams' medians, in Hz.
+
+    Raises
+    ------
+    CalibrationError
+        If there is no time watched, or rates differ by more than 20 %: what counts frames is
+        another logic at another rate.
+
+    """
+    rates = {}
+    for stream in streams:
+        steps = np.diff(stream.stamp)
+        steps = steps[(steps > 0.0) & (steps <= STALE_AFTER)]
+        if steps.size:
+            rates[str(stream)] = 1.0 / float(np.median(steps))
+    if not rates:
+        msg = (
+            f'no time to watch: no two frames of a sequence are within {STALE_AFTER:g} s of each '
+            'other; give recordings with stamps, at the frame rate of the robot'
+        )
+        raise CalibrationError(msg)
+    middle = float(np.median(list(rates.values())))
+    for name, rate in rates.items():
+        if abs(rate - middle) > _RATES_DIFFER * middle:
+            msg = (
+                f'frame rates differ: expected about {middle:.3g} Hz, got {rate:.3g} Hz; '
+                f'calibrate on recordings of one rate, the one that the robot runs at: {name}'
+            )
+            raise CalibrationError(msg)
+    return middle
+
+
+def split_streams(
+    streams: Sequence[ScoreStream], *, share: float, seed: int
+) -> tuple[list[ScoreStream], list[ScoreStream], str]:
+    """
+    Divide sequences into those that choose a setting and those that state its rate.
+
+    Parameters
+    ----------
+    streams : sequence of ScoreStream
+        All of them.
+    share : float
+        Of the hours, those that state.
+    seed : int
+        Order in which sequences of equal length are dealt out.
+
+    Returns
+    -------
+    choosing, stating : list of ScoreStream
+        No frame is in both.
+    rule : {'sequence', 'block'}
+        Whole sequences where there are four or more; else the beginning of each chooses and its
+        end states, and a minute between them (a tenth of a short one) does neither.
+
+    """
+    hours: dict[str, float] = {}
+    for stream in streams:
+        hours[stream.sequence] = hours.get(stream.sequence, 0.0) + stream.hours
+    if len(hours) < _LEAST_SEQUENCES:
+        parts = [stream.cut(share) for stream in streams]
+        return [first for first, _ in parts], [last for _, last in parts], 'block'
+    names = list(hours)
+    order = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
+    total = sum(hours.values())
+    lacking = [(1.0 - share) * total, share * total]
+    stating = set()
+    for name in sorted(order, key=lambda name: -hours[name]):
+        part = int(lacking[1] >= lacking[0])
+        lacking[part] -= hours[name]
+        if part:
+            stating.add(name)
+    return (
+        [stream for stream in streams if stream.sequence not in stating],
+        [stream for stream in streams if stream.sequence in stating],
+        'sequence',
+    )
