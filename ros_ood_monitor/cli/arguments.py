@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 import math
 
-__all__ = ['at_least', 'positive', 'share']
+__all__ = ['at_least', 'not_negative', 'positive', 'share']
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -46,6 +46,11 @@ def share(text: str) -> float:
 def positive(text: str) -> float:
     """Return a finite number over 0."""
     return _number(text, 0.0, math.inf, 'a number over 0')
+
+
+def not_negative(text: str) -> float:
+    """Return a finite number of at least 0."""
+    return _number(text, math.nextafter(0.0, -1.0), math.inf, 'a number of at least 0')
 
 
 def _number(text: str, low: float, high: float, expected: str) -> float:

@@ -45,9 +45,12 @@ def _everything(bundle: Any) -> dict[str, Any]:
     for precision in bundle.manifest.precisions:
         calibration = bundle.calibration(precision)
         above, _ = trigger_support(calibration)
-        point = asdict(calibration.operating_point)
-        if math.isnan(point['frame_rate_hz']):
-            point['frame_rate_hz'] = None  # JSON has no NaN
+        rate = calibration.operating_point.rate
+        point = {
+            # JSON has no NaN
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(calibration.operating_point).items()
+        } | {'rate': None if rate is None else rate.card()}
         points[precision] = {
             **point, 'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
             'map': calibration.map and asdict(calibration.map),
@@ -184,10 +187,9 @@ def _alert(point: Any) -> str:
         how = f'over TRIGGER in {frames} in a row; end: under RELEASE in {point.release_frames}'
     else:
         how = f'{point.logic}; threshold of single frames TRIGGER'
-    return (
-        f'alert: {how}{settings}; set for {point.alpha:.2%} of frames; '
-        f'false-alarm rate per hour: {rate}'
-    )
+    share = '' if math.isnan(point.alpha) else f'; set for {point.alpha:.2%} of frames'
+    known = '' if point.rate is None else f': {point.rate}'
+    return f'alert: {how}{settings}{share}; false-alarm rate per hour: {rate}{known}'
 
 
 def _precision_warnings(training: dict[str, Any], shipped: Any) -> list[str]:

@@ -15,6 +15,7 @@ __all__ = ['VERBS', 'main', 'make_parser']
 
 VERBS = (
     'train',
+    'calibrate',
     'inspect',
     'verify',
     'build-engine',

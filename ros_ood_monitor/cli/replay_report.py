@@ -62,14 +62,14 @@ class Console:
         """Print a warning, always."""
         self._write([f'warning: {line}'], sys.stderr)
 
-    def progress(self, items: Iterable[T], total: int) -> Iterator[T]:
+    def progress(self, items: Iterable[T], total: int, *, unit: str = 'frame') -> Iterator[T]:
         """Pass items on and show how far they are, on a terminal."""
         if self._quiet or not sys.stderr.isatty():
             yield from items
             return
         from tqdm import tqdm
 
-        with tqdm(items, total=total, unit='frame', file=sys.stderr, leave=False) as self._bar:
+        with tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False) as self._bar:
             yield from self._bar
         self._bar = None
 

@@ -73,8 +73,9 @@ def test_bootstrap_of_one_sequence_tells_nothing() -> None:
 
 def test_count_bound_covers_95_of_100_poisson_worlds_or_more() -> None:
     rng = np.random.default_rng(4)
-    covered = [upper_rate(int(k), 10.0) >= 0.4 for k in rng.poisson(0.4 * 10.0, 2000)]
-    assert np.mean(covered) >= 0.94
+    counts, times = np.unique(rng.poisson(0.4 * 10.0, 4000), return_counts=True)
+    covered = sum(n for k, n in zip(counts, times, strict=True) if upper_rate(int(k), 10.0) >= 0.4)
+    assert covered / 4000 >= 0.94
 
 
 def measured(**changes: float) -> RateBound:

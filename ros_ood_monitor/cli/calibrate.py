@@ -1,0 +1,228 @@
+"""``ood_monitor calibrate``: an operating point with a stated rate of false alerts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from ros_ood_monitor.cli.arguments import at_least, not_negative, positive
+
+if TYPE_CHECKING:
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.cli.replay_report import Console
+    from ros_ood_monitor.evaluation.held_out import Recording
+    from ros_ood_monitor.rate_calibration import RateCalibration
+    from ros_ood_monitor.score_streams import ScoreStream
+
+__all__ = ['add_parser', 'run']
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'calibrate',
+        help='set the alert for a rate of false alerts, measured on recordings',
+        description='Replays recordings of normal operation that training did not see, chooses '
+        'the limit of the alert logic on one part of them, counts the false alerts of the other '
+        'part, and writes the bundle with that operating point and what can be said of its rate. '
+        'Stating R false alerts per hour takes 3/R quiet hours, and about twice that in all; '
+        'exits with 1 where the recordings cannot support it.',
+    )
+    parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
+    parser.add_argument(
+        'recordings',
+        nargs='+',
+        metavar='BAG',
+        help="a bag's folder, one .mcap or .db3 file, or a folder of images in sequence (--rate)",
+    )
+    parser.add_argument(
+        '--false-alerts-per-hour',
+        required=True,
+        type=positive,
+        metavar='R',
+        help='at most so many, per camera and hour of normal operation',
+    )
+    parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+    parser.add_argument('--logic', help="alert logic (default: the bundle's)")
+    parser.add_argument(
+        '--refractory',
+        type=not_negative,
+        default=10.0,
+        metavar='S',
+        help='an alert within S s after the end of the last one is the same (default: 10)',
+    )
+    parser.add_argument(
+        '--extrapolate',
+        action='store_true',
+        help='where there are too few hours, take the tail of the alerts that there are; marked '
+        'as an extrapolation in the bundle and wherever the rate is shown',
+    )
+    parser.add_argument(
+        '--topic',
+        action='append',
+        metavar='TOPIC',
+        help='image topic of the bags; may be given again (default: every image topic)',
+    )
+    parser.add_argument(
+        '--every', type=at_least(1), default=1, metavar='N', help='every n-th frame (default: 1)'
+    )
+    parser.add_argument(
+        '--rate', type=positive, metavar='HZ', help='frame rate of folders of images'
+    )
+    parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
+    parser.add_argument(
+        '--precision',
+        action='append',
+        help="one of the bundle's; may be given again (default: all of them). The others keep the "
+        'operating point that they have',
+    )
+    parser.add_argument(
+        '--threads', type=at_least(1), default=1, metavar='N', help='CPU threads (default: 1)'
+    )
+    parser.add_argument(
+        '--seed',
+        type=at_least(0),
+        default=0,
+        metavar='N',
+        help='of the choice of the parts and of the bootstrap (default: 0)',
+    )
+    parser.add_argument('--json', metavar='FILE', help='write all figures there')
+    parser.add_argument('--quiet', action='store_true', help='print warnings and errors only')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate every precision, print the statements and write the bundle."""
+    from ros_ood_monitor.alerting import LOGICS
+    from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.cli.replay_report import Console
+    from ros_ood_monitor.errors import BundleError, ParameterError
+    from ros_ood_monitor.evaluation.held_out import find_recordings
+    from ros_ood_monitor.evaluation.recalibrate import write_recalibrated
+    from ros_ood_monitor.share import bundle_path
+
+    if args.logic is not None and args.logic not in LOGICS:
+        msg = f'unknown alert logic: expected one of {list(LOGICS)}, got {args.logic!r}'
+        raise ParameterError(msg)
+    bundle = Bundle.load(bundle_path(args.bundle))
+    if Path(args.out).exists() and not args.overwrite:
+        msg = f'output exists already; choose another name or pass --overwrite: {args.out}'
+        raise BundleError(msg)
+    names = [bundle.precision(name) for name in args.precision or bundle.manifest.precisions]
+    with Console(quiet=args.quiet) as console:
+        recordings = find_recordings(args.recordings)
+        found = {
+            precision: _calibrate(args, bundle, precision, recordings, console)
+            for precision in dict.fromkeys(names)
+        }
+        written = write_recalibrated(
+            bundle,
+            args.out,
+            found,
+            recordings=[recording.name for recording in recordings],
+            seed=args.seed,
+            overwrite=args.overwrite,
+        )
+        console.print(f'wrote {written.path}, digest {written.digest[:12]}')
+        if args.json:
+            _write_json(args.json, written, found)
+            console.print(f'wrote {args.json}')
+    return 0
+
+
+def _calibrate(
+    args: argparse.Namespace,
+    bundle: Bundle,
+    precision: str,
+    recordings: list[Recording],
+    console: Console,
+) -> RateCalibration:
+    from ros_ood_monitor.errors import CalibrationError
+    from ros_ood_monitor.rate_calibration import calibrate_rate
+
+    streams = _score(args, bundle, precision, recordings, console)
+    found = calibrate_rate(
+        streams,
+        bundle.calibration(precision),
+        per_hour=args.false_alerts_per_hour,
+        logic=args.logic,
+        refractory=args.refractory,
+        seed=args.seed,
+        extrapolate=args.extrapolate,
+    )
+    point, bound = found.point, found.bound
+    limit = (
+        f'trigger {point.trigger:.4g}, release {point.release:.4g}'
+        if point.logic == 'consecutive'
+        else ', '.join(f'{name} {value:.4g}' for name, value in point.settings.items())
+    )
+    chosen = found.chosen_on
+    console.print(
+        f'{precision}: {point.logic}, {limit}, at {point.frame_rate_hz:.3g} Hz',
+        f'  chosen on {chosen.hours:.3g} h with {chosen.episodes} alerts, '
+        f'alerts within {point.refractory:g} s are one',
+        f'  {bound}',
+    )
+    if not bound.is_established and not bound.extrapolated:
+        msg = (
+            f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '
+            f'hour: {bound}; record more hours in more of the conditions that you run in, or ask '
+            'for a higher rate. Nothing was written'
+        )
+        raise CalibrationError(msg)
+    return found
+
+
+def _score(
+    args: argparse.Namespace,
+    bundle: Bundle,
+    precision: str,
+    recordings: list[Recording],
+    console: Console,
+) -> list[ScoreStream]:
+    from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.errors import EngineError
+    from ros_ood_monitor.evaluation.held_out import score_recordings
+    from ros_ood_monitor.monitor import Monitor
+
+    monitor = Monitor.from_bundle(
+        bundle, engine=args.engine, precision=precision, threads=args.threads
+    )
+    try:
+        proof = monitor.verify()
+        if not proof.ok:
+            msg = f'{proof}; build or choose another engine: {bundle.path}'
+            raise EngineError(msg)
+        streams = score_recordings(
+            console.progress(recordings, len(recordings), unit='recording'),
+            bundle,
+            monitor.engine,
+            topics=args.topic,
+            every=args.every,
+            frame_rate_hz=args.rate,
+        )
+    finally:
+        monitor.close()
+    hours = sum(stream.hours for stream in streams)
+    frames = sum(len(stream.stamp) for stream in streams)
+    console.print(
+        f'{precision}: scored {count(frames, "frame")} of {count(len(recordings), "recording")}, '
+        f'{hours:.3g} h'
+    )
+    return streams
+
+
+def _write_json(path: str, bundle: Bundle, found: dict[str, RateCalibration]) -> None:
+    import json
+
+    from ros_ood_monitor.evaluation.recalibrate import rate_card
+    from ros_ood_monitor.evaluation.report import write_text
+
+    facts = {
+        'bundle': bundle.manifest.name,
+        'digest': bundle.digest,
+        'precisions': {precision: rate_card(one) for precision, one in found.items()},
+    }
+    write_text(path, json.dumps(facts, indent=2) + '\n')

@@ -1,0 +1,220 @@
+"""Recordings of normal operation as scores: read with the deployed engine, checked, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import yaml
+
+from ros_ood_monitor.bags import BagReader
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
+from ros_ood_monitor.images import image_files, read_image
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import Frame
+from ros_ood_monitor.replay import replay
+from ros_ood_monitor.score_streams import ScoreStream
+from ros_ood_monitor.sketch import FrameTally
+
+__all__ = ['Recording', 'find_recordings', 'score_recordings']
+
+_LABELS: Final = 'labels.yaml'
+_STORAGE: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+_KNOWN: Final = 0.01
+"""Share of a recording's frames that may be among those of training, by chance."""
+
+_log = logging.getLogger(__name__)
+
+
+class Recording(NamedTuple):
+    """One sequence: a bag, or the image files of one folder in natural order."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...] = ()
+
+
+def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
+    """
+    List sequences; a path that was given before is left out, with a warning.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        Bags, and folders of image files: each folder that holds some is a sequence.
+
+    Returns
+    -------
+    list of Recording
+        In the order of the paths.
+
+    Raises
+    ------
+    ParameterError
+        If a path is neither.
+    CalibrationError
+        If a recording is labelled as out-of-distribution.
+
+    """
+    found: dict[Path, Recording] = {}
+    for path in map(Path, paths):
+        for recording in _below(path):
+            place = recording.path.resolve()
+            if place in found:
+                _log.warning('given more than once and used once: %s', recording.path)
+                continue
+            _refuse_labelled(recording.path)
+            found[place] = recording
+    return list(found.values())
+
+
+def _below(path: Path) -> list[Recording]:
+    if path.is_file() or _is_bag(path):
+        return [Recording(path.name, path)]
+    if not path.exists():
+        msg = f'recording not found: expected a bag or a folder of images, got nothing: {path}'
+        raise ParameterError(msg)
+    folders: dict[Path, list[Path]] = {}
+    for file in image_files(path):
+        folders.setdefault(file.parent, []).append(file)
+    return [
+        Recording((path.name / folder.relative_to(path)).as_posix(), folder, tuple(files))
+        for folder, files in folders.items()
+    ]
+
+
+def _is_bag(path: Path) -> bool:
+    return path.is_dir() and any(
+        child.name == 'metadata.yaml' or child.name.endswith(_STORAGE) for child in path.iterdir()
+    )
+
+
+def _refuse_labelled(path: Path) -> None:
+    for file in (path / _LABELS, path.parent / _LABELS):
+        if not file.is_file():
+            continue
+        try:
+            rows = yaml.safe_load(file.read_text(encoding='utf-8'))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            msg = f'labels cannot be read ({" ".join(str(error).split())}): {file}'
+            raise CalibrationError(msg) from error
+        if rows:
+            msg = (
+                'recording shows anomalies: its labels name some, and a rate of false alerts is '
+                f'one of normal operation; give other recordings, or cut them out: {file}'
+            )
+            raise CalibrationError(msg)
+
+
+def score_recordings(
+    recordings: Iterable[Recording],
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    topics: Sequence[str] | None = None,
+    every: int = 1,
+    frame_rate_hz: float | None = None,
+) -> list[ScoreStream]:
+    """
+    Score recordings as the node scores frames.
+
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        From `find_recordings`.
+    bundle : Bundle
+        What is calibrated.
+    engine : Engine
+        The bundle, opened; it says which precision is scored.
+    topics : sequence of str, optional
+        Image topics of the bags; all of them by default.
+    every : int, default 1
+        Take every n-th frame.
+    frame_rate_hz : float, optional
+        Of image files, which have no stamps.
+
+    Returns
+    -------
+    list of ScoreStream
+        One for each camera of each recording; the same frames twice are counted once.
+
+    Raises
+    ------
+    CalibrationError
+        If frames are among those of the training, or image files have no frame rate.
+    BagError
+        If a bag has no frame to read.
+
+    """
+    streams: list[ScoreStream] = []
+    seen: dict[bytes, str] = {}
+    for recording in recordings:
+        known = FrameTally(bundle.trained_frames())
+        rows: dict[str, list[tuple[float, float]]] = {}
+        monitors = _monitors(bundle, engine, known)
+        for answer in replay(monitors, _frames(recording, topics, every, frame_rate_hz)):
+            rows.setdefault(answer.camera, []).append((answer.stamp, answer.raw_score))
+        _check_known(recording, known, sum(map(len, rows.values())))
+        for camera, pairs in rows.items():
+            stamp, raw_score = np.array(pairs, dtype=np.float64).T
+            stream = ScoreStream(recording.name, camera, stamp, raw_score)
+            first = seen.setdefault(stamp.tobytes() + raw_score.tobytes(), str(recording.path))
+            if first != str(recording.path):
+                _log.warning('the same frames as in %s, counted once: %s', first, recording.path)
+                continue
+            _tell_of_time(stream, recording)
+            streams.append(stream)
+    return streams
+
+
+def _monitors(bundle: Bundle, engine: Engine, known: FrameTally) -> Callable[[str], Monitor]:
+    return lambda camera: Monitor(bundle, engine, on_input=known.add)
+
+
+def _frames(
+    recording: Recording, topics: Sequence[str] | None, every: int, frame_rate_hz: float | None
+) -> Iterator[Frame]:
+    if not recording.files:
+        with BagReader(recording.path) as bag:
+            yield from bag.frames(topics, every=every)
+        return
+    if frame_rate_hz is None:
+        msg = f'image files have no time; say their frame rate with --rate HZ: {recording.path}'
+        raise CalibrationError(msg)
+    for k, file in enumerate(recording.files):
+        if k % every:
+            continue
+        try:
+            yield Frame(read_image(file), stamp=k / frame_rate_hz)
+        except DecodeError as error:
+            _log.warning('image skipped: %s', error)
+
+
+def _check_known(recording: Recording, known: FrameTally, frames: int) -> None:
+    if not frames:
+        msg = f'recording has no frame to score: {recording.path}'
+        raise BagError(msg)
+    if known.known > _KNOWN * frames:
+        msg = f'{known}; calibrate on recordings that training did not see: {recording.path}'
+        raise CalibrationError(msg)
+    if str(known):
+        _log.warning('%s: %s', known, recording.path)
+
+
+def _tell_of_time(stream: ScoreStream, recording: Recording) -> None:
+    back = int(np.count_nonzero(np.diff(stream.stamp) < 0.0))
+    if back:
+        _log.warning(
+            'stamps run back %d time%s, and the alert logic starts anew at each: %s',
+            back, '' if back == 1 else 's', recording.path,
+        )  # fmt: skip
+    if not stream.hours:
+        _log.warning(
+            'left out: %d frame%s and no time between them: %s',
+            len(stream.stamp), '' if len(stream.stamp) == 1 else 's', recording.path,
+        )  # fmt: skip

@@ -1,0 +1,284 @@
+"""``ood_monitor calibrate`` on real bags and folders: what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import shutil
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.score_streams import ScoreStream, split_streams
+from ros_ood_monitor.sketch import frame_digest, FrameSketch
+from tests.bag_tools import STORE, STRING, write_bag
+from tests.tiny_bundle import make_tiny_bundle
+
+TOPIC = '/front/image_raw'
+FRAMES = 400  # a bag, at 1 Hz: 399 s
+ASK = ('--false-alerts-per-hour', '70', '--refractory', '3')
+
+
+def picture(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    middle, reach = rng.uniform(120, 136), rng.uniform(16, 40)
+    rgb = rng.uniform(middle - reach, middle + reach, (24, 36, 3))
+    # the bundle knows 90x60: the same pictures, a little coarser
+    return rgb.astype(np.uint8)
+
+
+def record(path: Path, seed: int, *, frames: int = FRAMES, step: float = 1.0) -> Path:
+    rng = np.random.default_rng(seed)
+    with BagWriter(path) as writer:
+        for k in range(frames):
+            writer.write_image(TOPIC, picture(rng), 100.0 + step * k)
+    return path
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny', precisions=['fp32'])
+
+
+@pytest.fixture(scope='module')
+def bags(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp('bags')
+    return [record(folder / f'day_{k}', k) for k in range(5)]
+
+
+def calibrate(*arguments: object) -> int:
+    return main(['calibrate', *map(str, arguments)])
+
+
+def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, facts = tmp_path / 'new', tmp_path / 'facts.json'
+    assert calibrate(bundle.path, *bags, *ASK, '--out', out, '--json', facts) == 0
+    told = capsys.readouterr().out
+    new = Bundle.load(out)
+    point = new.calibration().operating_point
+    assert point.rate is not None
+    assert point.rate_established
+    assert f'fp32: scored 2000 frames of 5 recordings, {5 * 399 / 3600:.3g} h' in told
+    assert str(point.rate) in told
+    assert point.rate.hours == pytest.approx(3 * 399 / 3600)
+    assert point.frame_rate_hz == pytest.approx(1.0)
+    changed = {n for n, d in bundle.manifest.digests.items() if new.manifest.digests[n] != d}
+    assert changed == {'calibration.fp32.npz'}
+    assert np.array_equal(new.calibration().raw_score, bundle.calibration().raw_score)
+    assert new.digest != bundle.digest
+    assert new.manifest.name == bundle.manifest.name
+    card = new.manifest.raw['calibration']['fp32']
+    assert card['rate'] == point.rate.card()
+    assert card['recordings'] == [f'day_{k}' for k in range(5)]
+    assert json.loads(facts.read_text())['precisions']['fp32']['statement'] == str(point.rate)
+    # what runs it takes the point, and the engine still proves itself
+    monitor = Monitor.from_bundle(new)
+    assert monitor.verify().ok
+    assert monitor.threshold == point.trigger
+    # the same command gives the same bundle
+    assert calibrate(bundle.path, *bags, *ASK, '--out', tmp_path / 'again', '--quiet') == 0
+    assert Bundle.load(tmp_path / 'again').digest == new.digest
+    capsys.readouterr()
+    assert main(['inspect', str(out)]) == 0
+    assert f'false-alarm rate per hour: established: {point.rate}' in capsys.readouterr().out
+    assert main(['inspect', str(out), '--json']) == 0
+    shown = json.loads(capsys.readouterr().out)['operating_points']['fp32']
+    assert shown['rate'] == point.rate.card()
+    assert shown['alpha'] is None
+
+
+def test_too_few_hours_exit_with_1_and_the_hours_needed(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ('--false-alerts-per-hour', '0.5', '--out', tmp_path / 'new')
+    assert calibrate(bundle.path, *bags, *ask) == 1
+    assert 'at least 5.99 quiet hours, got' in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()
+
+
+def test_extrapolation_is_marked_wherever_the_rate_is_shown(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ('--false-alerts-per-hour', '5', '--extrapolate', '--refractory', '3')
+    out = tmp_path / 'new'
+    assert calibrate(bundle.path, *bags, *ask, '--out', out, '--logic', 'ewma') == 0
+    assert 'EXTRAPOLATED, not measured' in capsys.readouterr().out
+    new = Bundle.load(out)
+    assert not new.calibration().operating_point.rate_established
+    assert 'EXTRAPOLATED' in new.manifest.raw['training']['false_alarm_rate']
+    assert main(['inspect', str(out)]) == 0
+    assert 'rate per hour: NOT established: EXTRAPOLATED' in capsys.readouterr().out
+
+
+def test_hours_that_do_not_confirm_the_rate_write_nothing(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamp = np.arange(float(FRAMES))
+    days = [ScoreStream(bag.name, '', stamp, np.zeros(FRAMES)) for bag in bags]
+    odd = split_streams(days, share=0.5, seed=0)[1][0].sequence
+    rng = np.random.default_rng(1)
+    with BagWriter(tmp_path / odd) as writer:
+        for k in range(FRAMES):
+            rgb = np.zeros((24, 36, 3), np.uint8) if k % 20 < 4 else picture(rng)
+            writer.write_image(TOPIC, rgb, 100.0 + k)
+    given = [tmp_path / odd if bag.name == odd else bag for bag in bags]
+    assert calibrate(bundle.path, *given, *ASK, '--out', tmp_path / 'new') == 1
+    assert 'do not support 70 false alerts per hour' in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()
+
+
+def test_frames_of_the_training_are_refused(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ros_ood_monitor.bundle import SKETCH, write_bundle
+
+    digests: list[bytes] = []
+    monitor = Monitor.from_bundle(bundle)
+    seen = Monitor(bundle, monitor.engine, on_input=lambda x: digests.append(frame_digest(x)))
+    rng = np.random.default_rng(0)
+    for k in range(FRAMES):
+        seen.observe_image(picture(rng), stamp=float(k))
+    monitor.close()
+    sketch = FrameSketch.of(np.array([np.frombuffer(d, np.uint8) for d in digests]))
+    files = {name: bundle.read(name) for name in bundle.manifest.digests}
+    knowing = write_bundle(
+        tmp_path / 'knowing',
+        manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
+        files={**files, SKETCH: sketch.to_bytes()},
+    )
+    assert calibrate(knowing.path, *bags, *ASK, '--out', tmp_path / 'new') == 1
+    error = capsys.readouterr().err
+    assert '400 of 400 frames are among those that the bundle was trained on' in error
+    assert 'recordings that training did not see' in error
+    assert 'day_0' in error
+
+
+def test_a_recording_given_twice_is_counted_once(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / 'copy_of_day_0'
+    shutil.copytree(bags[0], copy)
+    out = tmp_path / 'new'
+    assert calibrate(bundle.path, *bags, bags[1], copy, *ASK, '--out', out) == 0
+    said = capsys.readouterr()
+    assert 'scored 2000 frames' in said.out
+    assert 'given more than once and used once' in said.err
+    assert 'the same frames as in' in said.err
+
+
+def test_one_long_bag_is_cut_and_the_statement_says_so(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = record(tmp_path / 'long', 8, frames=1600)
+    assert calibrate(bundle.path, bag, *ASK, '--out', tmp_path / 'new') == 0
+    assert '1 sequence whose other parts chose the setting' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('kind', 'told'),
+    [
+        ('labelled', 'recording shows anomalies'),
+        ('rates', 'frame rates differ'),
+        ('single', 'no time to watch'),
+        ('absent', 'recording not found'),
+        ('empty', 'bag has no image topic'),
+        ('topic', 'no such image topic'),
+        ('folder', 'image files have no time; say their frame rate with --rate HZ'),
+        ('logic', "unknown alert logic: expected one of ['consecutive'"),
+    ],
+)
+def test_what_cannot_be_calibrated_on_is_refused_and_nothing_written(
+    bundle: Bundle,
+    bags: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    told: str,
+) -> None:
+    more: list[object] = []
+    paths = list(bags[:2])
+    if kind == 'labelled':
+        paths.append(record(tmp_path / 'odd' / 'bag', 1, frames=3))
+        labels = tmp_path / 'odd' / 'labels.yaml'
+        labels.write_text('- {start: 101.0, end: 102.0, kind: debris}\n')
+    elif kind == 'rates':
+        paths.append(record(tmp_path / 'fast', 1, frames=20, step=0.2))
+    elif kind == 'single':
+        paths = [record(tmp_path / 'one', 1, frames=1)]
+    elif kind == 'absent':
+        paths.append(tmp_path / 'nothing')
+    elif kind == 'empty':
+        message = STORE.types[STRING](data='hello')
+        write_bag(
+            tmp_path / 'none',
+            [('/chatter', STRING, 1.0, bytes(STORE.serialize_cdr(message, STRING)))],
+        )
+        paths.append(tmp_path / 'none')
+    elif kind == 'topic':
+        more = ['--topic', '/back']
+    elif kind == 'folder':
+        (tmp_path / 'images').mkdir()
+        cv2.imwrite(str(tmp_path / 'images' / 'a.png'), np.zeros((4, 4, 3), np.uint8))
+        paths = [tmp_path / 'images']
+    elif kind == 'logic':
+        more = ['--logic', 'guess']
+    out = tmp_path / 'new'
+    assert calibrate(bundle.path, *paths, *ASK, '--out', out, *more) == 1
+    assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_folders_of_images_are_sequences_at_the_rate_that_is_given(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(3)
+    for day in range(4):
+        folder = tmp_path / 'days' / f'{day}'
+        folder.mkdir(parents=True)
+        for k in range(600):
+            cv2.imwrite(str(folder / f'{k}.png'), picture(rng))
+    ask = ('--false-alerts-per-hour', '150', '--rate', '2', '--every', '2', '--refractory', '3')
+    assert calibrate(bundle.path, tmp_path / 'days', *ask, '--out', tmp_path / 'new') == 0
+    assert 'scored 1200 frames of 4 recordings' in capsys.readouterr().out
+    point = Bundle.load(tmp_path / 'new').calibration().operating_point
+    assert point.frame_rate_hz == pytest.approx(1.0)
+    assert point.rate is not None
+    assert point.rate.split == 'sequence'
+
+
+def test_each_precision_gets_an_operating_point_of_its_own(
+    bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('torch')
+    both = make_tiny_bundle(tmp_path / 'both', precisions=['fp32', 'cpu-int8'])
+    out = tmp_path / 'new'
+    assert calibrate(both.path, *bags, *ASK, '--out', out) == 0
+    new = Bundle.load(out)
+    fp32, int8 = (new.calibration(name).operating_point for name in ('fp32', 'cpu-int8'))
+    assert fp32.rate_established
+    assert int8.rate_established
+    assert fp32.trigger != int8.trigger
+    # or one alone; the other one keeps what it has
+    assert calibrate(both.path, *bags, *ASK, '--out', out, '--overwrite',
+                     '--precision', 'cpu-int8') == 0  # fmt: skip
+    again = Bundle.load(out)
+    assert again.calibration('cpu-int8').operating_point.trigger == int8.trigger
+    kept = both.calibration('fp32').operating_point
+    assert again.calibration('fp32').operating_point == kept or kept.rate is None
+    assert set(again.manifest.raw['calibration']) == {'cpu-int8'}
+    capsys.readouterr()
+
+
+def test_an_output_that_exists_is_refused_before_anything_is_read(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'new').mkdir()
+    assert calibrate(bundle.path, tmp_path / 'nothing', *ASK, '--out', tmp_path / 'new') == 1
+    assert 'output exists already' in capsys.readouterr().err

@@ -1,0 +1,206 @@
+"""Operating points for a rate: chosen on one part, stated on another, by the very alert logic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ros_ood_monitor.alerting import LOGICS, make_logic
+from ros_ood_monitor.calibration import Calibration, OperatingPoint
+from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rate_calibration import (
+    calibrate_rate,
+    count_episodes,
+    rate_to_aim_at,
+    RateCalibration,
+)
+from ros_ood_monitor.rates import poisson_upper
+from ros_ood_monitor.score_streams import frame_rate_of, ScoreStream, split_streams
+
+pytest.importorskip('scipy')
+from tests.bench.false_alert_rate import count_fast, deploy, observe, sequence, World
+
+WORLD = World('test', offset=0.2, sequences=6, hours=0.5, per_hour=4.0)
+
+
+def streams(count: int = 6, hours: float = 0.5, seed: int = 0) -> list[ScoreStream]:
+    rng = np.random.default_rng(seed)
+    return [sequence(WORLD, rng, f'day {k}', hours) for k in range(count)]
+
+
+@pytest.fixture(scope='module')
+def calibration() -> Calibration:
+    return Calibration.fit(sequence(WORLD, np.random.default_rng(9), '', 0.5).raw_score[::10])
+
+
+def calibrated(calibration: Calibration, **how: object) -> RateCalibration:
+    values = {'per_hour': 4.0, 'count': count_fast, **how}
+    return calibrate_rate(streams(), calibration, **values)  # type: ignore[arg-type]
+
+
+def test_fast_count_of_the_benchmark_is_that_of_the_alert_logic(calibration: Calibration) -> None:
+    count = count_episodes(calibration.raw_score)
+    seen = set()
+    for seed, trigger in enumerate(np.linspace(-0.5, 3.5, 24)):
+        (stream,) = streams(1, 0.3, seed)
+        point = OperatingPoint(
+            trigger=float(trigger),
+            release=float(trigger) - seed % 3 * 0.4,
+            trigger_frames=1 + seed % 4,
+            release_frames=1 + seed % 5,
+            refractory=(0.0, 5.0, 60.0)[seed % 3],
+        )
+        number = count_fast(stream, point)
+        assert number == count(stream, point)
+        seen.add(number)
+    assert len(seen) > 8  # silence and endless alerts alone would prove little
+
+
+def test_limit_depends_on_the_choosing_part_and_the_statement_on_the_other(
+    calibration: Calibration,
+) -> None:
+    found = calibrated(calibration)
+    _, stating, rule = split_streams(streams(), share=0.5, seed=0)
+    assert rule == found.bound.split == 'sequence'
+    assert found.bound.sequences == len(stating) == 3
+    count = count_episodes(calibration.raw_score)
+    assert found.bound.episodes == sum(count(stream, found.point) for stream in stating)
+    names = {stream.sequence for stream in stating}
+    worse = [
+        replace(one, raw_score=one.raw_score + 3.0) if one.sequence in names else one
+        for one in streams()
+    ]
+    again = calibrate_rate(worse, calibration, per_hour=4.0, count=count_fast)
+    assert again.point.trigger == found.point.trigger
+    assert again.bound.episodes > found.bound.episodes
+    assert not again.point.rate_established
+
+
+def test_point_carries_what_was_measured(calibration: Calibration) -> None:
+    point = calibrated(calibration, refractory=7.0).point
+    assert point.rate is not None
+    assert point.rate_established
+    assert point.rate.per_hour == 4.0
+    assert point.rate.bound <= 4.0
+    assert point.refractory == point.rate.refractory == 7.0
+    assert point.frame_rate_hz == point.rate.frame_rate_hz == 2.0
+    assert math.isnan(point.alpha)
+    assert point.release < point.trigger
+    again = Calibration.from_bytes(replace(calibration, operating_point=point).to_bytes())
+    assert again.operating_point.rate is not None
+    assert again.operating_point.rate.card() == point.rate.card()
+    assert again.operating_point.trigger == point.trigger
+
+
+@pytest.mark.parametrize('logic', sorted(LOGICS))
+def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
+    calibration: Calibration, logic: str
+) -> None:
+    recorded = streams(6, 0.25)
+    found = calibrate_rate(recorded, calibration, per_hour=8.0, logic=logic)
+    assert found.point.logic == logic
+    assert found.point.rate_established
+    # the node makes the same logic of it
+    made = make_logic(found.point, calibration.raw_score)
+    assert made.limit == pytest.approx(
+        found.point.trigger if logic == 'consecutive' else found.point.settings['limit']
+    )
+    # and it still hears something odd
+    (stream,) = streams(1, 0.25)
+    odd = replace(stream, raw_score=stream.raw_score + 8.0)
+    assert count_episodes(calibration.raw_score)(odd, found.point) >= 1
+
+
+def test_too_few_hours_are_refused_with_the_hours_that_it_takes(calibration: Calibration) -> None:
+    told = r'0\.1 false alerts per hour: .* at least 30 quiet hours, got 2 .*ask for 1\.5 or more'
+    with pytest.raises(CalibrationError, match=told):
+        calibrated(calibration, per_hour=0.1)
+
+
+def test_extrapolation_is_never_an_established_rate(calibration: Calibration) -> None:
+    found = calibrated(calibration, per_hour=0.1, extrapolate=True)
+    assert found.bound.extrapolated
+    assert not found.point.rate_established
+    assert 'EXTRAPOLATED' in found.point.rate_text
+    assert found.point.trigger > calibrated(calibration).point.trigger
+    # where the hours are there, they are counted
+    assert not calibrated(calibration, extrapolate=True).bound.extrapolated
+
+
+def test_a_generous_rate_never_buys_an_alert_that_does_not_end(calibration: Calibration) -> None:
+    point = calibrated(calibration, per_hour=500.0).point
+    (stream,) = streams(1, 0.5, seed=5)
+    assert float(np.mean(stream.raw_score > point.trigger)) < 0.2
+
+
+def test_the_aim_is_confirmed_with_probability_0_9() -> None:
+    aim = rate_to_aim_at(1.0, 10.0)
+    rng = np.random.default_rng(0)
+    counts, times = np.unique(rng.poisson(aim * 10.0, 4000), return_counts=True)
+    confirmed = sum(n for k, n in zip(counts, times, strict=True) if poisson_upper(int(k)) <= 10.0)
+    assert confirmed / 4000 == pytest.approx(0.9, abs=0.02)
+    assert rate_to_aim_at(1.0, 0.5) == 0.1
+
+
+def test_stated_bounds_hold_in_fresh_sequences(calibration: Calibration) -> None:
+    within = established = 0
+    for seed in range(40):
+        found = deploy(WORLD, seed)
+        rate = observe(WORLD, found.point, seed, 12.0)
+        within += rate <= found.bound.bound
+        established += found.bound.is_established
+    assert within >= 36
+    assert established >= 24
+
+
+def line(stamp: npt.NDArray[np.float64], name: str = 'a') -> ScoreStream:
+    return ScoreStream(name, '', stamp, np.zeros(len(stamp)))
+
+
+def test_gaps_and_steps_back_are_no_hours_watched() -> None:
+    stamp = np.concatenate([np.arange(0.0, 61.0), np.arange(1000.0, 1061.0), [5.0]])
+    assert line(stamp).hours == pytest.approx(120.0 / 3600.0)
+    assert line(np.zeros(50)).hours == 0.0
+    assert line(np.zeros(1)).hours == 0.0
+
+
+def test_few_sequences_are_cut_with_a_minute_between() -> None:
+    stamp = np.arange(0.0, 3600.0)
+    choosing, stating, rule = split_streams([line(stamp)], share=0.75, seed=0)
+    assert rule == 'block'
+    assert stating[0].stamp[0] - choosing[0].stamp[-1] == pytest.approx(60.0, abs=2.0)
+    assert stating[0].hours / (stating[0].hours + choosing[0].hours) == pytest.approx(0.75, 0.02)
+
+
+def test_sequences_are_dealt_out_whole_and_by_the_seed() -> None:
+    four = [line(np.arange(0.0, 600.0), name) for name in 'abcd']
+    dealt = {
+        frozenset(one.sequence for one in split_streams(four, share=0.5, seed=seed)[1])
+        for seed in range(8)
+    }
+    assert {len(names) for names in dealt} == {2}
+    assert len(dealt) > 1
+
+
+def test_frame_rates_that_differ_are_refused_by_name() -> None:
+    slow = [line(np.arange(0.0, 60.0, 1.0 + 0.05 * k), f'slow {k}') for k in range(3)]
+    assert frame_rate_of(slow) == pytest.approx(1.0 / 1.05)
+    with pytest.raises(CalibrationError, match=r'got 5 Hz.*: fast'):
+        frame_rate_of([*slow, line(np.arange(0.0, 60.0, 0.2), 'fast')])
+    with pytest.raises(CalibrationError, match='no time to watch'):
+        frame_rate_of([line(np.arange(0.0, 60.0, 5.0))])
+
+
+def test_p_values_flag_what_is_over_the_conformal_threshold() -> None:
+    scores = np.random.default_rng(1).normal(size=199)
+    calibration = Calibration.fit(scores, alpha=0.05)
+    trigger = calibration.operating_point.trigger
+    assert calibration.p_value(trigger + 1e-9, alpha=0.05) <= 0.05 < calibration.p_value(trigger)
+    assert calibration.p_value(math.inf) == 1 / 200
+    assert calibration.p_value(-math.inf) == 1.0
+    with pytest.raises(CalibrationError, match='expected at least 999, got 199'):
+        calibration.p_value(0.0, alpha=0.001)
