@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 import math
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,20 @@ class RateCalibration:
     point: OperatingPoint
     bound: RateBound
     chosen_on: RateBound
+
+    def card(self) -> dict[str, Any]:
+        """Return what a manifest tells of it, plain values."""
+        point, chosen_on = self.point, self.chosen_on.card()
+        limits = {'trigger': point.trigger, 'release': point.release}
+        return {
+            'logic': point.logic,
+            **(limits if point.logic == 'consecutive' else {}),
+            'settings': dict(point.settings),
+            'established': point.rate_established,
+            'statement': str(self.bound),
+            'rate': self.bound.card(),
+            'chosen_on': {key: chosen_on[key] for key in ('episodes', 'hours', 'sequences')},
+        }
 
 
 def count_episodes(held_out: npt.NDArray[np.float64]) -> Count:

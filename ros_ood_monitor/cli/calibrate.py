@@ -217,12 +217,11 @@ def _score(
 def _write_json(path: str, bundle: Bundle, found: dict[str, RateCalibration]) -> None:
     import json
 
-    from ros_ood_monitor.evaluation.recalibrate import rate_card
     from ros_ood_monitor.evaluation.report import write_text
 
     facts = {
         'bundle': bundle.manifest.name,
         'digest': bundle.digest,
-        'precisions': {precision: rate_card(one) for precision, one in found.items()},
+        'precisions': {precision: one.card() for precision, one in found.items()},
     }
     write_text(path, json.dumps(facts, indent=2) + '\n')

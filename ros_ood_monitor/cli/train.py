@@ -12,7 +12,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from ros_ood_monitor.cli.arguments import at_least, share
+from ros_ood_monitor.cli.arguments import at_least, positive, share
 from ros_ood_monitor.cli.train_summary import summary, warnings
 
 __all__ = ['add_parser', 'run']
@@ -146,6 +146,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar='SHARE',
         help='share of held-out frames allowed over the trigger threshold (default: 0.01)',
+    )
+    add(
+        'false_alerts_per_hour',
+        '--false-alerts-per-hour',
+        type=positive,
+        metavar='R',
+        help='set the alert for this rate where the held-out sequences can support it, else say '
+        'why not; takes whole bags with 3/R hours held out. `ood_monitor calibrate` does it later',
     )
     add('seed', '--seed', type=at_least(0), metavar='N', help='of all chance (default: 0)')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ros_ood_monitor.cli.wording import count, density_text, DISTANCES
@@ -93,8 +94,10 @@ def summary(result: Any) -> list[str]:
         + (
             f'; {distinct} different pictures' if distinct < result.found.repetition.frames else ''
         ),
-        f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g} for alpha = '
-        f'{point.alpha:g} of frames; a false-alarm rate per hour is not established',
+        f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g}'
+        + ('' if math.isnan(point.alpha) else f' for alpha = {point.alpha:g} of frames')
+        + ('' if result.found.rates else '; a false-alarm rate per hour is not established'),
+        *(f'rate       {name}: {rate}' for name, rate in result.found.rates.items()),
         f'time       {timings} s',
         f'bundle     {bundle.path} ({sum(sizes) / 1e6:.1f} MB), digest {bundle.digest[:12]}',
     ]

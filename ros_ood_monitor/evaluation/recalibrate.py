@@ -11,37 +11,7 @@ from typing import Any
 from ros_ood_monitor.bundle import Bundle, precision_files, write_bundle
 from ros_ood_monitor.rate_calibration import RateCalibration
 
-__all__ = ['rate_card', 'write_recalibrated']
-
-
-def rate_card(found: RateCalibration) -> dict[str, Any]:
-    """
-    Return what a manifest tells of a calibration for a rate.
-
-    Parameters
-    ----------
-    found : RateCalibration
-        What came of it.
-
-    Returns
-    -------
-    dict
-        Plain values.
-
-    """
-    point = found.point
-    return {
-        'logic': point.logic,
-        **({'trigger': point.trigger, 'release': point.release}
-           if point.logic == 'consecutive' else {}),
-        'settings': dict(point.settings),
-        'established': point.rate_established,
-        'statement': str(found.bound),
-        'rate': found.bound.card(),
-        'chosen_on': {
-            key: found.chosen_on.card()[key] for key in ('episodes', 'hours', 'sequences')
-        },
-    }  # fmt: skip
+__all__ = ['write_recalibrated']
 
 
 def write_recalibrated(
@@ -96,7 +66,7 @@ def write_recalibrated(
     manifest['calibration'] = {
         **(before if isinstance(before, dict) else {}),
         **{
-            precision: {**rate_card(one), 'recordings': list(recordings), 'seed': seed}
+            precision: {**one.card(), 'recordings': list(recordings), 'seed': seed}
             for precision, one in found.items()
         },
     }

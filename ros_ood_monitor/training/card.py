@@ -150,12 +150,18 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
         'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
         **({} if found.choice is None else {'choice': _choice_card(found.choice)}),
         'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
-        'false_alarm_rate': (
-            'not established: thresholds are quantiles of held-out frames, and frames of a video '
-            'are not independent'
-        ),
+        'false_alarm_rate': _rate(found),
         'versions': {name: _version(name) for name in _LIBRARIES},
     }
+
+
+def _rate(found: Evidence) -> str:
+    if not found.rates:
+        return (
+            'not established: thresholds are quantiles of held-out frames, and frames of a video '
+            'are not independent'
+        )
+    return '; '.join(f'{precision}: {rate}' for precision, rate in found.rates.items())
 
 
 def _tap_card(row: FittedTap) -> dict[str, Any]:

@@ -98,6 +98,15 @@ class Dataset:
         """Whether every sequence is a bag."""
         return all(source.bag is not None for source in self._sources)
 
+    @property
+    def has_one_camera(self) -> bool:
+        """Whether every bag gives the frames of one topic only."""
+        return all(
+            len(self._bag_counts(source.bag)[0]) == 1
+            for source in self._sources
+            if source.bag is not None
+        )
+
     def count(self) -> int:
         """
         Return how many frames `items` would give, without reading one.

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bundle import precision_files
-from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.calibration import Calibration, OperatingPoint
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.goldens import Goldens
@@ -89,6 +89,10 @@ class Deployed:
             self.calibration.operating_point.trigger,
             self.raw_score,
         )
+
+    def at(self, point: OperatingPoint) -> Deployed:
+        """Return it with another operating point."""
+        return replace(self, calibration=replace(self.calibration, operating_point=point))
 
     def files(self) -> dict[str, bytes]:
         """Return the bundle's files of this precision, by name."""

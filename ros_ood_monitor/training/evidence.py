@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ros_ood_monitor.metrics import auroc, share_over
 from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.fitting import FittedTap, scores
+from ros_ood_monitor.training.held_out_rate import HeldOutRate
 from ros_ood_monitor.training.leaks import Repetition
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
@@ -69,6 +70,9 @@ class Evidence:
         Of all but the reference.
     seconds : mapping of str to float
         Wall time by part, in s.
+    rates : mapping of str to HeldOutRate
+        What held-out sequences say of false alerts per hour, by precision; empty where nobody
+        asked.
 
     """
 
@@ -83,6 +87,7 @@ class Evidence:
     deployed: Mapping[str, Deployed]
     verdicts: Sequence[PrecisionVerdict]
     seconds: Mapping[str, float]
+    rates: Mapping[str, HeldOutRate] = field(default_factory=dict)
 
 
 def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:

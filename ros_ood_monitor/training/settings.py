@@ -9,6 +9,7 @@ from typing import Any
 
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.rates import hours_needed
 from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.selection import Selection
@@ -51,6 +52,9 @@ class TrainSettings:
         How flows are built and trained.
     alpha : float
         Share of held-out frames allowed over the trigger threshold.
+    false_alerts_per_hour : float, or None
+        Rate to set the alert for, where the held-out sequences can support it; it takes whole
+        sequences with stamps, of one camera each.
     split : {'auto', 'sequence', 'block'}
         How frames are held out.
     precisions : sequence of str
@@ -75,6 +79,7 @@ class TrainSettings:
     density: str = 'auto'
     flow: FlowSettings = field(default_factory=FlowSettings)
     alpha: float = 0.01
+    false_alerts_per_hour: float | None = None
     split: str = 'auto'
     precisions: Sequence[str] = ('fp32',)
     seed: int = 0
@@ -113,6 +118,8 @@ class TrainSettings:
 
         """
         frames_needed(self.alpha)
+        if self.false_alerts_per_hour is not None:
+            hours_needed(self.false_alerts_per_hour)
         self.flow.check()
         self.selection.check()
         self._check_precisions()

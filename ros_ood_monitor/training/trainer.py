@@ -31,6 +31,7 @@ from ros_ood_monitor.training.export import check_backbone, check_scorer, export
 from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.fitting import fit_taps, make_scorer
 from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
+from ros_ood_monitor.training.held_out_rate import held_out_rates
 from ros_ood_monitor.training.leaks import check_enough, check_leaks
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.preflight import preflight
@@ -196,6 +197,17 @@ def train(
             tolerance = _check_parity(reader, scorer, scorer_onnx, deployed['fp32'], pictures)
             verdicts, tolerances = judge_all(deployed, tolerance)
             precisions = shipped(settings.precisions, verdicts)
+        rates = {}
+        if settings.false_alerts_per_hour is not None:
+            with watch.part('rate'):
+                rates = held_out_rates(
+                    {precision: deployed[precision] for precision in precisions},
+                    table,
+                    split,
+                    reader.dataset,
+                    settings,
+                )
+            deployed |= {name: deployed[name].at(rate.point) for name, rate in rates.items()}
         found = Evidence(
             table=table,
             sequences=reader.dataset.sequences,
@@ -208,6 +220,7 @@ def train(
             deployed=deployed,
             verdicts=verdicts,
             seconds=watch.seconds,
+            rates=rates,
         )
         manifest = make_manifest(
             name=name or out.name,
@@ -219,6 +232,8 @@ def train(
             training=training_card(found, settings.card()),
             data_licence=settings.data_licence,
         )
+        if rates:
+            manifest['calibration'] = {name: rate.card() for name, rate in rates.items()}
         files = {
             'scorer.onnx': scorer_onnx,
             'training.yaml': to_yaml(settings).encode(),
