@@ -337,12 +337,12 @@ class RateBound:
 
     @property
     def bound(self) -> float:
-        """The rate that is quoted, per hour: the larger one of the bounds there are."""
+        """Return the rate that is quoted, per hour: the larger one of the bounds there are."""
         return max(self.upper95, 0.0 if math.isnan(self.bootstrap95) else self.bootstrap95)
 
     @property
     def is_established(self) -> bool:
-        """Whether the rate asked for was measured: counted, and bounded by it."""
+        """Return whether the rate asked for was measured: counted, and bounded by it."""
         return not self.extrapolated and self.bound <= self.per_hour
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ class ScoreStream:
 
     @property
     def hours(self) -> float:
-        """Time watched: steps between stamps, but for those that interrupt an alert logic."""
+        """Return the time watched: steps between stamps that do not interrupt an alert logic."""
         return float(self._watched().sum()) / 3600.0
 
     def part(self, rows: slice) -> ScoreStream:

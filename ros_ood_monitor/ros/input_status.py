@@ -27,6 +27,7 @@ def input_status(
     now: Snapshot,
     before: Snapshot | None,
     load: Load,
+    off_rate: str = '',
 ) -> DiagnosticStatus:
     """
     Return the status about what comes in from one camera.
@@ -53,6 +54,8 @@ def input_status(
         Counters now and at the previous report, if any: what went wrong since is a WARN.
     load : Load
         What became of the frames of the last reports.
+    off_rate : str
+        Why the frame rate voids the stated rate of false alerts; empty where it does not.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def input_status(
 
     """
     level, message = _judge_input(
-        topic, active, publishers, gone_for, silent_for, stale_after, now, before, load
+        topic, active, publishers, gone_for, silent_for, stale_after, now, before, load, off_rate
     )
     if active and state is State.FAULT and silent_for >= stale_after:
         # of a camera that is only silent the state is STALE
@@ -107,6 +110,7 @@ def _judge_input(
     now: Snapshot,
     before: Snapshot | None,
     load: Load,
+    off_rate: str,
 ) -> tuple[bytes, str]:
     error, warn = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
     received, bad, lost, late, overdue = (
@@ -169,6 +173,8 @@ def _judge_input(
             f'{_frames(overdue)} answered after input.deadline_ms; limit input.max_rate_hz, use a '
             'faster engine, or raise the deadline'
         )
+    if off_rate:
+        return warn, off_rate
     return DiagnosticStatus.OK, f'{now.rate_hz:.1f} frames/s scored'
 
 

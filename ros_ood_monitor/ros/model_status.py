@@ -29,6 +29,8 @@ class ModelFacts:
         What the engine says about itself.
     verification : str
         How well the engine reproduces the goldens.
+    false_alert_rate : str
+        What is known of the rate of false alerts.
     problem : str
         Why configuring failed, or what the engine failed with; empty where all is well.
     remark : str
@@ -40,6 +42,7 @@ class ModelFacts:
     path: str = ''
     engine: dict[str, str] = field(default_factory=dict)
     verification: str = ''
+    false_alert_rate: str = ''
     problem: str = ''
     remark: str = ''
 
@@ -83,6 +86,7 @@ def model_status(
         **facts.engine,
         'verification': facts.verification,
         'engine_build': engine_build,
+        'false_alert_rate': facts.false_alert_rate,
         'memory_mib': round(memory_mib(), 3),
     }
     return DiagnosticStatus(

@@ -33,6 +33,7 @@ from ros_ood_monitor.ros.model_status import model_status, ModelFacts
 from ros_ood_monitor.ros.open_monitor import (
     offers_heatmap,
     open_monitor,
+    rate_text,
     retune,
     share_engine,
 )
@@ -172,6 +173,7 @@ class OodMonitorNode(LifecycleNode):
             path=str(bundle.path),
             engine=monitor.engine.describe(),
             verification=str(verification),
+            false_alert_rate=rate_text(self._settings, monitor.calibration.operating_point),
         )
         self._set_cameras(
             cameras,
@@ -183,7 +185,8 @@ class OodMonitorNode(LifecycleNode):
         engine = ' '.join(self._facts.engine[key] for key in ('engine', 'version', 'precision'))
         self.get_logger().info(
             f'configured with {self._facts.bundle}: {verification}; {engine} on '
-            f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]})'
+            f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]}); '
+            f'rate of false alerts: {self._facts.false_alert_rate}'
         )
         self._upgrade.start(self._monitors, self._settings, self._facts)
         return _SUCCESS
@@ -296,6 +299,7 @@ class OodMonitorNode(LifecycleNode):
     def _apply_live(self, settings: Settings) -> None:
         for monitor in self._monitors:  # what one refuses the first one refuses
             retune(monitor, settings)
+            self._facts.false_alert_rate = rate_text(settings, monitor.calibration.operating_point)
         self._settings = settings
         if self._watch is not None:
             self._watch.retune(settings)

@@ -26,6 +26,7 @@ __all__ = [
     'engine_cache',
     'offers_heatmap',
     'open_monitor',
+    'rate_text',
     'retune',
     'share_engine',
 ]
@@ -75,7 +76,7 @@ def alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
     Returns
     -------
     OperatingPoint
-        The same where they leave all to the bundle; else one without an established rate.
+        The same where they leave all to the bundle; else one without a stated rate.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
     name = settings.alert_logic or point.logic
     if name != point.logic:
         # neither the settings nor the rate were another logic's
-        point = replace(point, logic=name, settings={}, rate_established=False)
+        point = replace(point, logic=name, settings={}, rate=None, rate_established=False)
     fields = _CONSECUTIVE if name == 'consecutive' else ()
     mine = (*fields, *LOGICS.get(name, ()))
     given = {
@@ -109,10 +110,41 @@ def alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
         return point
     try:
         return replace(
-            point, **changes, settings={**point.settings, **given}, rate_established=False
+            point,
+            **changes,
+            settings={**point.settings, **given},
+            rate=None,
+            rate_established=False,
         )
     except CalibrationError as error:
         raise ParameterError(str(error)) from error
+
+
+def rate_text(settings: Settings, point: OperatingPoint) -> str:
+    """
+    Return what is known of the rate of false alerts, for people.
+
+    Parameters
+    ----------
+    settings : Settings
+        Parameters, which may make another alert of the bundle's.
+    point : OperatingPoint
+        The bundle's.
+
+    Returns
+    -------
+    str
+        A sentence, or that it is not established.
+
+    Raises
+    ------
+    ParameterError
+        As `alert_point`.
+
+    """
+    if point.rate is not None and alert_point(settings, point).rate is None:
+        return "not established: alert parameters take the place of the bundle's"
+    return point.rate_text
 
 
 def open_monitor(settings: Settings) -> Monitor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import functools
+import math
 import time
 from typing import Any, Final
 
@@ -19,10 +20,12 @@ from ros_ood_monitor.records import AlertState, Frame, Observation
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.cameras import Camera
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
+from ros_ood_monitor.ros.frame_rate import FrameRateCheck
 from ros_ood_monitor.ros.health_status import health_status, HealthCounts
 from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load, LoadMeter
+from ros_ood_monitor.ros.open_monitor import alert_point
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.pictures import PictureThread
 from ros_ood_monitor.ros.publishers import find_publishers, Publishers
@@ -84,6 +87,8 @@ class Watch:
         self._bad_frames = ReasonThrottle(_WARN_PERIOD_S)
         self._errors = ReasonThrottle(_WARN_PERIOD_S)
         self._loads = [LoadMeter() for _ in cameras]
+        self._monitors = monitors
+        self._rates = [FrameRateCheck() for _ in cameras]
         self._last_seen = [time.monotonic() for _ in cameras]  # a publisher of each
         self._reported: list[Snapshot | None] = [None for _ in cameras]
         self._subscriptions: list[Subscription] = []
@@ -269,7 +274,18 @@ class Watch:
             now=now,
             before=before,
             load=self._loads[index].update(now),
+            off_rate=self._off_rate(index, now) if active else '',
         )
+
+    def _off_rate(self, index: int, now: Snapshot) -> str:
+        point = self._monitors[index].calibration.operating_point
+        stated = alert_point(self._settings, point).rate
+        expected = math.nan if stated is None else stated.frame_rate_hz
+        check = self._rates[index]
+        text = check.update(time.monotonic(), now.scored, expected)
+        if check.is_news:
+            self._node.get_logger().warning(f'{self._labels[index]}{text}')
+        return text
 
     def _publishers(self, index: int) -> Publishers:
         return find_publishers(

@@ -100,7 +100,7 @@ class Dataset:
 
     @property
     def has_one_camera(self) -> bool:
-        """Whether every bag gives the frames of one topic only."""
+        """Return whether every bag gives the frames of one topic only."""
         return all(
             len(self._bag_counts(source.bag)[0]) == 1
             for source in self._sources

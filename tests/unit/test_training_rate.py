@@ -1,7 +1,5 @@
 """A training that is asked for a rate of false alerts: set where it can be, else explained."""
 
-
-
 from __future__ import annotations
 
 import dataclasses
