@@ -48,6 +48,7 @@ WORLDS = (
     World('days differ a little', offset=0.2, sequences=24, hours=1.0),
     World('days differ', offset=0.5, sequences=24, hours=1.0),
     World('days differ, few of them', offset=0.5, sequences=6, hours=4.0),
+    World('days differ a little, as few hours as can be', offset=0.2, sequences=8, hours=0.9),
 )
 
 
