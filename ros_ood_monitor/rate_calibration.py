@@ -194,7 +194,8 @@ def calibrate_rate(
     choosing, stating, rule = split_streams(streams, share=share, seed=seed)
     hours = sum(stream.hours for stream in stating)
     is_counted = affordable_episodes(per_hour, hours) >= 0
-    if not is_counted and not extrapolate:
+    is_something = hours > 0.0 and any(stream.hours for stream in choosing)
+    if not is_something or not (is_counted or extrapolate):
         raise CalibrationError(_too_short(per_hour, hours, total))
     point = replace(
         calibration.operating_point,
@@ -241,11 +242,15 @@ def _with_release(point: OperatingPoint, streams: Sequence[ScoreStream]) -> Oper
 
 def _too_short(per_hour: float, hours: float, total: float) -> str:
     needed = hours_needed(per_hour)
+    instead = (
+        f', ask for {_two_digits_up(hours_needed(1.0) / hours):g} or more, or pass --extrapolate'
+        if hours
+        else ''
+    )
     return (
         f'too few hours for {per_hour:g} false alerts per hour: stating it takes at least '
         f'{needed:.3g} quiet hours, got {hours:.3g} of {total:.3g} (the others choose the '
-        f'setting); record about {2.0 * needed:.3g} h in all, ask for '
-        f'{_two_digits_up(hours_needed(1.0) / hours):g} or more, or pass --extrapolate'
+        f'setting); record about {2.0 * needed:.3g} h in all{instead}'
     )
 
 

@@ -73,16 +73,19 @@ def poisson_upper(count: int, confidence: float = CONFIDENCE) -> float:
             f'expected a count of at least 0 and a confidence in (0, 1), got {count}, {confidence}'
         )
         raise CalibrationError(msg)
-    k = np.arange(count + 1)  # (count + 1,)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])  # (count + 1,)
+    # what is further below the count than 40 deviations adds nothing
+    first = max(0, count - 40 * math.isqrt(count + 1))
+    k = np.arange(first, count + 1)  # (n,)
+    log_factorial = math.lgamma(first + 1) + np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])
     wanted = math.log1p(-confidence)
 
     def log_at_most(mean: float) -> float:
-        terms = k * math.log(mean) - log_factorial  # (count + 1,)
+        terms = k * math.log(mean) - log_factorial  # (n,)
         top = float(terms.max())
         return top + math.log(float(np.exp(terms - top).sum())) - mean
 
-    low, high = 0.0, count + 10.0 * math.sqrt(count + 1.0) - math.log1p(-confidence) + 1.0
+    low = max(0.0, count - 30.0 * math.isqrt(count + 1))
+    high = count + 10.0 * math.sqrt(count + 1.0) - math.log1p(-confidence) + 1.0
     while high - low > 1e-13 * high:
         middle = 0.5 * (low + high)
         if middle in (low, high):
@@ -171,10 +174,14 @@ def affordable_episodes(per_hour: float, hours: float) -> int:
         The largest k with ``upper_rate(k, hours) <= per_hour``.
 
     """
-    count = -1
-    while hours_needed(per_hour, count + 1) <= hours:
-        count += 1
-    return count
+    if hours_needed(per_hour) > hours:
+        return -1
+    # as many as are expected at the rate are too many to bound it
+    low, high = 0, max(1, math.ceil(per_hour * hours))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if hours_needed(per_hour, middle) <= hours else (low, middle)
+    return low
 
 
 def bootstrap_upper_rate(

@@ -98,18 +98,17 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.alerting import LOGICS
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.cli.replay_report import Console
-    from ros_ood_monitor.errors import BundleError, ParameterError
+    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.held_out import find_recordings
     from ros_ood_monitor.evaluation.recalibrate import write_recalibrated
     from ros_ood_monitor.share import bundle_path
+    from ros_ood_monitor.training.target import check_target
 
     if args.logic is not None and args.logic not in LOGICS:
         msg = f'unknown alert logic: expected one of {list(LOGICS)}, got {args.logic!r}'
         raise ParameterError(msg)
     bundle = Bundle.load(bundle_path(args.bundle))
-    if Path(args.out).exists() and not args.overwrite:
-        msg = f'output exists already; choose another name or pass --overwrite: {args.out}'
-        raise BundleError(msg)
+    check_target(Path(args.out), overwrite=args.overwrite)
     names = [bundle.precision(name) for name in args.precision or bundle.manifest.precisions]
     with Console(quiet=args.quiet) as console:
         recordings = find_recordings(args.recordings)

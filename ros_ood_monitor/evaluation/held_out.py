@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
 import logging
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,6 +27,7 @@ __all__ = ['Recording', 'find_recordings', 'score_recordings']
 
 _LABELS: Final = 'labels.yaml'
 _STORAGE: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+_BAG_MARK: Final = b'rosbag2_bagfile_information'
 _KNOWN: Final = 0.01
 """Share of a recording's frames that may be among those of training, by chance."""
 
@@ -89,9 +92,12 @@ def _below(path: Path) -> list[Recording]:
 
 
 def _is_bag(path: Path) -> bool:
-    return path.is_dir() and any(
-        child.name == 'metadata.yaml' or child.name.endswith(_STORAGE) for child in path.iterdir()
-    )
+    if not path.is_dir():
+        return False
+    metadata = path / 'metadata.yaml'  # data sets of images have one, too
+    if metadata.is_file() and _BAG_MARK in metadata.read_bytes()[:4096]:
+        return True
+    return any(child.name.endswith(_STORAGE) for child in path.iterdir())
 
 
 def _refuse_labelled(path: Path) -> None:
@@ -152,18 +158,19 @@ def score_recordings(
 
     """
     streams: list[ScoreStream] = []
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     for recording in recordings:
         known = FrameTally(bundle.trained_frames())
-        rows: dict[str, list[tuple[float, float]]] = {}
+        rows: dict[str, array[float]] = {}  # 16 bytes a frame, hours of them
         monitors = _monitors(bundle, engine, known)
         for answer in replay(monitors, _frames(recording, topics, every, frame_rate_hz)):
-            rows.setdefault(answer.camera, []).append((answer.stamp, answer.raw_score))
-        _check_known(recording, known, sum(map(len, rows.values())))
+            rows.setdefault(answer.camera, array('d')).extend((answer.stamp, answer.raw_score))
+        _check_known(recording, known, sum(map(len, rows.values())) // 2)
         for camera, pairs in rows.items():
-            stamp, raw_score = np.array(pairs, dtype=np.float64).T
+            stamp, raw_score = np.array(pairs).reshape(-1, 2).T  # (n,) each
             stream = ScoreStream(recording.name, camera, stamp, raw_score)
-            first = seen.setdefault(stamp.tobytes() + raw_score.tobytes(), str(recording.path))
+            digest = hashlib.sha256(pairs.tobytes()).hexdigest()
+            first = seen.setdefault(digest, str(recording.path))
             if first != str(recording.path):
                 _log.warning('the same frames as in %s, counted once: %s', first, recording.path)
                 continue

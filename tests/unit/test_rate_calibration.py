@@ -100,8 +100,8 @@ def test_point_carries_what_was_measured(calibration: Calibration) -> None:
 def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
     calibration: Calibration, logic: str
 ) -> None:
-    recorded = streams(6, 0.25)
-    found = calibrate_rate(recorded, calibration, per_hour=8.0, logic=logic)
+    recorded = streams(6, 0.15)
+    found = calibrate_rate(recorded, calibration, per_hour=14.0, logic=logic)
     assert found.point.logic == logic
     assert found.point.rate_established
     # the node makes the same logic of it
@@ -119,6 +119,12 @@ def test_too_few_hours_are_refused_with_the_hours_that_it_takes(calibration: Cal
     told = r'0\.1 false alerts per hour: .* at least 30 quiet hours, got 2 .*ask for 1\.5 or more'
     with pytest.raises(CalibrationError, match=told):
         calibrated(calibration, per_hour=0.1)
+
+
+def test_recordings_of_seconds_are_refused_and_not_extrapolated(calibration: Calibration) -> None:
+    seconds = [stream.part(slice(0, 2)) for stream in streams(1)]
+    with pytest.raises(CalibrationError, match=r'record about 1\.5 h in all$'):
+        calibrate_rate(seconds, calibration, per_hour=4.0, extrapolate=True)
 
 
 def test_extrapolation_is_never_an_established_rate(calibration: Calibration) -> None:

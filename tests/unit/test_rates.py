@@ -21,7 +21,7 @@ from ros_ood_monitor.rates import (
 
 
 @pytest.mark.parametrize('confidence', [0.05, 0.1, 0.5, 0.95, 0.999])
-@pytest.mark.parametrize('count', [0, 1, 2, 7, 60, 3000])
+@pytest.mark.parametrize('count', [0, 1, 2, 7, 60, 3000, 50_000])
 def test_poisson_bound_is_half_the_chi2_quantile_of_scipy(count: int, confidence: float) -> None:
     stats = pytest.importorskip('scipy.stats')
     exact = stats.chi2.ppf(confidence, 2 * count + 2) / 2
@@ -36,8 +36,9 @@ def test_no_alert_in_three_hours_bounds_the_rate_at_one_an_hour() -> None:
 
 def test_affordable_episodes_are_the_most_that_still_bound_the_rate() -> None:
     assert [affordable_episodes(1.0, hours) for hours in (2.9, 3.0, 4.7, 4.8)] == [-1, 0, 0, 1]
-    k = affordable_episodes(2.0, 40.0)
-    assert upper_rate(k, 40.0) <= 2.0 < upper_rate(k + 1, 40.0)
+    for hours in (40.0, 333.3, 3000.0):
+        k = affordable_episodes(2.0, hours)
+        assert upper_rate(k, hours) <= 2.0 < upper_rate(k + 1, hours)
 
 
 @pytest.mark.parametrize(('episodes', 'hours'), [(-1, 1.0), (0, 0.0), (0, math.nan), (2, -1.0)])
