@@ -11,7 +11,7 @@ from ros_ood_monitor.cli.arguments import at_least, not_negative, positive
 if TYPE_CHECKING:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.cli.replay_report import Console
-    from ros_ood_monitor.evaluation.held_out import Recording
+    from ros_ood_monitor.evaluation.held_out import HeldOut
     from ros_ood_monitor.rate_calibration import RateCalibration
     from ros_ood_monitor.score_streams import ScoreStream
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.cli.replay_report import Console
     from ros_ood_monitor.errors import ParameterError
-    from ros_ood_monitor.evaluation.held_out import find_recordings
+    from ros_ood_monitor.evaluation.held_out import find_held_out
     from ros_ood_monitor.evaluation.recalibrate import write_recalibrated
     from ros_ood_monitor.share import bundle_path
     from ros_ood_monitor.training.target import check_target
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     check_target(Path(args.out), overwrite=args.overwrite)
     names = [bundle.precision(name) for name in args.precision or bundle.manifest.precisions]
     with Console(quiet=args.quiet) as console:
-        recordings = find_recordings(args.recordings)
+        recordings = find_held_out(args.recordings)
         found = {
             precision: _calibrate(args, bundle, precision, recordings, console)
             for precision in dict.fromkeys(names)
@@ -135,7 +135,7 @@ def _calibrate(
     args: argparse.Namespace,
     bundle: Bundle,
     precision: str,
-    recordings: list[Recording],
+    recordings: list[HeldOut],
     console: Console,
 ) -> RateCalibration:
     from ros_ood_monitor.errors import CalibrationError
@@ -178,12 +178,12 @@ def _score(
     args: argparse.Namespace,
     bundle: Bundle,
     precision: str,
-    recordings: list[Recording],
+    recordings: list[HeldOut],
     console: Console,
 ) -> list[ScoreStream]:
     from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.errors import EngineError
-    from ros_ood_monitor.evaluation.held_out import score_recordings
+    from ros_ood_monitor.evaluation.held_out import score_held_out
     from ros_ood_monitor.monitor import Monitor
 
     monitor = Monitor.from_bundle(
@@ -194,7 +194,7 @@ def _score(
         if not proof.ok:
             msg = f'{proof}; build or choose another engine: {bundle.path}'
             raise EngineError(msg)
-        streams = score_recordings(
+        streams = score_held_out(
             console.progress(recordings, len(recordings), unit='recording'),
             bundle,
             monitor.engine,

@@ -18,12 +18,13 @@ from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.recorder.recordings import is_recording
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
 from ros_ood_monitor.score_streams import ScoreStream
 from ros_ood_monitor.sketch import FrameTally
 
-__all__ = ['Recording', 'find_recordings', 'score_recordings']
+__all__ = ['HeldOut', 'find_held_out', 'score_held_out']
 
 _LABELS: Final = 'labels.yaml'
 _STORAGE: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
@@ -34,7 +35,7 @@ _KNOWN: Final = 0.01
 _log = logging.getLogger(__name__)
 
 
-class Recording(NamedTuple):
+class HeldOut(NamedTuple):
     """One sequence: a bag, or the image files of one folder in natural order."""
 
     name: str
@@ -42,7 +43,7 @@ class Recording(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
-def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
+def find_held_out(paths: Sequence[Path | str]) -> list[HeldOut]:
     """
     List sequences; a path that was given before is left out, with a warning.
 
@@ -53,7 +54,7 @@ def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
 
     Returns
     -------
-    list of Recording
+    list of HeldOut
         In the order of the paths.
 
     Raises
@@ -61,24 +62,24 @@ def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
     ParameterError
         If a path is neither.
     CalibrationError
-        If a recording is labelled as out-of-distribution.
+        If a recording's labels name anomalies, or an alert is why it was made.
 
     """
-    found: dict[Path, Recording] = {}
+    found: dict[Path, HeldOut] = {}
     for path in map(Path, paths):
         for recording in _below(path):
             place = recording.path.resolve()
             if place in found:
                 _log.warning('given more than once and used once: %s', recording.path)
                 continue
-            _refuse_labelled(recording.path)
+            _refuse_selected(recording.path)
             found[place] = recording
     return list(found.values())
 
 
-def _below(path: Path) -> list[Recording]:
+def _below(path: Path) -> list[HeldOut]:
     if path.is_file() or _is_bag(path):
-        return [Recording(path.name, path)]
+        return [HeldOut(path.name, path)]
     if not path.exists():
         msg = f'recording not found: expected a bag or a folder of images, got nothing: {path}'
         raise ParameterError(msg)
@@ -86,7 +87,7 @@ def _below(path: Path) -> list[Recording]:
     for file in image_files(path):
         folders.setdefault(file.parent, []).append(file)
     return [
-        Recording((path.name / folder.relative_to(path)).as_posix(), folder, tuple(files))
+        HeldOut((path.name / folder.relative_to(path)).as_posix(), folder, tuple(files))
         for folder, files in folders.items()
     ]
 
@@ -100,7 +101,14 @@ def _is_bag(path: Path) -> bool:
     return any(child.name.endswith(_STORAGE) for child in path.iterdir())
 
 
-def _refuse_labelled(path: Path) -> None:
+def _refuse_selected(path: Path) -> None:
+    """Refuse what is not a stretch of normal operation as it comes."""
+    if is_recording(path):
+        msg = (
+            'recording was made because of an alert: hours chosen by their alerts tell nothing of '
+            f'how often one comes; give recordings that were made anyway: {path}'
+        )
+        raise CalibrationError(msg)
     for file in (path / _LABELS, path.parent / _LABELS):
         if not file.is_file():
             continue
@@ -117,8 +125,8 @@ def _refuse_labelled(path: Path) -> None:
             raise CalibrationError(msg)
 
 
-def score_recordings(
-    recordings: Iterable[Recording],
+def score_held_out(
+    recordings: Iterable[HeldOut],
     bundle: Bundle,
     engine: Engine,
     *,
@@ -131,8 +139,8 @@ def score_recordings(
 
     Parameters
     ----------
-    recordings : iterable of Recording
-        From `find_recordings`.
+    recordings : iterable of HeldOut
+        From `find_held_out`.
     bundle : Bundle
         What is calibrated.
     engine : Engine
@@ -184,7 +192,7 @@ def _monitors(bundle: Bundle, engine: Engine, known: FrameTally) -> Callable[[st
 
 
 def _frames(
-    recording: Recording, topics: Sequence[str] | None, every: int, frame_rate_hz: float | None
+    recording: HeldOut, topics: Sequence[str] | None, every: int, frame_rate_hz: float | None
 ) -> Iterator[Frame]:
     if not recording.files:
         with BagReader(recording.path) as bag:
@@ -202,7 +210,7 @@ def _frames(
             _log.warning('image skipped: %s', error)
 
 
-def _check_known(recording: Recording, known: FrameTally, frames: int) -> None:
+def _check_known(recording: HeldOut, known: FrameTally, frames: int) -> None:
     if not frames:
         msg = f'recording has no frame to score: {recording.path}'
         raise BagError(msg)
@@ -213,7 +221,7 @@ def _check_known(recording: Recording, known: FrameTally, frames: int) -> None:
         _log.warning('%s: %s', known, recording.path)
 
 
-def _tell_of_time(stream: ScoreStream, recording: Recording) -> None:
+def _tell_of_time(stream: ScoreStream, recording: HeldOut) -> None:
     back = int(np.count_nonzero(np.diff(stream.stamp) < 0.0))
     if back:
         _log.warning(

@@ -15,6 +15,7 @@ from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.recorder.recordings import SUMMARY
 from ros_ood_monitor.score_streams import ScoreStream, split_streams
 from ros_ood_monitor.sketch import frame_digest, FrameSketch
 from tests.bag_tools import STORE, STRING, write_bag
@@ -185,6 +186,7 @@ def test_one_long_bag_is_cut_and_the_statement_says_so(
     ('kind', 'told'),
     [
         ('labelled', 'recording shows anomalies'),
+        ('alert', 'recording was made because of an alert'),
         ('rates', 'frame rates differ'),
         ('single', 'no time to watch'),
         ('absent', 'recording not found'),
@@ -208,6 +210,9 @@ def test_what_cannot_be_calibrated_on_is_refused_and_nothing_written(
         paths.append(record(tmp_path / 'odd' / 'bag', 1, frames=3))
         labels = tmp_path / 'odd' / 'labels.yaml'
         labels.write_text('- {start: 101.0, end: 102.0, kind: debris}\n')
+    elif kind == 'alert':
+        paths.append(record(tmp_path / 'front_1', 1, frames=3))
+        (paths[-1] / SUMMARY).write_text('{}')
     elif kind == 'rates':
         paths.append(record(tmp_path / 'fast', 1, frames=20, step=0.2))
     elif kind == 'single':
