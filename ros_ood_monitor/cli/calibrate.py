@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ['add_parser', 'run']
 
+_FEW = 5
+"""Stating sequences under which even the bound over sequences is too narrow, as simulated."""
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
@@ -138,6 +141,7 @@ def _calibrate(
     recordings: list[HeldOut],
     console: Console,
 ) -> RateCalibration:
+    from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.errors import CalibrationError
     from ros_ood_monitor.rate_calibration import calibrate_rate
 
@@ -160,10 +164,15 @@ def _calibrate(
     chosen = found.chosen_on
     console.print(
         f'{precision}: {point.logic}, {limit}, at {point.frame_rate_hz:.3g} Hz',
-        f'  chosen on {chosen.hours:.3g} h with {chosen.episodes} alerts, '
+        f'  chosen on {chosen.hours:.3g} h with {count(chosen.episodes, "alert")}, '
         f'alerts within {point.refractory:g} s are one',
         f'  {bound}',
     )
+    if bound.sequences < _FEW:
+        console.warn(
+            f'{precision}: stated on {count(bound.sequences, "sequence")}: where days differ, so '
+            'few bound the rate less surely than 95 %; record on more days'
+        )
     if not bound.is_established and not bound.extrapolated:
         msg = (
             f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '

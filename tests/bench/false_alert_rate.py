@@ -1,11 +1,12 @@
-"""
+r"""
 Does a stated rate of false alerts hold? Simulated deployments, each calibrated and then let run.
 
 Scores are AR(1) in image time with Student-t innovations (heavy tails), every sequence with an
 offset of its own: days differ. A deployment is calibrated on its sequences, and the rate that it
 states is compared with the alerts in fresh sequences of the same world.
 
-    python -m tests.bench.false_alert_rate --json tests/bench/results/false_alert_rate.json
+    python -m tests.bench.false_alert_rate --deployments 400 \
+        --json tests/bench/results/false_alert_rate.json
 """
 
 from __future__ import annotations

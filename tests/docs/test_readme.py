@@ -162,6 +162,17 @@ def test_the_table_of_frames_and_thresholds_is_the_one_that_calibration_gives() 
         assert np.count_nonzero(scores > conformal_threshold(scores, 0.01)) == int(over)
 
 
+def test_the_table_of_simulated_deployments_is_the_one_that_the_benchmark_gave() -> None:
+    worlds = json.loads((ROOT / 'tests/bench/results/false_alert_rate.json').read_text())['worlds']
+    text = DOCS[ROOT / 'docs/tuning_alerts.md']
+    for world in worlds:
+        (row,) = re.findall(rf'^\| {world["name"]} \(.*$', text, re.MULTILINE)
+        share = world['within_bound'] / world['deployments']
+        assert f'| {share:.1%} of {world["deployments"]} |' in row
+        assert f'| {world["bound_median"]:.2f}, {world["observed_median"]:.2f} |' in row
+        assert f'| {world["established"] / world["deployments"]:.1%} |' in row
+
+
 def test_the_layers_in_contributing_are_those_of_the_import_contract() -> None:
     tomllib = pytest.importorskip('tomllib', reason='comes with Python 3.11')
     tables = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))

@@ -61,7 +61,9 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
 ) -> None:
     out, facts = tmp_path / 'new', tmp_path / 'facts.json'
     assert calibrate(bundle.path, *bags, *ASK, '--out', out, '--json', facts) == 0
-    told = capsys.readouterr().out
+    said = capsys.readouterr()
+    told = said.out
+    assert 'warning: fp32: stated on 3 sequences: ' in said.err
     new = Bundle.load(out)
     point = new.calibration().operating_point
     assert point.rate is not None

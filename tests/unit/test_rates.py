@@ -79,9 +79,15 @@ def test_count_bound_covers_95_of_100_poisson_worlds_or_more() -> None:
     assert covered / 4000 >= 0.94
 
 
-def measured(**changes: float) -> RateBound:
-    values = {'per_hour': 1.0, 'refractory': 5.0, 'seed': 0, 'frame_rate_hz': 10.0, **changes}
-    return RateBound.measure([1, 0, 0, 1], [2.0, 3.0, 3.0, 4.0], **values)  # type: ignore[arg-type]
+def measured(per_hour: float = 1.0) -> RateBound:
+    return RateBound.measure(
+        [1, 0, 0, 1],
+        [2.0, 3.0, 3.0, 4.0],
+        per_hour=per_hour,
+        refractory=5.0,
+        seed=0,
+        frame_rate_hz=10.0,
+    )
 
 
 def test_a_rate_is_established_where_both_bounds_are_within_what_was_asked_for() -> None:
