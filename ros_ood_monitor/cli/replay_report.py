@@ -138,7 +138,8 @@ class Watch:
         self._console = console
         self._several = several
         self._stale_after = float(getattr(monitor.alert, 'stale_after', math.inf))
-        self._log = EpisodeLog()
+        point = monitor.calibration.operating_point
+        self._log = EpisodeLog(refractory=point.refractory)
         self._frames = self._gaps = 0
         self._origin = math.nan
         self._last: dict[str, float] = {}

@@ -72,6 +72,10 @@ def write_recalibrated(
     }
     training = manifest.get('training')
     if isinstance(training, dict):
-        told = [f'{precision}: {one.bound}' for precision, one in found.items()]
-        manifest['training'] = {**training, 'false_alarm_rate': '; '.join(told)}
+        points = {
+            name: bundle.calibration(name).operating_point for name in bundle.manifest.precisions
+        }
+        points |= {name: one.point for name, one in found.items()}
+        told = '; '.join(f'{name}: {point.rate_text}' for name, point in points.items())
+        manifest['training'] = {**training, 'false_alarm_rate': told}
     return write_bundle(out, manifest=manifest, files=files, overwrite=overwrite)
