@@ -170,10 +170,19 @@ def score_held_out(
     for recording in recordings:
         known = FrameTally(bundle.trained_frames())
         rows: dict[str, array[float]] = {}  # 16 bytes a frame, hours of them
-        monitors = _monitors(bundle, engine, known)
+        monitors, frames = _monitors(bundle, engine, known), 0
         for answer in replay(monitors, _frames(recording, topics, every, frame_rate_hz)):
-            rows.setdefault(answer.camera, array('d')).extend((answer.stamp, answer.raw_score))
-        _check_known(recording, known, sum(map(len, rows.values())) // 2)
+            frames += 1
+            if answer.health is None or answer.health.is_usable:  # others reach no alert logic
+                pairs = rows.setdefault(answer.camera, array('d'))
+                pairs.extend((answer.stamp, answer.raw_score))
+        _check_known(recording, known, frames)
+        judged = sum(map(len, rows.values())) // 2
+        if judged < frames:
+            _log.warning(
+                '%d of %d frames are no usable pictures and not judged: %s',
+                frames - judged, frames, recording.path,
+            )  # fmt: skip
         for camera, pairs in rows.items():
             stamp, raw_score = np.array(pairs).reshape(-1, 2).T  # (n,) each
             stream = ScoreStream(recording.name, camera, stamp, raw_score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import re
 import shutil
 
 import cv2
@@ -129,7 +130,9 @@ def test_hours_that_do_not_confirm_the_rate_write_nothing(
     rng = np.random.default_rng(1)
     with BagWriter(tmp_path / odd) as writer:
         for k in range(FRAMES):
-            rgb = np.zeros((24, 36, 3), np.uint8) if k % 20 < 4 else picture(rng)
+            rgb = picture(rng)
+            if k % 20 < 4:
+                rgb[..., 2] = 0  # yellow
             writer.write_image(TOPIC, rgb, 100.0 + k)
     given = [tmp_path / odd if bag.name == odd else bag for bag in bags]
     assert calibrate(bundle.path, *given, *ASK, '--out', tmp_path / 'new') == 1
@@ -182,6 +185,23 @@ def test_one_long_bag_is_cut_and_the_statement_says_so(
     bag = record(tmp_path / 'long', 8, frames=1600)
     assert calibrate(bundle.path, bag, *ASK, '--out', tmp_path / 'new') == 0
     assert '1 sequence whose other parts chose the setting' in capsys.readouterr().out
+
+
+def test_pictures_that_the_node_does_not_judge_are_no_false_alerts(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    with BagWriter(tmp_path / 'dark') as writer:
+        for k in range(FRAMES):
+            rgb = np.zeros((24, 36, 3), np.uint8) if k % 100 < 20 else picture(rng)
+            writer.write_image(TOPIC, rgb, 100.0 + k)
+    ask = ('--false-alerts-per-hour', '150', '--refractory', '3', '--out', tmp_path / 'new')
+    assert calibrate(bundle.path, tmp_path / 'dark', *bags, *ask) == 0
+    said = capsys.readouterr()
+    # the black ones, and those after them until a picture counts as usable again
+    (dark,) = re.findall(r'(\d+) of 400 frames are no usable pictures and not judged', said.err)
+    assert 80 <= int(dark) < 100
+    assert f'fp32: scored {2400 - int(dark)} frames of 6 recordings' in said.out
 
 
 @pytest.mark.parametrize(
