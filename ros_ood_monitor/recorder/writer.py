@@ -195,7 +195,7 @@ class Writer:
         problem = ''
         if limits.max_disk and self._written >= limits.max_disk:
             problem = 'record.max_disk is reached'
-        elif self._written - self._looked >= min(_LOOK_BYTES, limits.min_free // 2 or _LOOK_BYTES):
+        elif self._written - self._looked >= _between_looks(limits):
             self._looked = self._written
             self._prune(limits.folder, limits.max_disk, coming=self._written)
             if shutil.disk_usage(limits.folder).free < limits.min_free:
@@ -230,3 +230,9 @@ class Writer:
             said = error.strerror + (f': {error.filename}' if error.filename else '')
         if self._begun is not None:
             self._events.on_done(self._begun.summary, None, said)
+
+
+def _between_looks(limits: Limits) -> int:
+    """Return how many bytes are written without a look at the disk; small beside all limits."""
+    small = (limits.min_free // 2, limits.max_disk // 16)
+    return min(_LOOK_BYTES, *(size or _LOOK_BYTES for size in small))
