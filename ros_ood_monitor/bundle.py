@@ -242,7 +242,10 @@ class Bundle:
         """
         tolerance = self.manifest.verify[self.precision(precision)]
         return self.goldens(precision).compare(
-            engine, absolute=tolerance.absolute, relative=tolerance.relative
+            engine,
+            absolute=tolerance.absolute,
+            relative=tolerance.relative,
+            map_absolute=tolerance.map_absolute,
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 import io
-from typing import Protocol
+import math
+from typing import Any, Protocol
 import zipfile
 
 import numpy as np
@@ -39,6 +41,9 @@ class Verification:
         What was allowed for that golden.
     count : int
         Number of goldens.
+    map_error, map_tolerance : float, or None
+        Root mean square difference of the worst map's cells, and what was allowed for it; None
+        where the goldens have no maps.
 
     """
 
@@ -46,13 +51,18 @@ class Verification:
     max_error: float
     tolerance: float
     count: int
+    map_error: float | None = None
+    map_tolerance: float | None = None
 
     def __str__(self) -> str:
         word = 'reproduces' if self.ok else 'does NOT reproduce'
-        return (
+        text = (
             f'engine {word} {self.count} goldens: largest raw_score error '
             f'{self.max_error:.2e}, tolerance {self.tolerance:.2e}'
         )
+        if self.map_error is None or self.map_tolerance is None:
+            return text
+        return f'{text}; map error {self.map_error:.2e}, tolerance {self.map_tolerance:.2e}'
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +76,8 @@ class Goldens:
         Network inputs, k at least 2.
     raw_score : ndarray of shape (k,), float64
         Their scores.
+    patch_score : ndarray of shape (k, gh, gw), float32, or None
+        Their maps, where the bundle has a map.
 
     Raises
     ------
@@ -76,6 +88,7 @@ class Goldens:
 
     image: npt.NDArray[np.uint8]
     raw_score: npt.NDArray[np.float64]
+    patch_score: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         image, raw_score = self.image, self.raw_score
@@ -86,6 +99,13 @@ class Goldens:
             msg = (
                 'goldens need at least two images and a score for each, '
                 f'got {image.shape[0]} images and scores {raw_score.shape}'
+            )
+            raise BundleError(msg)
+        maps = self.patch_score
+        if maps is not None and (maps.ndim != 3 or maps.shape[0] != image.shape[0]):
+            msg = (
+                'goldens need a map (gh, gw) for each image or none at all, '
+                f'got {image.shape[0]} images and maps {maps.shape}'
             )
             raise BundleError(msg)
 
@@ -100,7 +120,10 @@ class Goldens:
 
         """
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, image=self.image, raw_score=self.raw_score)
+        maps: dict[str, Any] = (
+            {} if self.patch_score is None else {'patch_score': self.patch_score}
+        )
+        np.savez_compressed(buffer, image=self.image, raw_score=self.raw_score, **maps)
         return buffer.getvalue()
 
     @classmethod
@@ -126,14 +149,20 @@ class Goldens:
         """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                return cls(archive['image'], np.asarray(archive['raw_score'], dtype=np.float64))
+                return cls(
+                    archive['image'],
+                    np.asarray(archive['raw_score'], dtype=np.float64),
+                    archive.get('patch_score', None),
+                )
         except (KeyError, OSError, zipfile.BadZipFile, ValueError) as error:
             if isinstance(error, BundleError):
                 raise
             msg = f"goldens are not readable: expected 'image' and 'raw_score', got {error}"
             raise BundleError(msg) from error
 
-    def compare(self, engine: Infers, *, absolute: float, relative: float) -> Verification:
+    def compare(
+        self, engine: Infers, *, absolute: float, relative: float, map_absolute: float = math.inf
+    ) -> Verification:
         """
         Run an engine on the goldens, one by one and as a batch.
 
@@ -143,21 +172,58 @@ class Goldens:
             The engine to prove.
         absolute, relative : float
             A golden passes where its error is at most ``absolute + relative * abs(raw_score)``.
+        map_absolute : float, default infinity
+            Its map passes where the root mean square of its cells' errors is at most
+            ``map_absolute + relative * rms(patch_score)``.
 
         Returns
         -------
         Verification
-            The worst golden, relative to its tolerance.
+            The worst golden, relative to its tolerance. An engine without maps reproduces none.
 
         """
-        single = np.array([engine.infer(image[np.newaxis]).raw_score[0] for image in self.image])
-        batch = engine.infer(self.image).raw_score  # (k,)
-        error = np.maximum(np.abs(single - self.raw_score), np.abs(batch - self.raw_score))  # (k,)
+        single = [engine.infer(image[np.newaxis]) for image in self.image]
+        batch = engine.infer(self.image)
+        one_by_one = np.array([reading.raw_score[0] for reading in single])  # (k,)
+        error = np.maximum(
+            np.abs(one_by_one - self.raw_score), np.abs(batch.raw_score - self.raw_score)
+        )  # (k,)
         allowed = absolute + relative * np.abs(self.raw_score)
         worst = int(np.argmax(error / allowed))
-        return Verification(
+        verification = Verification(
             ok=bool(error[worst] <= allowed[worst]),
             max_error=float(error[worst]),
             tolerance=float(allowed[worst]),
             count=int(self.raw_score.shape[0]),
         )
+        if self.patch_score is None:
+            return verification
+        error = np.maximum(
+            _map_errors([reading.patch_score for reading in single], self.patch_score),
+            _map_errors([batch.patch_score], self.patch_score),
+        )  # (k,)
+        allowed = map_absolute + relative * _rms(self.patch_score)  # (k,)
+        worst = int(np.argmax(error - allowed))
+        return replace(
+            verification,
+            ok=verification.ok and bool(error[worst] <= allowed[worst]),
+            map_error=float(error[worst]),
+            map_tolerance=float(allowed[worst]),
+        )
+
+
+def _map_errors(
+    found: Sequence[npt.NDArray[np.float32] | None], expected: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Return each map's root mean square error (k,); infinity where it has other cells or none."""
+    maps = [part for part in found if part is not None]
+    together = np.concatenate(maps) if maps else np.empty(0)
+    if together.shape != expected.shape:
+        return np.full(len(expected), np.inf)
+    return _rms(together.astype(np.float64) - expected)
+
+
+def _rms(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the root mean square of each map's cells, (k,)."""
+    squares = np.square(maps.astype(np.float64)).mean(axis=(1, 2))
+    return np.asarray(np.sqrt(squares), np.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import math
 from typing import Any, TypeVar
 
 import yaml
@@ -54,17 +55,21 @@ class Tap:
 @dataclass(frozen=True)
 class Tolerance:
     """
-    How far an engine may be from a golden's raw_score.
+    How far an engine may be from a golden.
 
     Parameters
     ----------
     absolute, relative : float
         A golden passes where its error is at most ``absolute + relative * abs(raw_score)``.
+    map_absolute : float
+        Its map passes where the root mean square of its cells' errors is at most ``map_absolute +
+        relative * rms(patch_score)``; infinity where nothing is stated.
 
     """
 
     absolute: float
     relative: float
+    map_absolute: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Manifest:
         Input size of the network, in px.
     taps : tuple of Tap
         Stages, in the order of the scorer's inputs.
+    map_taps : tuple of Tap
+        Stages that the map is made of; none where nothing is stated.
     unit : str
         Unit of raw_score.
     precisions : tuple of str
@@ -101,6 +108,7 @@ class Manifest:
     input_height: int
     input_width: int
     taps: tuple[Tap, ...]
+    map_taps: tuple[Tap, ...]
     unit: str
     precisions: tuple[str, ...]
     verify: dict[str, Tolerance]
@@ -173,15 +181,11 @@ def parse_manifest(text: str) -> Manifest:
     if color != 'rgb':
         msg = f"input colour order is unknown: expected 'rgb', got {color!r}"
         raise BundleError(msg)
-    taps = tuple(
-        Tap(
-            name=_get(tap, 'name', str),
-            output=_get(tap, 'output', str),
-            channels=_get(tap, 'channels', int),
-            reduction=_get(tap, 'reduction', int),
-            density=_get(tap, 'density', str),
-        )
-        for tap in _get(raw, 'features.taps', list)
+    taps = tuple(_tap(tap, _get(tap, 'density', str)) for tap in _get(raw, 'features.taps', list))
+    map_taps = (
+        tuple(_tap(tap, _get(raw, 'map.density', str)) for tap in _get(raw, 'map.taps', list))
+        if 'map' in raw
+        else ()
     )
     precisions = tuple(str(name) for name in _get(raw, 'precisions', list))
     if not taps or not precisions:
@@ -197,6 +201,7 @@ def parse_manifest(text: str) -> Manifest:
         input_height=height,
         input_width=width,
         taps=taps,
+        map_taps=map_taps,
         unit=_get(raw, 'outputs.raw_score.unit', str),
         precisions=precisions,
         verify={name: _tolerance(raw, name) for name in precisions},
@@ -204,6 +209,16 @@ def parse_manifest(text: str) -> Manifest:
         digest=_get(raw, 'digest', str),
         health=_get(raw, 'health', dict) if 'health' in raw else None,
         raw=raw,
+    )
+
+
+def _tap(node: Mapping[str, Any], density: str) -> Tap:
+    return Tap(
+        name=_get(node, 'name', str),
+        output=_get(node, 'output', str),
+        channels=_get(node, 'channels', int),
+        reduction=_get(node, 'reduction', int),
+        density=density,
     )
 
 
@@ -217,7 +232,13 @@ def _tolerance(raw: Mapping[str, Any], precision: str) -> Tolerance:
     """Return a precision's own tolerance, or the common one where it has none."""
     own = precision in _get(raw, 'verify', dict)
     where = f'verify.{precision}' if own else 'verify'
+    stated = raw['verify'][precision] if own else raw['verify']
     return Tolerance(
         absolute=_get(raw, f'{where}.absolute', float),
         relative=_get(raw, f'{where}.relative', float),
+        **(
+            {'map_absolute': _get(raw, f'{where}.map_absolute', float)}
+            if 'map_absolute' in stated
+            else {}
+        ),
     )

@@ -74,6 +74,7 @@ def _card(bundle: Any) -> list[str]:
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),
         *_choice(raw.get('training', {})),
+        *_map(bundle),
         *_calibration(bundle),
         *_maps(bundle),
         *_precision_warnings(raw.get('training', {}), manifest.precisions),
@@ -119,6 +120,23 @@ def _choice(training: dict[str, Any]) -> list[str]:
         f'AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the default '
         f'{choice.get("default", "?")}'
     ]
+
+
+def _map(bundle: Any) -> list[str]:
+    """Say what the map is made of and what its values mean, where that is told."""
+    facts = bundle.manifest.raw.get('map')
+    if not isinstance(facts, dict):
+        return []
+    height, width = facts.get('grid', ('?', '?'))
+    names = ', '.join(tap.name for tap in bundle.manifest.map_taps)
+    lines = [f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}']
+    calibration = bundle.calibration().map
+    if calibration is not None:
+        lines.append(
+            f'               normal {calibration.normal:.4g}, threshold '
+            f'{calibration.threshold:.4g}: over it is a cell of {calibration.alpha:.2%} of frames'
+        )
+    return lines
 
 
 def _calibration(bundle: Any) -> list[str]:

@@ -120,6 +120,30 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         'mahalanobis, ppca, mean_distance, pca_residual, knn',
     )
     add(
+        'map',
+        '--map',
+        type=_names,
+        metavar='auto|none|NAME,...',
+        help='stages of the backbone whose grids make the map that shows where; auto (default): '
+        'those of 8 and 16 input px per cell, or the nearest',
+    )
+    add(
+        'map_density',
+        '--map-density',
+        choices=(
+            'auto',
+            'flow',
+            'mahalanobis',
+            'ppca',
+            'mean_distance',
+            'pca_residual',
+            'knn',
+        ),
+        metavar='NAME',
+        help='detector of the cells of the map; auto (default): mahalanobis, or with --density '
+        'evidence the one that finds pasted defects best',
+    )
+    add(
         'flow.preset',
         '--flow',
         choices=('default', 'realnvp', 'fde_paper'),

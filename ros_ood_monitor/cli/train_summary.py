@@ -89,6 +89,7 @@ def summary(result: Any) -> list[str]:
         + _no_density(result.found.fitted)
         + (f'; step: {_RULES[rule]}' if has_flow else ''),
         *_choice(result.found.choice),
+        *_map(result),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'
         + (
@@ -107,6 +108,25 @@ def _no_density(fitted: Any) -> str:
     """Name the detectors whose scores are no nll."""
     names = {row.record.density for row in fitted} & DISTANCES
     return f' ({", ".join(sorted(names))}: their distance)' if names else ''
+
+
+def _map(result: Any) -> list[str]:
+    """Say what the map is made of, and what it was chosen by."""
+    fitted = result.found.fitted_map
+    if fitted is None:
+        return ['map        none']
+    height, width = fitted.plan.grid
+    names = ', '.join(tap.name for tap in fitted.plan.taps)
+    lines = [
+        f'map        {width}x{height} cells of {names}: {fitted.record.density}, fitted to '
+        f'{count(fitted.rows, "cell")}; threshold '
+        f'{result.bundle.calibration().map.threshold:.4g}'
+    ]
+    choice = result.found.map_choice
+    if choice is None:
+        return lines
+    found = ', '.join(f'{name} {area:.3f}' for name, area in choice.items())
+    return [*lines, f'           AUROC on cells of pasted defects: {found}']
 
 
 def _choice(choice: Any) -> list[str]:

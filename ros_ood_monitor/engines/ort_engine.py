@@ -163,7 +163,10 @@ class OrtEngine:
                 )
                 raise EngineError(msg)
         # what else the scorer takes are maps of taps, (n, gh, gw, channels) each
-        maps = {f'{tap.output}_map': tap.channels for tap in bundle.manifest.taps}
+        maps = {
+            f'{tap.output}_map': tap.channels
+            for tap in (*bundle.manifest.taps, *bundle.manifest.map_taps)
+        }
         for name in sorted(taken.keys() - {tap.output for tap in bundle.manifest.taps}):
             stated, found = maps.get(name), given.get(name)
             if stated is None or not stated == found == taken[name]:

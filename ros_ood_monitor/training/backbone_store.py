@@ -26,6 +26,7 @@ def get_or_export(
     taps: Sequence[BackboneTap],
     height: int,
     width: int,
+    maps: Sequence[BackboneTap] = (),
     *,
     cache: Path | None,
 ) -> bytes:
@@ -37,9 +38,11 @@ def get_or_export(
     backbone : Backbone
         The network.
     taps : sequence of BackboneTap
-        Its outputs.
+        Its pooled outputs.
     height, width : int
         Input size, in px.
+    maps : sequence of BackboneTap
+        Its maps.
     cache : Path or None
         The user's folder of cached features; nothing is kept without one, nor of a backbone that
         is an ONNX file already.
@@ -58,12 +61,13 @@ def get_or_export(
 
     """
     if cache is None or not isinstance(backbone, TorchBackbone):
-        return export_backbone(backbone, taps, height, width)
+        return export_backbone(backbone, taps, height, width, maps)
     key = cache_key(
         backbone=backbone.name,
         weights=backbone.weights_sha256,
         pixels=[backbone.mean, backbone.std],
         taps=[[tap.name, tap.channels, tap.reduction] for tap in taps],
+        maps=[tap.name for tap in maps],
         input=[height, width],
         versions=[_version(name) for name in _LIBRARIES],
         exporter=_own_digest(),
@@ -72,7 +76,7 @@ def get_or_export(
     kept = _read(file)
     if kept is not None:
         return kept
-    onnx = export_backbone(backbone, taps, height, width)
+    onnx = export_backbone(backbone, taps, height, width, maps)
     with explained(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         with new_file(file) as aside:

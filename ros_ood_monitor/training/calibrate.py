@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def deployed_scores(
     taps: Sequence[BackboneTap],
     table: FeatureTable,
     rows: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
+) -> npt.NDArray[np.float32]:
     """
     Score rows of the feature table, one frame at a time as the robot does.
 
@@ -72,11 +72,11 @@ def deployed_scores(
 
     Returns
     -------
-    ndarray of shape (m,), float64
+    ndarray of shape (m, 1), float32
         Their raw_score.
 
     """
-    scores = np.empty(len(rows), dtype=np.float64)
+    scores = np.empty((len(rows), 1), dtype=np.float32)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[start : start + _ROWS_AT_ONCE]
         read = {tap.output: table.of(tap, some) for tap in taps}
@@ -120,33 +120,23 @@ def golden_images(
 
 
 def score_images(
-    backbone: Any,
-    scorer: Any,
-    taps: Sequence[BackboneTap],
+    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     images: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.float64]:
+) -> npt.NDArray[np.float32]:
     """
-    Score pictures one by one with the deployed sessions.
+    Score pictures one by one, as the robot does.
 
     Parameters
     ----------
-    backbone, scorer : onnxruntime.InferenceSession
-        The exported graphs.
-    taps : sequence of BackboneTap
-        What passes between them.
+    run : callable
+        A `ScoringRunner`.
     images : ndarray of shape (k, h, w, 3), uint8
         Network inputs.
 
     Returns
     -------
-    ndarray of shape (k,), float64
-        Their raw_score.
+    ndarray of shape (k, 1 + cells), float32
+        Their raw_score, and the cells of their maps where there are any.
 
     """
-    names = [tap.output for tap in taps]
-    scores = []
-    for image in images:
-        features = backbone.run(names, {'image': image[np.newaxis]})
-        (raw_score,) = scorer.run(['raw_score'], dict(zip(names, features, strict=True)))
-        scores.append(float(raw_score[0]))
-    return np.array(scores, dtype=np.float64)
+    return np.concatenate([run(image[np.newaxis]) for image in images])

@@ -8,11 +8,13 @@ import datetime as dt
 import importlib.metadata
 from typing import Any
 
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
 from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
+from ros_ood_monitor.training.map_fit import FittedMap
 from ros_ood_monitor.training.precisions import PrecisionVerdict
 
 __all__ = ['make_manifest', 'training_card']
@@ -26,8 +28,9 @@ def make_manifest(
     name: str,
     backbone: Backbone,
     fitted: Sequence[FittedTap],
+    fitted_map: FittedMap | None,
     preprocess: Preprocessor,
-    tolerances: Mapping[str, tuple[float, float]],
+    tolerances: Mapping[str, Tolerance],
     health: Mapping[str, Any],
     training: Mapping[str, Any],
     data_licence: str,
@@ -39,10 +42,10 @@ def make_manifest(
     ----------
     name : str
         Of the bundle.
-    backbone, fitted, preprocess
+    backbone, fitted, fitted_map, preprocess
         What was trained.
-    tolerances : mapping of str to tuple of float
-        Absolute and relative, of goldens on raw_score, by precision; the first one is the default.
+    tolerances : mapping of str to Tolerance
+        Of goldens, by precision; the first one is the default.
     health : mapping
         From `health_table`.
     training : mapping
@@ -87,22 +90,54 @@ def make_manifest(
                 for row in fitted
             ],
         },
-        'outputs': {
-            'raw_score': {'unit': 'z (sum over taps)', 'direction': 'higher = more anomalous'}
-        },
+        **({} if fitted_map is None else {'map': _map_facts(fitted_map)}),
+        'outputs': _outputs(fitted_map),
         'precisions': list(tolerances),
-        'verify': _verify(tolerances),
+        'verify': _verify(tolerances, with_map=fitted_map is not None),
         'health': dict(health),
         'training': dict(training),
         'licences': {'code': 'Apache-2.0', 'weights': backbone.licence, 'data': data_licence},
     }
 
 
-def _verify(tolerances: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+def _outputs(fitted_map: FittedMap | None) -> dict[str, Any]:
+    direction = {'direction': 'higher = more anomalous'}
+    if fitted_map is None:
+        return {'raw_score': {'unit': 'z (sum over taps)', **direction}}
+    return {
+        'raw_score': {'unit': 'z (sum over taps and the map)', **direction},
+        'patch_score': {'unit': 'z (of a cell at its place)', **direction},
+    }
+
+
+def _map_facts(fitted: FittedMap) -> dict[str, Any]:
+    return {
+        'taps': [
+            {
+                'name': tap.name,
+                'output': tap.output,
+                'channels': tap.channels,
+                'reduction': tap.reduction,
+                'normalization': normalization.card(),
+            }
+            for tap, normalization in zip(
+                fitted.plan.taps, fitted.cells.normalizations, strict=True
+            )
+        ],
+        'grid': list(fitted.plan.grid),
+        'density': fitted.record.density,
+    }
+
+
+def _verify(tolerances: Mapping[str, Tolerance], *, with_map: bool) -> dict[str, Any]:
     default, *others = tolerances
     pairs = {
-        precision: {'absolute': absolute, 'relative': relative}
-        for precision, (absolute, relative) in tolerances.items()
+        precision: {
+            key: value
+            for key, value in asdict(tolerance).items()
+            if with_map or key != 'map_absolute'
+        }
+        for precision, tolerance in tolerances.items()
     }
     return pairs[default] | {precision: pairs[precision] for precision in others}
 
@@ -149,6 +184,7 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
         'settings': dict(settings),
         'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
         **({} if found.choice is None else {'choice': _choice_card(found.choice)}),
+        **({} if found.fitted_map is None else {'map': _map_card(found)}),
         'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
         'false_alarm_rate': _rate(found),
         'versions': {name: _version(name) for name in _LIBRARIES},
@@ -177,6 +213,28 @@ def _tap_card(row: FittedTap) -> dict[str, Any]:
         'curve': [[step, round(nll, 3)] for step, nll in record.curve],
         'fit_curve': [[step, round(nll, 3)] for step, nll in record.fit_curve],
         **({'facts': record.facts} if record.facts else {}),
+    }
+
+
+def _map_card(found: Evidence) -> dict[str, Any]:
+    fitted = found.fitted_map
+    assert fitted is not None
+    assert fitted.cells.local is not None
+    mean, std = fitted.cells.local
+    record = fitted.record
+    return {
+        'cells': fitted.rows,
+        'statistics_frames': fitted.frames,
+        'local_mean': mean,
+        'local_std': std,
+        'step': record.step,
+        'steps_made': record.steps,
+        **({'facts': record.facts} if record.facts else {}),
+        **(
+            {}
+            if found.map_choice is None
+            else {'auroc': {name: round(a, 4) for name, a in found.map_choice.items()}}
+        ),
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import contextlib
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,9 @@ from ros_ood_monitor.calibration import Calibration, OperatingPoint
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.goldens import Goldens
-from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.calibrate import deployed_scores, score_images
-from ros_ood_monitor.training.frame_reader import FrameReader
+from ros_ood_monitor.training.frame_reader import FrameReader, scoring_runner
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import (
     convert,
@@ -35,12 +35,14 @@ from ros_ood_monitor.training.precisions import (
 from ros_ood_monitor.training.pseudo_ood import KINDS, pseudo_ood
 from ros_ood_monitor.training.reading import in_order, pool_size
 from ros_ood_monitor.training.rows import spread
+from ros_ood_monitor.training.runners import ScoringRunner
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['Deployed', 'deploy', 'judge_all', 'score_for_gate', 'shipped']
+__all__ = ['Deployed', 'deploy', 'judge_all', 'score_for_gate', 'shipped', 'split_scores']
 
 _GATE_FRAMES = 96
+_WIDEST_MAP_TOLERANCE = 0.5  # deviations of a cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,12 @@ class Deployed:
         Network inputs of some held-out frames; none where the precision did not read them itself.
     gate_score : dict of str to ndarray, float64
         Of the pseudo-OOD pictures that precisions are judged by, by kind; see `score_for_gate`.
+    patch_score : ndarray of shape (k, gh, gw), float32, or None
+        Maps of the calibration frames, where there is a map.
+    scorer : bytes
+        ONNX file, the same for all precisions.
+    grid : tuple of int, or None
+        Height and width of the map, where there is one.
 
     """
 
@@ -78,6 +86,16 @@ class Deployed:
     pseudo_score: dict[str, npt.NDArray[np.float64]]
     kept: Sequence[npt.NDArray[np.uint8]] = ()
     gate_score: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    patch_score: npt.NDArray[np.float32] | None = None
+    scorer: bytes = b''
+    grid: tuple[int, int] | None = None
+
+    def score(
+        self, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
+        """Return raw_score (k,) and maps (k, gh, gw) of pictures (k, h, w, 3), one by one."""
+        run = scoring_runner(self.backbone, self.scorer, self.precision)
+        return split_scores(score_images(run, images), self.grid)
 
     def for_gate(self, kind: str | None = None) -> PrecisionScores:
         """Return what the precision is judged by: one kind of pseudo-OOD, or all of them."""
@@ -139,7 +157,84 @@ def deploy(
 
     """
     onnx = convert(reader.onnx, precision, calibration_images=pictures.ranges)
-    session, scorer = open_session(onnx, precision=precision), open_session(scorer_onnx)
+    grid = None if reader.plan is None else reader.plan.grid
+    read = _read_again if reader.plan is not None else _from_features
+    calibration, validation, kept = read(precision, onnx, reader, scorer_onnx, table, split)
+    raw_score, patch_score = split_scores(calibration, grid)
+    validation_score, _ = split_scores(validation, grid)
+    run = scoring_runner(onnx, scorer_onnx, precision)
+    return Deployed(
+        precision=precision,
+        backbone=onnx,
+        calibration=Calibration.fit(
+            raw_score,
+            alpha=reader.settings.alpha,
+            frame_rate_hz=table.frame_rate_hz(),
+            patch_score=patch_score,
+        ),
+        goldens=Goldens(pictures.golden, *split_scores(score_images(run, pictures.golden), grid)),
+        raw_score=raw_score,
+        validation_score=validation_score,
+        pseudo_score={
+            kind: split_scores(score_images(run, images), grid)[0]
+            for kind, images in pictures.pseudo.items()
+        },
+        kept=kept,
+        patch_score=patch_score,
+        scorer=scorer_onnx,
+        grid=grid,
+    )
+
+
+def split_scores(
+    rows: npt.NDArray[np.float32], grid: tuple[int, int] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
+    """
+    Return what a `ScoringRunner` gives as raw_score and maps.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, 1 + cells), float32
+        A row a frame.
+    grid : tuple of int, or None
+        Height and width of the map.
+
+    Returns
+    -------
+    raw_score : ndarray of shape (n,), float64
+        Of every frame.
+    patch_score : ndarray of shape (n, gh, gw), float32, or None
+        The maps, where there are any.
+
+    Raises
+    ------
+    TrainingError
+        If a score is not finite.
+
+    """
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if bad.size:
+        msg = f'scores of {bad.size} of {len(rows)} pictures are not finite; take another density'
+        raise TrainingError(msg)
+    maps = None if grid is None else np.ascontiguousarray(rows[:, 1:]).reshape(-1, *grid)
+    return rows[:, 0].astype(np.float64), maps
+
+
+_HeldOut: TypeAlias = tuple[
+    npt.NDArray[np.float32], npt.NDArray[np.float32], list[npt.NDArray[np.uint8]]
+]
+
+
+def _from_features(
+    precision: str,
+    onnx: bytes,
+    reader: FrameReader,
+    scorer_onnx: bytes,
+    table: FeatureTable,
+    split: Split,
+) -> _HeldOut:
+    """Score calibration and validation frames by their features, which may be there already."""
+    scorer = open_session(scorer_onnx)
     calibration, validation = split.calibration, split.validation
     kept: list[npt.NDArray[np.uint8]] = []
     with contextlib.ExitStack() as stack:
@@ -153,31 +248,39 @@ def deploy(
                 np.searchsorted(rows, part) for part in (calibration, validation)
             )
             kept = [image for _, image in sorted(own.images.items())]
-        raw_score = deployed_scores(scorer, reader.taps, own, calibration)
-        validation_score = deployed_scores(scorer, reader.taps, own, validation)
-    return Deployed(
-        precision=precision,
-        backbone=onnx,
-        calibration=Calibration.fit(
-            raw_score, alpha=reader.settings.alpha, frame_rate_hz=table.frame_rate_hz()
-        ),
-        goldens=Goldens(
-            pictures.golden, score_images(session, scorer, reader.taps, pictures.golden)
-        ),
-        raw_score=raw_score,
-        validation_score=validation_score,
-        pseudo_score={
-            kind: score_images(session, scorer, reader.taps, images)
-            for kind, images in pictures.pseudo.items()
-        },
-        kept=kept,
-    )
+        calibrating, validating = (
+            deployed_scores(scorer, reader.taps, own, part) for part in (calibration, validation)
+        )
+    return calibrating, validating, kept
+
+
+def _read_again(
+    precision: str,
+    onnx: bytes,
+    reader: FrameReader,
+    scorer_onnx: bytes,
+    table: FeatureTable,
+    split: Split,
+) -> _HeldOut:
+    """Score calibration and validation frames from their pictures: whole maps are not kept."""
+    assert reader.plan is not None
+    rows = np.sort(np.concatenate([split.calibration, split.validation]))
+    height, width = reader.plan.grid
+    wanted = precision != 'fp32'  # the gate's pictures come from the others
+    run = scoring_runner(onnx, scorer_onnx, precision, threads=reader.settings.threads)
+    with reader.scored_frames(
+        onnx, run, table, rows, width=1 + height * width, pictures=wanted
+    ) as own:
+        calibrating, validating = (
+            own.cells(np.searchsorted(rows, part))
+            for part in (split.calibration, split.validation)
+        )
+        kept = [image for _, image in sorted(own.images.items())] if wanted else []
+    return calibrating, validating, kept
 
 
 def score_for_gate(
     deployed: Mapping[str, Deployed],
-    taps: Sequence[BackboneTap],
-    scorer_onnx: bytes,
     *,
     seed: int,
     workers: int = 0,
@@ -193,10 +296,6 @@ def score_for_gate(
     ----------
     deployed : mapping of str to Deployed
         All of them, fp32 included.
-    taps : sequence of BackboneTap
-        What passes between backbone and scorer.
-    scorer_onnx : bytes
-        The exported scorer.
     seed : int
         Of everything random.
     workers : int, default 0
@@ -212,13 +311,12 @@ def score_for_gate(
     if not len(kept):
         return dict(deployed)
     sources = np.stack([kept[k] for k in spread(len(kept), _GATE_FRAMES)])
-    scorer = open_session(scorer_onnx)
-    sessions = {name: open_session(one.backbone, precision=name) for name, one in deployed.items()}
+    runs = {name: scoring_runner(one.backbone, one.scorer, name) for name, one in deployed.items()}
     scores: dict[str, dict[str, npt.NDArray[np.float64]]] = {name: {} for name in deployed}
     for kind in KINDS:
         images = pseudo_ood(sources, seed=seed, kinds=[kind])[kind]
-        for name, session in sessions.items():
-            one_by_one = partial(_score_one, session, scorer, taps)
+        for name, run in runs.items():
+            one_by_one = partial(_score_one, run, deployed[name].grid)
             scores[name][kind] = np.concatenate(
                 list(in_order(one_by_one, images, workers=pool_size(workers)))
             )
@@ -226,14 +324,14 @@ def score_for_gate(
 
 
 def _score_one(
-    session: Any, scorer: Any, taps: Sequence[BackboneTap], image: npt.NDArray[np.uint8]
+    run: ScoringRunner, grid: tuple[int, int] | None, image: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float64]:
-    return score_images(session, scorer, taps, image[np.newaxis])  # (1,)
+    return split_scores(run(image[np.newaxis]), grid)[0]  # (1,)
 
 
 def judge_all(
-    deployed: Mapping[str, Deployed], tolerance: tuple[float, float]
-) -> tuple[list[PrecisionVerdict], dict[str, tuple[float, float]]]:
+    deployed: Mapping[str, Deployed], tolerance: Tolerance
+) -> tuple[list[PrecisionVerdict], dict[str, Tolerance]]:
     """
     Judge every precision by fp32.
 
@@ -241,14 +339,14 @@ def judge_all(
     ----------
     deployed : mapping of str to Deployed
         All of them, fp32 included.
-    tolerance : tuple of float
-        Absolute and relative, of the goldens of fp32.
+    tolerance : Tolerance
+        Of the goldens of fp32.
 
     Returns
     -------
     verdicts : list of PrecisionVerdict
         Of all but fp32.
-    tolerances : dict of str to tuple of float
+    tolerances : dict of str to Tolerance
         Of fp32 and of those that may be shipped.
 
     """
@@ -265,10 +363,23 @@ def judge_all(
         )
         verdicts.append(verdict)
         if verdict.ok:
-            tolerances[precision] = golden_tolerance(
-                reference.for_gate(), candidate.for_gate(), least=tolerance
+            absolute, relative = golden_tolerance(
+                reference.for_gate(),
+                candidate.for_gate(),
+                least=(tolerance.absolute, tolerance.relative),
+            )
+            tolerances[precision] = Tolerance(
+                absolute, relative, _map_tolerance(reference, candidate, tolerance.map_absolute)
             )
     return verdicts, tolerances
+
+
+def _map_tolerance(reference: Deployed, candidate: Deployed, least: float) -> float:
+    """Return how far maps of 99 % of held-out frames are from fp32's; half a deviation at most."""
+    if reference.patch_score is None or candidate.patch_score is None:
+        return least
+    squares = np.square(candidate.patch_score - reference.patch_score).mean(axis=(1, 2))  # (n,)
+    return max(least, min(float(np.quantile(np.sqrt(squares), 0.99)), _WIDEST_MAP_TOLERANCE))
 
 
 def shipped(precisions: Sequence[str], verdicts: Sequence[PrecisionVerdict]) -> list[str]:

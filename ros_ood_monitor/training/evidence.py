@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.health import HealthLimits, MEASURES
+from ros_ood_monitor.heatmap import Projection
 from ros_ood_monitor.metrics import auroc, share_over
+from ros_ood_monitor.overlay import ColourScale, overlay
 from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.fitting import FittedTap, scores
 from ros_ood_monitor.training.held_out_rate import HeldOutRate
 from ros_ood_monitor.training.leaks import Repetition
+from ros_ood_monitor.training.map_fit import FittedMap
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
 from ros_ood_monitor.training.remarks import MANY_TWINS, remarks
@@ -39,6 +42,7 @@ from ros_ood_monitor.training.table import FeatureTable
 __all__ = ['Evidence', 'report_data']
 
 _SHEET = 48
+_MAPS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,10 @@ class Evidence:
         The detectors.
     choice : Choice or None
         Of what they were taken, where it was asked for.
+    fitted_map : FittedMap or None
+        What scores the map's cells, where there is a map.
+    map_choice : mapping of str to float, or None
+        AUROC of the cells of pseudo-defects by detector, where it was asked for.
     deployed : mapping of str to Deployed
         Every precision, the reference first; refused ones too.
     verdicts : sequence of PrecisionVerdict
@@ -84,6 +92,8 @@ class Evidence:
     probes: npt.NDArray[np.float32]
     fitted: Sequence[FittedTap]
     choice: Choice | None
+    fitted_map: FittedMap | None
+    map_choice: Mapping[str, float] | None
     deployed: Mapping[str, Deployed]
     verdicts: Sequence[PrecisionVerdict]
     seconds: Mapping[str, float]
@@ -130,6 +140,8 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         taps=[_tap(evidence, row) for row in evidence.fitted],
         candidates=_candidates(evidence.choice),
         candidates_alone={} if evidence.choice is None else evidence.choice.alone,
+        map_facts=_map_facts(bundle, evidence),
+        map_examples=_map_examples(evidence),
         unit=bundle.manifest.unit,
         calibrations=[
             _calibration(evidence.deployed[name]) for name in bundle.manifest.precisions
@@ -275,6 +287,54 @@ def _tap(evidence: Evidence, row: FittedTap) -> TapReport:
         ],
         held_out=scores(row.detector, held_out),
         pseudo_ood=far,
+    )
+
+
+def _map_facts(bundle: Bundle, evidence: Evidence) -> dict[str, Any]:
+    if evidence.fitted_map is None:
+        return {}
+    facts = bundle.manifest.raw['map']
+    calibration = bundle.calibration().map
+    assert calibration is not None
+    card = bundle.manifest.raw['training']['map']
+    height, width = facts['grid']
+    return {
+        'density': facts['density'],
+        'stages': ', '.join(tap['name'] for tap in facts['taps']),
+        'cells': f'{width} x {height}',
+        'unit': bundle.manifest.raw['outputs']['patch_score']['unit'],
+        'normal (median of held-out cells)': f'{calibration.normal:.3f}',
+        f'threshold ({calibration.alpha:g} of frames have a cell over it)': (
+            f'{calibration.threshold:.3f}'
+        ),
+        'fitted to': f'{card["cells"]} cells',
+        'normal at each place by': f'{card["statistics_frames"]} validation frames',
+        **({'auroc of pasted defects, by cell': card['auroc']} if 'auroc' in card else {}),
+    }
+
+
+def _map_examples(evidence: Evidence) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return some held-out frames, and the same with pasted defects, under their maps."""
+    if evidence.fitted_map is None:
+        return {}
+    pictures = evidence.pictures
+    some = {'held-out': pictures.sources} | pictures.near(seed=0)
+    return {
+        kind: _under_maps(evidence.deployed['fp32'], images[spread(len(images), _MAPS)])
+        for kind, images in some.items()
+    }
+
+
+def _under_maps(deployed: Deployed, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    _, maps = deployed.score(images)
+    calibration = deployed.calibration.map
+    assert maps is not None
+    assert calibration is not None
+    size, grid = images.shape[1:3], maps.shape[1:]
+    project = Projection(np.eye(3), image_size=size, input_size=size, grid_size=grid)
+    scale = ColourScale(calibration.normal, calibration.threshold)
+    return np.stack(
+        [overlay(image, project(cells), scale) for image, cells in zip(images, maps, strict=True)]
     )
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from ros_ood_monitor.errors import EngineError, TrainingError
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import (
     Backbone,
     BackboneTap,
@@ -32,26 +33,38 @@ from ros_ood_monitor.training.backbones.tapped import NETWORK_PREFIX
 from ros_ood_monitor.training.onnx_files import rename_weights, to_bytes
 from ros_ood_monitor.training.scorer import Scorer
 
-__all__ = ['check_backbone', 'check_scorer', 'export_backbone', 'export_scorer']
+__all__ = [
+    'check_backbone',
+    'check_scorer',
+    'export_backbone',
+    'export_scorer',
+    'output_names',
+]
 
 _LARGEST_BATCH = 64
 _FEATURE_TOLERANCE = 1e-4
 
 
 def export_backbone(
-    backbone: Backbone, taps: Sequence[BackboneTap], height: int, width: int
+    backbone: Backbone,
+    taps: Sequence[BackboneTap],
+    height: int,
+    width: int,
+    maps: Sequence[BackboneTap] = (),
 ) -> bytes:
     """
-    Return the backbone's graph: ``image`` (N, h, w, 3) uint8 to one output per tap.
+    Return the backbone's graph: ``image`` (N, h, w, 3) uint8 to the features of some taps.
 
     Parameters
     ----------
     backbone : Backbone
         The network: a module of torch, or an ONNX file.
     taps : sequence of BackboneTap
-        Its outputs.
+        Its pooled outputs, (N, channels).
     height, width : int
         Input size, in px.
+    maps : sequence of BackboneTap
+        Its maps, (N, gh, gw, channels).
 
     Returns
     -------
@@ -67,17 +80,25 @@ def export_backbone(
 
     """
     if isinstance(backbone, OnnxBackbone):
-        return backbone.graph(taps, height, width)
+        return backbone.graph(taps, height, width, maps)
     assert isinstance(backbone, TorchBackbone)
     backbone.check_size(height, width)
-    tapped = TappedBackbone(backbone, taps)
+    tapped = TappedBackbone(backbone, taps, maps)
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
-    return _export(tapped, (example,), ({0: _batch()},), ['image'], [tap.output for tap in taps])
+    names = output_names(taps, maps)
+    return _export(tapped, (example,), ({0: _batch()},), ['image'], names)
+
+
+def output_names(taps: Sequence[BackboneTap], maps: Sequence[BackboneTap]) -> list[str]:
+    """Return what passes between the two graphs: pooled features, then maps."""
+    return [*(tap.output for tap in taps), *(tap.map_output for tap in maps)]
 
 
 def export_scorer(scorer: Scorer, taps: Sequence[BackboneTap]) -> bytes:
     """
     Return the scorer's graph: one input per tap to ``raw_score`` (N,).
+
+    A scorer of maps takes those, too, and gives ``patch_score`` (N, gh, gw).
 
     Parameters
     ----------
@@ -92,10 +113,18 @@ def export_scorer(scorer: Scorer, taps: Sequence[BackboneTap]) -> bytes:
         An ONNX file.
 
     """
+    pooled = tuple(torch.ones((2, tap.channels)) for tap in taps)
+    if scorer.cells is None:
+        return _export(scorer, (pooled,), _batches(pooled), output_names(taps, ()), ['raw_score'])
+    plan = scorer.cells.plan
+    example = (pooled, plan.example(2))
+    names = output_names(taps, plan.taps)
+    return _export(scorer, example, _batches(*example), names, ['raw_score', 'patch_score'])
+
+
+def _batches(*groups: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     batch = _batch()
-    example = tuple(torch.ones((2, tap.channels)) for tap in taps)
-    shapes = (tuple({0: batch} for _ in taps),)
-    return _export(scorer, (example,), shapes, [tap.output for tap in taps], ['raw_score'])
+    return tuple(tuple({0: batch} for _ in group) for group in groups)
 
 
 def _batch() -> Any:
@@ -141,6 +170,7 @@ def check_backbone(
     reference: Backbone,
     taps: Sequence[BackboneTap],
     images: npt.NDArray[np.uint8],
+    maps: Sequence[BackboneTap] = (),
 ) -> None:
     """
     Prove that the runtime computes the backbone's features.
@@ -155,6 +185,8 @@ def check_backbone(
         Outputs.
     images : ndarray of shape (k, h, w, 3), uint8
         k at least 2.
+    maps : sequence of BackboneTap
+        Taps whose maps are outputs, too.
 
     Raises
     ------
@@ -162,11 +194,11 @@ def check_backbone(
         If a feature differs by more than 1e-4 of its tap's largest one.
 
     """
-    expected = reference.features(taps, images)
-    outputs = [tap.output for tap in taps]
+    expected = reference.features(taps, images, maps)
+    outputs = output_names(taps, maps)
     together = session.run(outputs, {'image': images})
     alone = [session.run(outputs, {'image': image[np.newaxis]}) for image in images]
-    for k, tap in enumerate(taps):
+    for k, tap in enumerate([*taps, *maps]):
         allowed = _FEATURE_TOLERANCE * max(1.0, float(np.abs(expected[k]).max()))
         for got, how in (
             (together[k], f'in a batch of {len(images)}'),
@@ -182,7 +214,7 @@ def check_scorer(
     taps: Sequence[BackboneTap],
     features: Sequence[npt.NDArray[np.float32]],
     *,
-    tolerance: tuple[float, float],
+    tolerance: Tolerance,
 ) -> None:
     """
     Prove that the runtime computes the scores, against the same densities in float64.
@@ -195,10 +227,11 @@ def check_scorer(
         In float64.
     taps : sequence of BackboneTap
         Inputs.
-    features : sequence of ndarray of shape (k, channels), float32
-        One per tap; k at least 2.
-    tolerance : tuple of float
-        On raw_score: ``tolerance[0] + tolerance[1] * |raw_score|``.
+    features : sequence of ndarray, float32
+        One (k, channels) per tap, then one (k, gh, gw, channels) per stage of the map; k at
+        least 2.
+    tolerance : Tolerance
+        That of the goldens.
 
     Raises
     ------
@@ -206,21 +239,31 @@ def check_scorer(
         If a score differs by more.
 
     """
+    maps = () if reference.cells is None else reference.cells.plan.taps
+    names = output_names(taps, maps)
+    given = [torch.from_numpy(value).double() for value in features]
     with torch.no_grad():
-        expected = reference([torch.from_numpy(value).double() for value in features]).numpy()
-    count = len(expected)
-    names = [tap.output for tap in taps]
+        answer = reference(given[: len(taps)], given[len(taps) :])
+    wanted = [answer] if isinstance(answer, torch.Tensor) else list(answer)
+    outputs = ['raw_score', 'patch_score'][: len(wanted)]
     batch = dict(zip(names, features, strict=True))
-    (together,) = session.run(['raw_score'], batch)
+    count = len(features[0])
+    together = session.run(outputs, batch)
     alone = [
-        session.run(['raw_score'], {name: value[k : k + 1] for name, value in batch.items()})[0][0]
+        session.run(outputs, {name: value[k : k + 1] for name, value in batch.items()})
         for k in range(count)
     ]
-    allowed = tolerance[0] + tolerance[1] * np.abs(expected)
-    for got, how in ((together, f'in a batch of {count}'), (np.array(alone), 'one by one')):
-        worst = int(np.argmax(np.abs(got - expected) / allowed))
-        error = float(np.abs(got - expected)[worst])
-        _refuse_beyond(error, float(allowed[worst]), f'raw_score {how}')
+    for k, (name, expected) in enumerate(zip(outputs, wanted, strict=True)):
+        least = tolerance.absolute if name == 'raw_score' else tolerance.map_absolute
+        reference_values = expected.numpy()  # (count,) or (count, gh, gw)
+        allowed = least + tolerance.relative * np.abs(reference_values)
+        for got, how in (
+            (together[k], f'in a batch of {count}'),
+            (np.concatenate([one[k] for one in alone]), 'one by one'),
+        ):
+            difference = np.abs(got - reference_values)
+            worst = np.unravel_index(int(np.argmax(difference / allowed)), difference.shape)
+            _refuse_beyond(float(difference[worst]), float(allowed[worst]), f'{name} {how}')
 
 
 def _refuse_beyond(error: float, allowed: float, what: str) -> None:

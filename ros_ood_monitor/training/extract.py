@@ -68,6 +68,7 @@ def extract(
     near_duplicates: float = 0.0,
     only: Mapping[int, Collection[int]] | None = None,
     most_images: int = KEPT_IMAGES,
+    cell_width: int = 0,
     on_frame: Callable[[int], object] = lambda _: None,
 ) -> Iterator[FeatureTable]:
     """
@@ -95,6 +96,8 @@ def extract(
         Positions that are wanted, by sequence; all of them by default.
     most_images : int, optional
         Network inputs that are kept of a sequence at most.
+    cell_width : int, default 0
+        Values that the runner gives behind the features of the taps.
     on_frame : callable
         Told how many frames were dealt with.
 
@@ -111,7 +114,7 @@ def extract(
         If a bag cannot be read.
 
     """
-    width = sum(tap.channels for tap in taps)
+    width = sum(tap.channels for tap in taps) + cell_width
     with contextlib.ExitStack() as stack:
         if cache is None:
             with explained(Path(tempfile.gettempdir())):
@@ -145,7 +148,7 @@ def extract(
                 )
                 shard.finish(dataset.missing.get(index, []))
             shards.append(shard)
-        table = FeatureTable(taps, shards)
+        table = FeatureTable(taps, shards, cell_width=cell_width)
         if not len(table):
             failed = [problem for shard in shards for problem in shard.state.skipped]
             why = f'; first: {failed[0][0]}: {failed[0][1]}' if failed else ''

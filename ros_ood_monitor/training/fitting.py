@@ -24,7 +24,7 @@ from ros_ood_monitor.training.folded import Detector
 from ros_ood_monitor.training.normalization import choose_beta, Normalization
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.rows import chunks, Rows, spread, TapRows
-from ros_ood_monitor.training.scorer import Scorer
+from ros_ood_monitor.training.scorer import CellScorer, Scorer
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
@@ -154,7 +154,35 @@ class _StoppedError(Exception):
     """Another fit failed, or the training was interrupted."""
 
 
-def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
+def deviation_of_sum(fitted: Sequence[FittedTap], table: FeatureTable, split: Split) -> float:
+    """
+    Return what the sum over taps of validation frames varies by.
+
+    Parameters
+    ----------
+    fitted : sequence of FittedTap
+        All taps.
+    table : FeatureTable
+        All frames.
+    split : Split
+        Says which are validation frames.
+
+    Returns
+    -------
+    float
+        At least 1, which is what a single tap varies by.
+
+    """
+    total = np.zeros(len(split.validation))
+    for row in fitted:
+        rows = TapRows(table, split.validation, table.columns(row.tap), row.normalization)
+        total += (scores(row.detector, rows) - row.standard[0]) / row.standard[1]
+    return max(float(total.std()), 1.0)
+
+
+def make_scorer(
+    fitted: Sequence[FittedTap], cells: CellScorer | None = None, local_weight: float = 1.0
+) -> Scorer:
     """
     Return the sum over taps of the standardised scores.
 
@@ -162,6 +190,10 @@ def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
     ----------
     fitted : sequence of FittedTap
         All taps.
+    cells : CellScorer, optional
+        Of the map.
+    local_weight : float
+        What its local score counts, in standard deviations of a tap.
 
     Returns
     -------
@@ -171,7 +203,12 @@ def make_scorer(fitted: Sequence[FittedTap]) -> Scorer:
     """
     means, stds = zip(*(row.standard for row in fitted), strict=True)
     return Scorer(
-        [row.detector for row in fitted], means, stds, [row.normalization for row in fitted]
+        [row.detector for row in fitted],
+        means,
+        stds,
+        [row.normalization for row in fitted],
+        cells,
+        local_weight,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+import copy
 from dataclasses import dataclass, replace
 import hashlib
 import os
@@ -25,13 +26,25 @@ from ros_ood_monitor.training.backbones import (
     TorchBackbone,
 )
 from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.export import output_names
 from ros_ood_monitor.training.extract import extract
+from ros_ood_monitor.training.map_features import map_taps, MapPlan
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.runners import OnnxRunner, run_all, Runner, TorchRunner
+from ros_ood_monitor.training.runners import (
+    CellRunner,
+    cells_width,
+    CellSampler,
+    OnnxRunner,
+    run_all,
+    Runner,
+    ScoringRunner,
+    TorchRunner,
+)
+from ros_ood_monitor.training.scorer import CellScorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['FrameReader', 'deployed_runner', 'open_reader']
+__all__ = ['FrameReader', 'deployed_runner', 'open_reader', 'scoring_runner']
 
 _SMALLEST_INPUT = 32
 _HELD_OUT_IMAGES = 128  # of a sequence: pictures for the gate of precisions are made from them
@@ -60,6 +73,8 @@ class FrameReader:
         Threads and near duplicates are taken from it.
     resources : Resources
         Cache and workers are.
+    plan : MapPlan or None
+        What the map is made of, where there is one.
 
     """
 
@@ -71,6 +86,12 @@ class FrameReader:
     run: Runner
     settings: TrainSettings
     resources: Resources
+    plan: MapPlan | None = None
+
+    @property
+    def maps(self) -> tuple[BackboneTap, ...]:
+        """Return the taps whose maps the backbone gives."""
+        return () if self.plan is None else self.plan.taps
 
     @property
     def sha256(self) -> str:
@@ -90,6 +111,7 @@ class FrameReader:
             self.onnx,
             self.run,
             near_duplicates=self.settings.near_duplicates,
+            cell_width=0 if self.plan is None else cells_width(self.plan),
             on_frame=on_frame,
         )
 
@@ -116,10 +138,79 @@ class FrameReader:
             One row each, in the same order.
 
         """
-        sequence, position = table.sequence[rows], table.position[rows]
-        only = {int(k): position[sequence == k].tolist() for k in np.unique(sequence)}
         run = deployed_runner(onnx, self.taps, precision, threads=self.settings.threads)
+        only = _positions(table, rows)
         return self._extract(onnx, run, only=only, most_images=_HELD_OUT_IMAGES)
+
+    def scored_frames(
+        self,
+        onnx: bytes,
+        run: Runner,
+        table: FeatureTable,
+        rows: npt.NDArray[np.int64],
+        *,
+        width: int,
+        pictures: bool = False,
+    ) -> AbstractContextManager[FeatureTable]:
+        """
+        Return what a scorer answers to some frames.
+
+        Parameters
+        ----------
+        onnx : bytes
+            The backbone's graph.
+        run : Runner
+            Backbone and scorer.
+        table : FeatureTable
+            Where the rows come from.
+        rows : ndarray of shape (k,), int64
+            Ascending.
+        width : int
+            Answers of a frame.
+        pictures : bool, default False
+            Whether some network inputs are kept.
+
+        Returns
+        -------
+        context manager of FeatureTable
+            One row each, in the same order; `FeatureTable.cells` has the answers.
+
+        """
+        return self._extract(
+            onnx,
+            run,
+            taps=(),
+            cell_width=width,
+            only=_positions(table, rows),
+            most_images=_HELD_OUT_IMAGES if pictures else 1,
+        )
+
+    def cell_scores(
+        self, cells: CellScorer, table: FeatureTable, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """
+        Return the maps of some frames.
+
+        Parameters
+        ----------
+        cells : CellScorer
+            In float64.
+        table : FeatureTable
+            Where the rows come from.
+        rows : ndarray of shape (k,), int64
+            Ascending.
+
+        Returns
+        -------
+        ndarray of shape (k, gh, gw), float32
+            In the unit of the scorer.
+
+        """
+        height, width = cells.plan.grid
+        run = self._cell_runner(cells)
+        with self.scored_frames(self.onnx, run, table, rows, width=height * width) as scored:
+            every = np.arange(len(rows), dtype=np.int64)
+            return scored.cells(every).reshape(-1, height, width)
 
     def narrowed(self, taps: Sequence[BackboneTap]) -> FrameReader:
         """
@@ -143,23 +234,41 @@ class FrameReader:
             taps,
             self.preprocess.height,
             self.preprocess.width,
+            self.maps,
             cache=self.resources.cache,
         )
-        run = _runner(self.backbone, onnx, taps, self.resources.device, self.settings.threads)
+        run = _runner(self.backbone, onnx, taps, self.plan, self.resources, self.settings.threads)
         return replace(self, taps=taps, onnx=onnx, run=run)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (m, width) features of all taps for (m, h, w, 3) pictures."""
-        return run_all(self.run, images, workers=self.resources.workers)
+        rows = run_all(self.run, images, workers=self.resources.workers)
+        return rows[:, : sum(tap.channels for tap in self.taps)]
+
+    def cell_maps(
+        self, cells: CellScorer, images: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.float32]:
+        """Return maps (k, gh, gw) of pictures (k, h, w, 3), as `cell_scores` does of frames."""
+        rows = run_all(self._cell_runner(cells), images, workers=self.resources.workers)
+        return rows.reshape(-1, *cells.plan.grid)  # (k, gh, gw)
+
+    def _cell_runner(self, cells: CellScorer) -> CellRunner:
+        session = open_session(self.onnx, threads=self.settings.threads)
+        return CellRunner(session, copy.deepcopy(cells).float())
 
     def _extract(
-        self, onnx: bytes, run: Runner, **options: Any
+        self,
+        onnx: bytes,
+        run: Runner,
+        *,
+        taps: Sequence[BackboneTap] | None = None,
+        **options: Any,
     ) -> AbstractContextManager[FeatureTable]:
         return extract(
             self.dataset,
             run,
             self.preprocess,
-            self.taps,
+            self.taps if taps is None else taps,
             backbone_sha256=hashlib.sha256(onnx).hexdigest(),
             cache=self.resources.cache,
             workers=self.resources.workers,
@@ -199,17 +308,64 @@ def open_reader(
     """
     backbone = load_backbone(settings.backbone, weights=settings.weights)
     taps = backbone.select(settings.taps)
+    maps = map_taps(settings.map, backbone, taps)
     preprocess = Preprocessor(*_input_size(settings, backbone))
+    height, width = preprocess.height, preprocess.width
     progress.note('exporting the backbone')
-    onnx = get_or_export(
-        backbone, taps, preprocess.height, preprocess.width, cache=resources.cache
+    onnx = get_or_export(backbone, taps, height, width, maps, cache=resources.cache)
+    plan = _plan(onnx, maps, height, width) if maps else None
+    run = _runner(backbone, onnx, taps, plan, resources, settings.threads)
+    return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources, plan)
+
+
+def _plan(onnx: bytes, maps: tuple[BackboneTap, ...], height: int, width: int) -> MapPlan:
+    """Return the map's plan; only the graph knows the size of its grids."""
+    blank = np.zeros((1, height, width, 3), np.uint8)
+    grids = open_session(onnx).run(output_names((), maps), {'image': blank})
+    return MapPlan(maps, tuple((grid.shape[1], grid.shape[2]) for grid in grids))
+
+
+def scoring_runner(
+    onnx: bytes, scorer: bytes, precision: str, *, threads: int = 1
+) -> ScoringRunner:
+    """
+    Return backbone and scorer in the runtime that is deployed.
+
+    Parameters
+    ----------
+    onnx, scorer : bytes
+        Their graphs.
+    precision : str
+        Of the backbone.
+    threads : int, default 1
+        CPU threads.
+
+    Returns
+    -------
+    ScoringRunner
+        One picture at a time.
+
+    """
+    return ScoringRunner(
+        open_session(onnx, threads=threads, precision=precision),
+        open_session(scorer, threads=threads),
+        hashlib.sha256(scorer).hexdigest(),
     )
-    run = _runner(backbone, onnx, taps, resources.device, settings.threads)
-    return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources)
+
+
+def _positions(table: FeatureTable, rows: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return the places of some rows in their sequences."""
+    sequence, position = table.sequence[rows], table.position[rows]
+    return {int(k): position[sequence == k].tolist() for k in np.unique(sequence)}
 
 
 def deployed_runner(
-    onnx: bytes, taps: Sequence[BackboneTap], precision: str, *, threads: int
+    onnx: bytes,
+    taps: Sequence[BackboneTap],
+    precision: str,
+    *,
+    threads: int,
+    sampler: CellSampler | None = None,
 ) -> OnnxRunner:
     """
     Return a backbone in the runtime that is deployed.
@@ -224,6 +380,8 @@ def deployed_runner(
         Its precision.
     threads : int
         CPU threads.
+    sampler : CellSampler, optional
+        For features of some cells.
 
     Returns
     -------
@@ -231,13 +389,20 @@ def deployed_runner(
         One picture at a time.
 
     """
-    return OnnxRunner(open_session(onnx, threads=threads, precision=precision), taps)
+    return OnnxRunner(open_session(onnx, threads=threads, precision=precision), taps, sampler)
 
 
 def _runner(
-    backbone: Backbone, onnx: bytes, taps: Sequence[BackboneTap], device: str, threads: int
+    backbone: Backbone,
+    onnx: bytes,
+    taps: Sequence[BackboneTap],
+    plan: MapPlan | None,
+    resources: Resources,
+    threads: int,
 ) -> Runner:
     """Return what computes features: a GPU where torch has the network and sees one."""
+    sampler = None if plan is None else CellSampler(plan)
+    device = resources.device
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device == 'cuda' and isinstance(backbone, TorchBackbone):
@@ -246,8 +411,9 @@ def _runner(
             raise TrainingError(msg)
         # what torch's deterministic mode asks of cuBLAS, before anything uses it
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-        return TorchRunner(TappedBackbone(backbone, taps), device)
-    return deployed_runner(onnx, taps, 'fp32', threads=threads)
+        maps = () if plan is None else plan.taps
+        return TorchRunner(TappedBackbone(backbone, taps, maps), device, sampler=sampler)
+    return deployed_runner(onnx, taps, 'fp32', threads=threads, sampler=sampler)
 
 
 def _input_size(settings: TrainSettings, backbone: Backbone) -> tuple[int, int]:

@@ -1,16 +1,136 @@
-"""The scorer: one detector per tap, and the sum of their standardised scores."""
+"""The scorer: one detector per tap, the sum of their standardised scores, and the map's cells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import hashlib
+import math
+from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.folded import Detector
+from ros_ood_monitor.training.map_features import MapFeatures, MapPlan, normalize_cells
 from ros_ood_monitor.training.normalization import Normalization
 
-__all__ = ['Scorer']
+__all__ = ['HIGHEST_SHARE', 'CellScorer', 'Scorer', 'highest_mean']
+
+HIGHEST_SHARE: Final = 0.01
+"""Of a map's cells whose mean is its share in raw_score; at least one cell."""
+
+
+def highest_count(cells: int) -> int:
+    """Return how many cells' mean is the local score."""
+    return max(1, math.ceil(HIGHEST_SHARE * cells))
+
+
+def highest_mean(patch_score: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """
+    Return the local scores of maps: the mean of the highest cells.
+
+    Parameters
+    ----------
+    patch_score : ndarray of shape (n, gh, gw), float32
+        Maps.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In the unit of the cells.
+
+    """
+    cells = np.sort(patch_score.reshape(len(patch_score), -1), axis=1)  # (n, gh * gw)
+    highest: npt.NDArray[np.float64] = cells[:, -highest_count(cells.shape[1]) :].mean(
+        axis=1, dtype=np.float64
+    )
+    return highest
+
+
+class CellScorer(nn.Module):
+    """
+    Maps to the scores of their cells, each in deviations of held-out frames at its own place.
+
+    ``patch_score = (score(cell) - mean(place)) / std(place)``, with one detector for all cells.
+
+    Parameters
+    ----------
+    plan : MapPlan
+        What the features are made of.
+    normalizations : sequence of Normalization
+        One per stage.
+    detector : Detector
+        In float64.
+    mean, std : ndarray of shape (gh, gw), float64
+        Of held-out scores by place.
+    local : (float, float), or None
+        Mean and deviation of the local scores of held-out frames, where they are a part of
+        raw_score.
+
+    """
+
+    def __init__(
+        self,
+        plan: MapPlan,
+        normalizations: Sequence[Normalization],
+        detector: Detector,
+        mean: npt.NDArray[np.float64],
+        std: npt.NDArray[np.float64],
+        local: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.features = MapFeatures(plan)
+        self.normalizations = list(normalizations)
+        self.detector = detector
+        # the detector's constant is large beside what differs: only the sum meets float32
+        self.register_buffer('offset', torch.from_numpy(detector.constant - mean))
+        self.register_buffer('scale', torch.from_numpy(1.0 / std))
+        self.local = local
+        self.eval().requires_grad_(False)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """
+        Return the scores of all cells.
+
+        Parameters
+        ----------
+        maps : sequence of Tensor
+            One (N, gh, gw, channels) per stage, each on its own grid.
+
+        Returns
+        -------
+        Tensor of shape (N, gh, gw)
+            In standard deviations.
+
+        """
+        cells = self.features(maps)  # (N, gh, gw, channels)
+        height, width = self.plan.grid
+        rows = cells.reshape(-1, self.plan.channels)  # (N * gh * gw, channels)
+        rows = normalize_cells(rows, self.plan.taps, self.normalizations)
+        energy = self.detector.energy(rows).reshape(-1, height, width)  # (N, gh, gw)
+        z: Tensor = (energy + self.get_buffer('offset')) * self.get_buffer('scale')
+        return z
+
+    def digest(self) -> str:
+        """Return what tells this scorer from others: a digest of all that it computes with."""
+        facts = [type(self.detector).__name__, *(str(one.card()) for one in self.normalizations)]
+        digest = hashlib.sha256('\n'.join(facts).encode())
+        for name, value in self.state_dict().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
+
+    def local_term(self, patch_score: Tensor, weight: float) -> Tensor:
+        """Return the share of maps (N, gh, gw) in raw_score (N,)."""
+        assert self.local is not None
+        mean, std = self.local
+        height, width = self.plan.grid
+        cells = patch_score.reshape(-1, height * width)  # (N, gh * gw)
+        highest = cells.topk(highest_count(height * width), dim=1).values.mean(dim=1)  # (N,)
+        return (highest - mean) * (weight / std)
 
 
 class Scorer(nn.Module):
@@ -19,7 +139,7 @@ class Scorer(nn.Module):
 
     ``raw_score = sum_t (score_t(g_t(f_t)) - mean_t) / std_t``, where g normalises the length. Each
     detector's constant and mean are added in float64, so that only their (small) sum meets
-    float32.
+    float32. A map's local score is one more term, with a weight of its own.
 
     Parameters
     ----------
@@ -29,6 +149,10 @@ class Scorer(nn.Module):
         Of the held-out scores of every tap.
     normalizations : sequence of Normalization, optional
         One per tap; ``l2`` by default.
+    cells : CellScorer, optional
+        Where there is a map.
+    local_weight : float
+        What a deviation of its local score counts.
 
     Raises
     ------
@@ -43,6 +167,8 @@ class Scorer(nn.Module):
         means: Sequence[float],
         stds: Sequence[float],
         normalizations: Sequence[Normalization] | None = None,
+        cells: CellScorer | None = None,
+        local_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.detectors = nn.ModuleList(detectors)
@@ -57,9 +183,13 @@ class Scorer(nn.Module):
                 f'got {len(self.normalizations)}'
             )
             raise TrainingError(msg)
+        self.cells = cells
+        self.local_weight = local_weight
         self.eval().requires_grad_(False)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self, features: Sequence[Tensor], maps: Sequence[Tensor] = ()
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """
         Return the scores.
 
@@ -67,11 +197,14 @@ class Scorer(nn.Module):
         ----------
         features : sequence of Tensor
             One (N, channels) per tap, not normalised.
+        maps : sequence of Tensor
+            One (N, gh, gw, channels) per stage of the map, where there is one.
 
         Returns
         -------
         Tensor of shape (N,)
-            In standard deviations, summed over taps.
+            In standard deviations, summed over taps; where there is a map, a pair of it and the
+            cells' scores (N, gh, gw).
 
         """
         total: Tensor | None = None
@@ -81,7 +214,12 @@ class Scorer(nn.Module):
             z = (energy + self.offsets[tap]) * (1.0 / self.stds[tap])
             total = z if total is None else total + z
         assert total is not None
-        return total
+        if self.cells is None:
+            return total
+        patch_score = self.cells(maps)  # (N, gh, gw)
+        if self.cells.local is not None:
+            total = total + self.cells.local_term(patch_score, self.local_weight)
+        return total, patch_score
 
     def _each(self) -> Iterator[Detector]:
         for detector in self.detectors:

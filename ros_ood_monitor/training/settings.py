@@ -50,6 +50,10 @@ class TrainSettings:
         ``evidence`` by pseudo-OOD.
     flow : FlowSettings
         How flows are built and trained.
+    map : sequence of str, 'auto' or 'none'
+        Stages of the backbone that the map is made of; see `map_features.map_taps`.
+    map_density : str
+        Detector of the map's cells, one of `map_fit.MAP_DENSITIES`.
     alpha : float
         Share of held-out frames allowed over the trigger threshold.
     false_alerts_per_hour : float, or None
@@ -78,6 +82,8 @@ class TrainSettings:
     normalization: str = 'l2'
     density: str = 'auto'
     flow: FlowSettings = field(default_factory=FlowSettings)
+    map: Sequence[str] | str = 'auto'
+    map_density: str = 'auto'
     alpha: float = 0.01
     false_alerts_per_hour: float | None = None
     split: str = 'auto'
@@ -99,10 +105,12 @@ class TrainSettings:
 
         """
         from ros_ood_monitor.training.fit import candidate_densities
+        from ros_ood_monitor.training.map_fit import check_map_density
         from ros_ood_monitor.training.normalization import Normalization
 
         self.check_values()
         candidate_densities(self.density, 1)
+        check_map_density(self.map_density)
         Normalization(self.normalization)
 
     def check_values(self) -> None:

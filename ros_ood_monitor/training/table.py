@@ -29,11 +29,16 @@ class FeatureTable:
         What the features are.
     shards : sequence of Shard
         One a sequence, complete.
+    cell_width : int, default 0
+        Values of some cells of a map behind each frame's pooled features.
 
     """
 
-    def __init__(self, taps: Sequence[BackboneTap], shards: Sequence[Shard]) -> None:
+    def __init__(
+        self, taps: Sequence[BackboneTap], shards: Sequence[Shard], *, cell_width: int = 0
+    ) -> None:
         self.taps = taps
+        self.cell_width = cell_width
         self.shards = shards
         self._places = tap_columns(taps)
         counts = [shard.state.count for shard in self.shards]
@@ -130,6 +135,11 @@ class FeatureTable:
 
         """
         return self[index, self.columns(tap)]
+
+    def cells(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return what is kept of some frames' maps, (m, cell_width)."""
+        width = sum(tap.channels for tap in self.taps)
+        return self[index, slice(width, width + self.cell_width)]
 
     def __getitem__(self, key: tuple[npt.NDArray[np.int64], slice]) -> npt.NDArray[np.float32]:
         index, columns = key

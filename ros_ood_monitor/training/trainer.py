@@ -14,6 +14,7 @@ import torch
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.health import health_table
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.choice import choose, choosing_probes, taken
@@ -27,12 +28,18 @@ from ros_ood_monitor.training.deployed import (
     shipped,
 )
 from ros_ood_monitor.training.evidence import Evidence, report_data
-from ros_ood_monitor.training.export import check_backbone, check_scorer, export_scorer
+from ros_ood_monitor.training.export import (
+    check_backbone,
+    check_scorer,
+    export_scorer,
+    output_names,
+)
 from ros_ood_monitor.training.fit_store import FitStore
-from ros_ood_monitor.training.fitting import fit_taps, make_scorer
+from ros_ood_monitor.training.fitting import deviation_of_sum, fit_taps, make_scorer
 from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
 from ros_ood_monitor.training.held_out_rate import held_out_rates
 from ros_ood_monitor.training.leaks import check_enough, check_leaks
+from ros_ood_monitor.training.map_choice import fit_best_map
 from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
@@ -46,6 +53,7 @@ from ros_ood_monitor.training.target import prove
 __all__ = ['TrainResult', 'train']
 
 _RELATIVE_TOLERANCE = 1e-4
+_MAP_TOLERANCE = 0.01  # deviations of a cell, root mean square over a map
 
 _log = logging.getLogger(__name__)
 
@@ -150,13 +158,15 @@ def train(
             repetition = check_leaks(table, split, reader.dataset.sequences)
             pictures = Pictures.choose(table, split, seed=settings.seed)
             probes = reader.features(pictures.all_pseudo())
+            store = None if resources.cache is None else FitStore(resources.cache / 'fits')
+            facts = {'data': table.data_sha256, 'backbone': reader.sha256}
             every = fit_taps(
                 table,
                 split,
                 settings,
                 probes=probes,
-                store=None if resources.cache is None else FitStore(resources.cache / 'fits'),
-                facts={'data': table.data_sha256, 'backbone': reader.sha256},
+                store=store,
+                facts=facts,
                 parallel=1 + resources.workers,
                 progress=progress,
             )
@@ -173,9 +183,19 @@ def train(
             if choice is not None:
                 fitted = [row for row in fitted if row.tap.name in choice.taken.taps]
                 reader = reader.narrowed([row.tap for row in fitted])
+        fitted_map, map_choice = None, None
+        if reader.plan is not None:
+            with watch.part('map'):
+                fitted_map, map_choice = fit_best_map(
+                    reader, table, split, pictures, store=store, facts=facts, progress=progress
+                )
         with watch.part('export'):
             progress.note('exporting the scorer')
-            scorer = make_scorer(fitted)
+            if fitted_map is None:
+                scorer = make_scorer(fitted)
+            else:
+                weight = deviation_of_sum(fitted, table, split)
+                scorer = make_scorer(fitted, fitted_map.cells, weight)
             scorer_onnx = export_scorer(copy.deepcopy(scorer).float(), reader.taps)
         # from here on everything is computed the way the robot computes it
         deployed: dict[str, Deployed] = {}
@@ -188,8 +208,6 @@ def train(
         with watch.part('gate'):
             deployed = score_for_gate(
                 deployed,
-                reader.taps,
-                scorer_onnx,
                 seed=settings.seed,
                 workers=resources.workers,
             )
@@ -217,6 +235,8 @@ def train(
             probes=probes,
             fitted=fitted,
             choice=choice,
+            fitted_map=fitted_map,
+            map_choice=map_choice,
             deployed=deployed,
             verdicts=verdicts,
             seconds=watch.seconds,
@@ -226,6 +246,7 @@ def train(
             name=name or out.name,
             backbone=reader.backbone,
             fitted=fitted,
+            fitted_map=fitted_map,
             preprocess=reader.preprocess,
             tolerances={precision: tolerances[precision] for precision in precisions},
             health=health_table(table.health, table.size, still=table.longest_still()),
@@ -264,12 +285,14 @@ def _check_parity(
     scorer_onnx: bytes,
     reference: Deployed,
     pictures: Pictures,
-) -> tuple[float, float]:
+) -> Tolerance:
     """Prove the exported graphs against what they were exported from; return the tolerance."""
-    tolerance = (max(0.01 * float(reference.raw_score.std()), 1e-6), _RELATIVE_TOLERANCE)
+    tolerance = Tolerance(
+        max(0.01 * float(reference.raw_score.std()), 1e-6), _RELATIVE_TOLERANCE, _MAP_TOLERANCE
+    )
     session = open_session(reader.onnx)
-    check_backbone(session, reader.backbone, reader.taps, pictures.golden)
-    seen = session.run([tap.output for tap in reader.taps], {'image': pictures.golden})
+    check_backbone(session, reader.backbone, reader.taps, pictures.golden, reader.maps)
+    seen = session.run(output_names(reader.taps, reader.maps), {'image': pictures.golden})
     check_scorer(open_session(scorer_onnx), scorer, reader.taps, seen, tolerance=tolerance)
     return tolerance
 

@@ -22,6 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.calibrate import standardisation
 from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form
@@ -212,7 +213,7 @@ def test_the_exported_scorer_computes_the_same_in_onnx_runtime(kind: str) -> Non
     far = [np.random.default_rng(6).normal(size=x.shape).astype(np.float32) for x in seen]
     inputs = [np.concatenate(pair) for pair in zip(seen, far, strict=True)]
     graph = export_scorer(copy.deepcopy(scorer).float(), taps)
-    check_scorer(open_session(graph), scorer, taps, inputs, tolerance=(1e-3, 1e-4))
+    check_scorer(open_session(graph), scorer, taps, inputs, tolerance=Tolerance(1e-3, 1e-4))
 
 
 @pytest.mark.parametrize('kind', CLOSED_FORMS)

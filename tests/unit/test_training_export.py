@@ -14,6 +14,7 @@ onnx = pytest.importorskip('onnx')
 
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError, TrainingError
+from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap, load_backbone, TappedBackbone
 from ros_ood_monitor.training.export import (
     check_backbone,
@@ -154,7 +155,7 @@ def test_runtime_reproduces_torch(
     taps = backbone.select(['blocks.0', 'blocks.1'])
     check_backbone(open_session(backbone_onnx), backbone, taps, images)
     session = open_session(scorer_onnx)
-    check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=(1e-3, 1e-5))
+    check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
 
 
 def test_scorer_does_not_depend_on_the_length_of_features(scorer_onnx: bytes) -> None:
@@ -177,7 +178,7 @@ def test_a_scorer_that_computes_something_else_is_refused(
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     session = open_session(model.SerializeToString())
     with pytest.raises(EngineError, match='computes other raw_score'):
-        check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=(1e-3, 1e-5))
+        check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
 
 
 def test_a_backbone_that_computes_something_else_is_refused(

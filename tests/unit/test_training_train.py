@@ -51,7 +51,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(data: Path, **changes: Any) -> TrainSettings:
-    options = {'taps': TAPS, 'alpha': 0.05, 'input_size': 64, 'flow': FlowSettings(steps=60)}
+    options = {
+        'taps': TAPS,
+        'map': 'none',
+        'alpha': 0.05,
+        'input_size': 64,
+        'flow': FlowSettings(steps=60),
+    }
     return TrainSettings((data,), **{**options, **changes})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import re
 
@@ -40,6 +40,11 @@ class BackboneTap:
     def output(self) -> str:
         """Name of the tap in the ONNX graphs."""
         return re.sub(r'\W', '_', self.name)
+
+    @property
+    def map_output(self) -> str:
+        """Name of the tap's map in the ONNX graphs."""
+        return f'{self.output}_map'
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,12 +125,24 @@ class Backbone(ABC):
             )
             raise TrainingError(msg)
 
+    def has_map(self, tap: BackboneTap) -> bool:
+        """Tell whether a tap has a grid of features, not pooled ones alone."""
+        return tap in self.taps
+
+    def in_order(self, taps: Iterable[BackboneTap]) -> tuple[BackboneTap, ...]:
+        """Return taps in the order of the network, each once."""
+        wanted = {tap.name for tap in taps}
+        return tuple(tap for tap in self.taps if tap.name in wanted)
+
     @abstractmethod
     def features(
-        self, taps: Sequence[BackboneTap], images: npt.NDArray[np.uint8]
+        self,
+        taps: Sequence[BackboneTap],
+        images: npt.NDArray[np.uint8],
+        maps: Sequence[BackboneTap] = (),
     ) -> list[npt.NDArray[np.float32]]:
         """
-        Compute pooled features with the library that the network comes from.
+        Compute features with the library that the network comes from.
 
         Parameters
         ----------
@@ -133,11 +150,14 @@ class Backbone(ABC):
             Some of ``taps``, in their order.
         images : ndarray of shape (n, h, w, 3), uint8
             RGB pixels.
+        maps : sequence of BackboneTap
+            Taps whose maps are wanted, too.
 
         Returns
         -------
-        list of ndarray of shape (n, channels), float32
-            One per tap: the reference for every exported graph.
+        list of ndarray, float32
+            One (n, channels) per tap, pooled, then one (n, gh, gw, channels) per map: the
+            reference for every exported graph.
 
         """
 

@@ -61,16 +61,28 @@ class OnnxBackbone(Backbone):
     sources: Mapping[str, str]
     axes: Mapping[str, tuple[int, ...]]
 
-    def graph(self, taps: Sequence[BackboneTap], height: int, width: int) -> bytes:
+    def has_map(self, tap: BackboneTap) -> bool:
+        """Tell whether an output is a map; see `Backbone.has_map`."""
+        return bool(self.axes[tap.name])
+
+    def graph(
+        self,
+        taps: Sequence[BackboneTap],
+        height: int,
+        width: int,
+        maps: Sequence[BackboneTap] = (),
+    ) -> bytes:
         """
-        Return the graph from ``image`` (N, h, w, 3) uint8 to one output per tap.
+        Return the graph from ``image`` (N, h, w, 3) uint8 to the features of some taps.
 
         Parameters
         ----------
         taps : sequence of BackboneTap
-            Its outputs.
+            Its pooled outputs.
         height, width : int
             Input size, in px.
+        maps : sequence of BackboneTap
+            Taps whose maps are outputs, too.
 
         Returns
         -------
@@ -85,12 +97,21 @@ class OnnxBackbone(Backbone):
         """
         self.check_size(height, width)
         pools = [
-            Pool(self.sources[tap.name], tap.output, tap.channels, self.axes[tap.name])
-            for tap in taps
+            Pool(
+                self.sources[tap.name],
+                tap.output,
+                tap.channels,
+                self.axes[tap.name],
+                tap.map_output if tap in maps else '',
+                tap in taps,
+            )
+            for tap in self.in_order([*taps, *maps])
         ]
         content = to_bytes(wrap(self.model, self.facts.preparation, pools, height, width))
-        shapes = _shapes_of_two(content, [pool.target for pool in pools], height, width)
-        if shapes != [(2, pool.channels) for pool in pools]:
+        names = [*(tap.output for tap in taps), *(tap.map_output for tap in maps)]
+        shapes = _shapes_of_two(content, names, height, width)
+        widths = [tap.channels for tap in (*taps, *maps)]
+        if shapes is None or [(s[0], s[-1]) for s in shapes] != [(2, width) for width in widths]:
             msg = (
                 f'backbone {self.name!r} takes one picture at a time only; '
                 'export it with a dynamic batch axis'
@@ -99,20 +120,30 @@ class OnnxBackbone(Backbone):
         return content
 
     def features(
-        self, taps: Sequence[BackboneTap], images: npt.NDArray[np.uint8]
+        self,
+        taps: Sequence[BackboneTap],
+        images: npt.NDArray[np.uint8],
+        maps: Sequence[BackboneTap] = (),
     ) -> list[npt.NDArray[np.float32]]:
-        """Compute pooled features with the unchanged file; see `Backbone.features`."""
+        """Compute features with the unchanged file; see `Backbone.features`."""
         session = open_session(self.model.SerializeToString())
-        sources = [self.sources[tap.name] for tap in taps]
+        wanted = [*taps, *maps]
+        sources = [self.sources[tap.name] for tap in wanted]
         # one by one: the file itself may have a fixed batch
         rows = [run_original(session, self.facts, image, sources) for image in images]
-        return [
-            np.concatenate(
-                [np.asarray(row[k], np.float32).mean(axis=self.axes[tap.name]) for row in rows]
-                if self.axes[tap.name]
-                else [np.asarray(row[k], np.float32) for row in rows]
-            )
-            for k, tap in enumerate(taps)
+        values = [
+            np.concatenate([np.asarray(row[k], np.float32) for row in rows])
+            for k in range(len(wanted))
+        ]
+        axes = [self.axes[tap.name] for tap in wanted]
+        count = len(taps)
+        pooled = [
+            value.mean(axis=spatial) if spatial else value
+            for value, spatial in zip(values[:count], axes, strict=False)
+        ]
+        return pooled + [
+            np.moveaxis(value, 1, -1) if spatial == (2, 3) else value
+            for value, spatial in zip(values[count:], axes[count:], strict=True)
         ]
 
 

@@ -51,6 +51,10 @@ class Pool:
         Width of the features.
     axes : tuple of int
         The spatial axes; empty where the output is pooled already.
+    map_target : str
+        Output of the graph for the map itself; empty where none is wanted.
+    pooled : bool
+        Whether the pooled features are wanted.
 
     """
 
@@ -58,13 +62,15 @@ class Pool:
     target: str
     channels: int
     axes: tuple[int, ...]
+    map_target: str = ''
+    pooled: bool = True
 
 
 def wrap(
     model: Any, preparation: Preparation, pools: Sequence[Pool], height: int, width: int
 ) -> Any:
     """
-    Return the graph from ``image`` (N, h, w, 3) uint8 to pooled features in float32.
+    Return the graph from ``image`` (N, h, w, 3) uint8 to features in float32.
 
     Parameters
     ----------
@@ -93,7 +99,8 @@ def wrap(
     kind = entry.type.tensor_type.elem_type
     front = _front(entry.name, kind, preparation)
     back = [node for pool in pools for node in _back(pool, opset, half=kind != TensorProto.FLOAT)]
-    nodes = _needed([*front, *graph.node, *back], [pool.target for pool in pools])
+    targets = _targets(pools)
+    nodes = _needed([*front, *graph.node, *back], list(targets))
     used = {name for node in nodes for name in _names_read(node)}
     tensors = [*_constants(preparation, opset, pools), *graph.initializer]
     sparse = [tensor for tensor in graph.sparse_initializer if tensor.values.name in used]
@@ -102,8 +109,8 @@ def wrap(
         'graph',
         [helper.make_tensor_value_info(_IMAGE, TensorProto.UINT8, ['N', height, width, 3])],
         [
-            helper.make_tensor_value_info(pool.target, TensorProto.FLOAT, ['N', pool.channels])
-            for pool in pools
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in targets.items()
         ],
         [tensor for tensor in tensors if tensor.name in used],
         sparse_initializer=sparse,
@@ -114,6 +121,13 @@ def wrap(
         ir_version=inner.ir_version,
         producer_name='ros_ood_monitor',
     )
+
+
+def _targets(pools: Sequence[Pool]) -> dict[str, list[Any]]:
+    """Return the shapes of the graph's outputs by name: pooled features, then maps."""
+    return {pool.target: ['N', pool.channels] for pool in pools if pool.pooled} | {
+        pool.map_target: ['N', None, None, pool.channels] for pool in pools if pool.map_target
+    }
 
 
 def _front(entry: str, kind: int, preparation: Preparation) -> list[Any]:
@@ -141,8 +155,11 @@ def _back(pool: Pool, opset: int, *, half: bool) -> list[Any]:
 
     nodes, x = [], _INNER + pool.source
     if half:
-        nodes.append(helper.make_node('Cast', [x], [f'{pool.target}_map'], to=TensorProto.FLOAT))
-        x = f'{pool.target}_map'
+        nodes.append(helper.make_node('Cast', [x], [f'{pool.target}_full'], to=TensorProto.FLOAT))
+        x = f'{pool.target}_full'
+    if pool.map_target:
+        order = [0, 2, 3, 1] if pool.axes == (2, 3) else [0, 1, 2, 3]
+        nodes.append(helper.make_node('Transpose', [x], [pool.map_target], perm=order))
     if not pool.axes:
         nodes.append(helper.make_node('Identity', [x], [pool.target]))
     elif opset >= _AXES_AS_INPUT:

@@ -1,4 +1,4 @@
-"""Networks of torch as backbones: normalisation in front, mean pooling behind."""
+"""Networks of torch as backbones: normalisation in front, mean pooling and maps behind."""
 
 from __future__ import annotations
 
@@ -74,35 +74,48 @@ class TorchBackbone(Backbone):
         """
 
     def features(
-        self, taps: Sequence[BackboneTap], images: npt.NDArray[np.uint8]
+        self,
+        taps: Sequence[BackboneTap],
+        images: npt.NDArray[np.uint8],
+        maps: Sequence[BackboneTap] = (),
     ) -> list[npt.NDArray[np.float32]]:
-        """Compute pooled features; see `Backbone.features`."""
+        """Compute pooled features and maps; see `Backbone.features`."""
         with torch.no_grad():
-            pooled = TappedBackbone(self, taps)(torch.from_numpy(images))
-        return [value.numpy() for value in pooled]
+            values = TappedBackbone(self, taps, maps)(torch.from_numpy(images))
+        return [value.numpy() for value in values]
 
 
 class TappedBackbone(nn.Module):
     """
-    A backbone from uint8 pictures to the pooled features of some taps, cut after the last one.
+    A backbone from uint8 pictures to the features of some taps, cut after the last one.
 
     Parameters
     ----------
     backbone : TorchBackbone
         A network with its preprocessing.
     taps : sequence of BackboneTap
-        Taps in the order of the network.
+        Taps whose pooled features are given, in the order of the network.
+    maps : sequence of BackboneTap
+        Taps whose maps are given behind them, in the order of the network.
 
     """
 
     mean: Any
     std: Any
 
-    def __init__(self, backbone: TorchBackbone, taps: Sequence[BackboneTap]) -> None:
+    def __init__(
+        self,
+        backbone: TorchBackbone,
+        taps: Sequence[BackboneTap],
+        maps: Sequence[BackboneTap] = (),
+    ) -> None:
         super().__init__()
         self._channelwise('mean', backbone.mean)
         self._channelwise('std', backbone.std)
-        self.network = backbone.cut(taps)
+        cut = backbone.in_order([*taps, *maps])
+        self.network = backbone.cut(cut)
+        self.pooled = [cut.index(tap) for tap in taps]
+        self.mapped = [cut.index(tap) for tap in maps]
         self.eval().requires_grad_(False)
 
     def _channelwise(self, name: str, values: Sequence[float]) -> None:
@@ -113,7 +126,7 @@ class TappedBackbone(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """
-        Return the mean-pooled features of every tap.
+        Return the mean-pooled features of every tap, and the maps that are wanted.
 
         Parameters
         ----------
@@ -123,10 +136,12 @@ class TappedBackbone(nn.Module):
         Returns
         -------
         tuple of Tensor
-            One (N, channels) float32 per tap.
+            One (N, channels) float32 per tap, then one (N, gh, gw, channels) per map.
 
         """
         # cast before permuting: TensorRT permutes no uint8
         x = image.float().permute(0, 3, 1, 2)  # (N, 3, h, w)
         x = (x - self.mean) / self.std
-        return tuple(grid.mean(dim=(2, 3)) for grid in self.network(x))  # (N, channels) each
+        grids = list(self.network(x))  # (N, channels, gh, gw) each
+        pooled = [grids[k].mean(dim=(2, 3)) for k in self.pooled]  # (N, channels) each
+        return (*pooled, *(grids[k].permute(0, 2, 3, 1) for k in self.mapped))

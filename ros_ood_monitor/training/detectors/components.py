@@ -49,14 +49,20 @@ class Components:
     rest: float
 
 
-def principal_components(features: Rows) -> Components:
+def principal_components(
+    features: Rows, *, share: float = SHARE, most: int | None = None
+) -> Components:
     """
-    Return as many principal components as hold 95 % of the variance.
+    Return as many principal components as hold a share of the variance, all but one at most.
 
     Parameters
     ----------
     features : Rows
         Features, (n, D) with n and D at least 2.
+    share : float, default 0.95
+        Of the variance that the components hold.
+    most : int, optional
+        Components at most.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def principal_components(features: Rows) -> Components:
     variances, vectors = np.linalg.eigh(sums.covariance)  # ascending
     variances = np.maximum(variances[::-1], 0.0) + SMALLEST_VARIANCE  # (D,)
     held = np.cumsum(variances) / variances.sum()
-    kept = min(int(np.searchsorted(held, SHARE)) + 1, width - 1)
+    kept = min(int(np.searchsorted(held, share)) + 1, width - 1, most or width)
     directions = vectors[:, ::-1].T[:kept]  # (q, D)
     # an eigenvector has no sign: the largest entry gets the positive one
     largest = np.abs(directions).argmax(axis=1)

@@ -2,8 +2,9 @@
 What every conversion does to a backbone's graph: find its parts, tidy it, write equal bytes.
 
 A backbone has three parts. The *entry* makes normalised float32 pixels out of uint8 ones, the
-*body* holds all weights, the *exit* pools the tapped maps. Only the body changes its precision:
-pixels are subtracted and means are summed up in float32 whatever the precision is.
+*body* holds all weights, the *exit* pools the tapped maps, or turns those that are outputs. Only
+the body changes its precision: pixels are subtracted and means are summed up in float32 whatever
+the precision is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ _OLDEST_OPSET = 13
 WEIGHTED = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 """Operators that hold nearly all of a backbone's weights and nearly all of its time."""
 
-_POOLING = ('Flatten', 'GlobalAveragePool', 'Identity', 'ReduceMean', 'Reshape', 'Squeeze')
+_LEAVING = (
+    'Flatten',
+    'GlobalAveragePool',
+    'Identity',
+    'ReduceMean',
+    'Reshape',
+    'Squeeze',
+    'Transpose',
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +45,7 @@ class Parts:
     Parameters
     ----------
     entry, body, exit : list of onnx.NodeProto
-        Cast and normalisation; everything with weights; pooling of the tapped maps.
+        Cast and normalisation; everything with weights; pooling and turning of the tapped maps.
 
     """
 
@@ -131,7 +140,7 @@ def parts_of(model: Any) -> Parts:
     for k in reversed(range(len(nodes))):
         used_by = [user for name in nodes[k].output for user in users.get(name, [])]
         ends = pooled.issuperset(used_by) and (used_by or outputs & set(nodes[k].output))
-        if nodes[k].op_type in _POOLING and ends and k not in entered:
+        if nodes[k].op_type in _LEAVING and ends and k not in entered:
             pooled.add(k)
     return Parts(
         entry=entry,

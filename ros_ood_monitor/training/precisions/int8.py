@@ -203,8 +203,9 @@ def _corrected(
     for image in images:
         feed = {given: image[np.newaxis]}
         pairs = zip(reference.run(names, feed), rounded.run(names, feed), strict=True)
+        # the cells of a map share their channels' mean error
         error = [
-            total + (wanted[0].astype(np.float64) - got[0])
+            total + (wanted[0].astype(np.float64) - got[0]).reshape(-1, got.shape[-1]).mean(axis=0)
             for total, (wanted, got) in zip(error, pairs, strict=True)
         ]
     graph = model.graph

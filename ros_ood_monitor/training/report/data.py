@@ -381,6 +381,10 @@ class ReportData:
         AUROC of near pseudo-OOD by detector and tap, each tap alone.
     unit : str
         Of raw_score.
+    map_facts : mapping
+        What the map is made of, and what its values mean; empty where there is none.
+    map_examples : mapping of str to ndarray of shape (k, h, w, 3), uint8
+        Pictures under their maps: held-out frames, and kinds of pseudo-defects.
     calibrations : sequence of CalibrationRow
         Of every precision in the bundle, the one that a node takes by default first.
     precisions : sequence of PrecisionRow
@@ -415,6 +419,8 @@ class ReportData:
     candidates: Sequence[CandidateRow] = ()
     candidates_alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unit: str = ''
+    map_facts: Mapping[str, Any] = field(default_factory=dict)
+    map_examples: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     calibrations: Sequence[CalibrationRow] = ()
     precisions: Sequence[PrecisionRow] = ()
     judged_on: str = ''

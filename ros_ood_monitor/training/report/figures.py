@@ -44,7 +44,7 @@ def draw_all(data: ReportData) -> dict[str, bytes]:
     -------
     dict of str to bytes
         PNG by file name: ``contact_sheet.png``, ``pseudo_ood.png``, ``curve_<k>_<tap>.png``,
-        ``scores_<k>_<tap>.png``, ``calibration.png``; k counts the taps from 0.
+        ``scores_<k>_<tap>.png``, ``maps.png``, ``calibration.png``; k counts the taps from 0.
 
     """
     drawn = {}
@@ -59,6 +59,8 @@ def draw_all(data: ReportData) -> dict[str, bytes]:
     for k, tap in enumerate(data.taps):
         if tap.held_out.size:
             drawn[f'scores_{figure_name(k, tap)}.png'] = _scores(tap)
+    if data.map_examples:
+        drawn['maps.png'] = _examples(data.map_examples)
     if data.calibrations:
         drawn['calibration.png'] = _calibration(data.calibrations[0], data.unit)
     return drawn

@@ -72,6 +72,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
         ('detectors', 'Choice of the detector', _candidates(data)),
         ('training', 'Training and its pitfall', _training(data, figures)),
         ('features', 'Scores of each tap', _features(data, figures)),
+        ('map', 'Map', _map(data, figures)),
         ('calibration', 'Calibration', _calibration(data, figures)),
         ('precisions', 'Precisions', _precisions(data)),
         ('timings', 'Timings', _timings(data)),
@@ -346,6 +347,16 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
         html += _table(('', *kinds, 'mean'), rows)
     html += _figure(figures, 'pseudo_ood.png', 'The kinds of pseudo-OOD pictures.')
     return html + _grid(figures, 'scores_')
+
+
+def _map(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    if not data.map_facts:
+        return ''
+    return _pairs(flatten(data.map_facts)) + _figure(
+        figures, 'maps.png',
+        'Held-out frames, and defects pasted into them, with what is over the threshold of the '
+        'map coloured and outlined; one colour is one value everywhere.',
+    )  # fmt: skip
 
 
 def _calibration(data: ReportData, figures: Mapping[str, bytes]) -> str:

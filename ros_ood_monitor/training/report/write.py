@@ -19,7 +19,7 @@ from ros_ood_monitor.training.report.page import render
 
 __all__ = ['facts', 'write_report']
 
-_PICTURES: Final = ('sheet', 'examples')
+_PICTURES: Final = ('sheet', 'examples', 'map_examples')
 
 
 def write_report(folder: Path | str, data: ReportData) -> Path:
