@@ -123,20 +123,13 @@ def _choice(training: dict[str, Any]) -> list[str]:
 
 
 def _map(bundle: Any) -> list[str]:
-    """Say what the map is made of and what its values mean, where that is told."""
+    """Say what the map is made of, where that is told."""
     facts = bundle.manifest.raw.get('map')
     if not isinstance(facts, dict):
         return []
     height, width = facts.get('grid', ('?', '?'))
     names = ', '.join(tap.name for tap in bundle.manifest.map_taps)
-    lines = [f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}']
-    calibration = bundle.calibration().map
-    if calibration is not None:
-        lines.append(
-            f'               normal {calibration.normal:.4g}, threshold '
-            f'{calibration.threshold:.4g}: over it is a cell of {calibration.alpha:.2%} of frames'
-        )
-    return lines
+    return [f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}']
 
 
 def _calibration(bundle: Any) -> list[str]:

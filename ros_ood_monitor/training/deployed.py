@@ -93,7 +93,7 @@ class Deployed:
     def score(
         self, images: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
-        """Return raw_score (k,) and maps (k, gh, gw) of pictures (k, h, w, 3), one by one."""
+        """Score pictures one by one, (k, h, w, 3): their raw_score (k,) and maps (k, gh, gw)."""
         run = scoring_runner(self.backbone, self.scorer, self.precision)
         return split_scores(score_images(run, images), self.grid)
 

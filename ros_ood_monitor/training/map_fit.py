@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+import hashlib
 import time
 from typing import Any, Final
 
@@ -179,7 +180,7 @@ def fit_map(
         'map': [tap.name for tap in plan.taps],
         'grid': list(plan.grid),
         'normalization': [one.card() for one in normalizations],
-        'rows': [len(fit), len(held_out)],
+        'rows': [hashlib.sha256(rows.tobytes()).hexdigest() for rows in (raw_fit, raw_held_out)],
     }
     detector, record = fit_map_detector(
         density,
