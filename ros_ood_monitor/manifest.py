@@ -181,12 +181,11 @@ def parse_manifest(text: str) -> Manifest:
     if color != 'rgb':
         msg = f"input colour order is unknown: expected 'rgb', got {color!r}"
         raise BundleError(msg)
-    taps = tuple(_tap(tap, _get(tap, 'density', str)) for tap in _get(raw, 'features.taps', list))
-    map_taps = (
-        tuple(_tap(tap, _get(raw, 'map.density', str)) for tap in _get(raw, 'map.taps', list))
-        if 'map' in raw
-        else ()
-    )
+    taps = tuple(_tap(tap) for tap in _get(raw, 'features.taps', list))
+    map_taps: tuple[Tap, ...] = ()
+    if 'map' in raw:
+        density = _get(raw, 'map.density', str)
+        map_taps = tuple(_tap({**tap, 'density': density}) for tap in _get(raw, 'map.taps', list))
     precisions = tuple(str(name) for name in _get(raw, 'precisions', list))
     if not taps or not precisions:
         msg = f'manifest needs a tap and a precision, got {len(taps)} and {len(precisions)}'
@@ -212,13 +211,13 @@ def parse_manifest(text: str) -> Manifest:
     )
 
 
-def _tap(node: Mapping[str, Any], density: str) -> Tap:
+def _tap(node: Mapping[str, Any]) -> Tap:
     return Tap(
         name=_get(node, 'name', str),
         output=_get(node, 'output', str),
         channels=_get(node, 'channels', int),
         reduction=_get(node, 'reduction', int),
-        density=density,
+        density=_get(node, 'density', str),
     )
 
 

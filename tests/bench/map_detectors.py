@@ -32,10 +32,10 @@ from ros_ood_monitor.box_metrics import box_hits, mask_of_boxes
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.evaluation.boxes import read_boxes
 from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.pixels import Mapper
 from ros_ood_monitor.evaluation.report import text_table, write_text
 from ros_ood_monitor.evaluation.timing import interleave, ratio
 from ros_ood_monitor.images import image_files, read_image
+from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import auroc, auroc_difference
 from ros_ood_monitor.pixel_metrics import PixelScores
 from ros_ood_monitor.training.export import export_backbone, export_scorer, output_names
@@ -113,7 +113,7 @@ def of_boxes(
     reader: FrameReader, one: FittedMap, folders: list[Path], every: int
 ) -> dict[str, float]:
     """Return figures over the pixels of pictures with defects."""
-    mapper = Mapper(reader.preprocess.height, reader.preprocess.width)
+    mapper = Mapper(reader.preprocess)
     pixels, heats = PixelScores(), []
     for folder in folders:
         for file in sorted(folder.glob('*_test.jpg'))[::every]:
