@@ -143,7 +143,9 @@ class CellRunner:
     """
 
     batch_size = 1
-    concurrent = True
+    # the scorer's products may be rounded otherwise by another number of threads, which only the
+    # main one has as the settings say
+    concurrent = False
 
     def __init__(self, session: Any, cells: CellScorer) -> None:
         self.name = f'{_name_of_runtime()}, {cells.digest()}'
