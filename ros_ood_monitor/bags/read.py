@@ -14,6 +14,7 @@ import struct
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
+from ros_ood_monitor.ahead import in_order
 from ros_ood_monitor.bags.files import (
     decompress_message,
     find_files,
@@ -23,7 +24,7 @@ from ros_ood_monitor.bags.files import (
 from ros_ood_monitor.bags.mcap_stream import RawMessage
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.decode import decode_compressed, decode_image
-from ros_ood_monitor.errors import BagError, DecodeError, ParameterError
+from ros_ood_monitor.errors import BagError, DecodeError, OodMonitorError, ParameterError
 from ros_ood_monitor.records import Frame
 
 __all__ = ['BagReader', 'PendingFrame', 'SkippedFrame', 'TopicInfo']
@@ -214,8 +215,34 @@ class BagReader:
             If a topic is not an image topic of this bag, or ``every`` is less than 1.
 
         """
+        return (frame for _, frame in self.logged_frames(topics, every=every))
+
+    def logged_frames(
+        self, topics: Sequence[str] | None = None, *, every: int = 1, workers: int = 0
+    ) -> Iterator[tuple[float, Frame]]:
+        """
+        Decode like `frames`, ahead of the caller where that is wanted, and tell log times.
+
+        Parameters
+        ----------
+        topics, every
+            As for `frames`.
+        workers : int, default 0
+            Threads that decode, four frames each at most; 0 decodes in the calling thread.
+
+        Yields
+        ------
+        tuple of (float, Frame)
+            Log time in s, and the next frame.
+
+        Raises
+        ------
+        BagError, ParameterError
+            As for `frames`.
+
+        """
         pending = self.pending(topics, every=every)  # refuses what is wrong now, not when iterated
-        return self._frames(pending)
+        return self._frames(pending, workers)
 
     def pending(
         self,
@@ -276,22 +303,22 @@ class BagReader:
                 continue
             yield PendingFrame(message, chosen[message.topic], cameras[message.topic], typestore)
 
-    def _frames(self, pending: Iterator[PendingFrame]) -> Iterator[Frame]:
+    def _frames(
+        self, pending: Iterator[PendingFrame], workers: int
+    ) -> Iterator[tuple[float, Frame]]:
         decoded = 0
         first_skipped = len(self.skipped)
         topics: dict[str, None] = {}
-        for message in pending:
+        for message, frame in in_order(_decoded, pending, workers=workers):
             topics[message.topic] = None
-            try:
-                frame = message.decode()
-            except (DecodeError, BagError) as error:
-                self.skipped.append(SkippedFrame(message.topic, message.log_time, str(error)))
+            if not isinstance(frame, Frame):
+                self.skipped.append(SkippedFrame(message.topic, message.log_time, str(frame)))
                 # a camera that fails always must not flood the log; `skipped` has them all
                 level = logging.WARNING if len(self.skipped) <= _MAX_LOGGED else logging.DEBUG
-                _log.log(level, 'frame skipped: %s: %s', message, error)
+                _log.log(level, 'frame skipped: %s: %s', message, frame)
                 continue
             decoded += 1
-            yield frame
+            yield message.log_time, frame
         if not decoded:
             failed = self.skipped[first_skipped:]
             why = (
@@ -400,6 +427,14 @@ class BagReader:
         except BagError as error:
             self.damaged_files[file.path.name] = str(error)
             _log.warning('bag is damaged: %s', error)
+
+
+def _decoded(message: PendingFrame) -> tuple[PendingFrame, Frame | OodMonitorError]:
+    """Return a frame, or why there is none."""
+    try:
+        return message, message.decode()
+    except (DecodeError, BagError) as error:
+        return message, error
 
 
 def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Frame:

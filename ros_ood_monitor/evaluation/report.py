@@ -15,7 +15,7 @@ from ros_ood_monitor.evaluation.folders import ScoredFolder
 from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation, PixelRow
 from ros_ood_monitor.pixel_metrics import FPR_LIMIT
 
-__all__ = ['facts', 'markdown', 'text_table', 'to_json', 'to_text', 'write_text']
+__all__ = ['facts', 'markdown', 'markdown_table', 'text_table', 'to_json', 'to_text', 'write_text']
 
 _PIXEL_HEAD = (
     'pixels', 'n', 'regions', 'AUROC', '95 % interval', 'AP', '95 % interval', 'AUPRO',
@@ -150,7 +150,7 @@ def markdown(evaluation: Evaluation) -> str:
         A heading, the tables and the notes.
 
     """
-    tables = '\n\n'.join(_markdown_table(rows) for rows in _tables(evaluation))
+    tables = '\n\n'.join(markdown_table(rows) for rows in _tables(evaluation))
     summary = '\n'.join(f'- {line}' for line in _summary(evaluation))
     notes = '\n'.join(f'- {line}' for line in _notes(evaluation))
     title = f'# Evaluation of {evaluation.bundle.manifest.name}'
@@ -176,11 +176,6 @@ def _tables(evaluation: Evaluation) -> list[list[Sequence[str]]]:
         rows = pixels.rows if len(pixels.rows) == 1 else (*pixels.rows, pixels.overall)
         tables.append([head, *map(_pixel_cells, rows)])
     return tables
-
-
-def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    ruled = [rows[0], ['---', *['---:'] * (len(rows[0]) - 1)], *rows[1:]]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in ruled)
 
 
 def _pixel_cells(row: PixelRow) -> list[str]:
@@ -288,6 +283,25 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """
+    Return a Markdown table: the first column to the left, the others to the right.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        Cells; the first row is the head.
+
+    Returns
+    -------
+    str
+        A line for each row, and the rule under the head.
+
+    """
+    ruled = [rows[0], ['---', *['---:'] * (len(rows[0]) - 1)], *rows[1:]]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in ruled)
 
 
 def write_text(path: str | Path, text: str) -> None:

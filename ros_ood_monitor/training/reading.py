@@ -7,24 +7,18 @@ parallel as processes and need neither copies between them nor a guarded main mo
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.ahead import in_order
 from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.preprocess import Preprocessor
 
 __all__ = ['Decoded', 'Item', 'Picture', 'in_order', 'pool_size', 'read_ahead']
-
-_In = TypeVar('_In')
-_Out = TypeVar('_Out')
-
-_AHEAD = 4  # items under way per worker: a slow picture holds up nobody
 
 
 class Picture(NamedTuple):
@@ -131,41 +125,3 @@ def pool_size(workers: int) -> int:
 
     """
     return 1 + workers if workers else 0
-
-
-def in_order(
-    work: Callable[[_In], _Out], items: Iterable[_In], *, workers: int = 0
-) -> Iterator[_Out]:
-    """
-    Map in threads, with a bounded number of items under way.
-
-    Parameters
-    ----------
-    work : callable
-        What is done with an item.
-    items : iterable
-        Taken from the calling thread.
-    workers : int, default 0
-        Threads; 0 works in the calling one.
-
-    Yields
-    ------
-    object
-        What came of each item, in the same order.
-
-    """
-    if workers < 1:
-        yield from map(work, items)
-        return
-    pending: deque[Future[_Out]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix='ahead') as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) >= _AHEAD * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

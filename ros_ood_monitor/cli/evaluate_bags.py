@@ -1,0 +1,132 @@
+"""What ``ood_monitor evaluate`` does with bags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+import contextlib
+import logging
+from pathlib import Path
+import sys
+from typing import Any
+
+from ros_ood_monitor.cli.evaluate import end_of_gate
+from ros_ood_monitor.cli.wording import count
+
+__all__ = ['run_bags']
+
+_LOGGER = 'ros_ood_monitor'
+
+
+def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
+    """
+    Evaluate bundles on bags, print the tables and write the files asked for.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of the verb.
+    gate : dict of str to Limit
+        Limits to keep.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    """
+    from ros_ood_monitor.evaluation.bags import report
+    from ros_ood_monitor.evaluation.bags.compare import compare
+    from ros_ood_monitor.evaluation.bags.evaluate import evaluate_bags, Settings
+    from ros_ood_monitor.evaluation.bags.facts import facts, to_json
+    from ros_ood_monitor.evaluation.bags.frame_file import check_frames, write_frames
+    from ros_ood_monitor.evaluation.bags.given import LabelChoice
+    from ros_ood_monitor.evaluation.bags.runs import Scoring
+    from ros_ood_monitor.evaluation.bags.store import default_store
+    from ros_ood_monitor.evaluation.report import write_text
+    from ros_ood_monitor.share import bundle_path
+
+    if args.parquet:
+        check_frames(args.parquet)
+    given = {} if args.ignore_margin is None else {'ignore_margin': args.ignore_margin}
+    settings = Settings(refractory=args.refractory, seed=args.seed, **given)
+    labels = LabelChoice(
+        file=Path(args.labels) if args.labels else None,
+        topic=args.label_topic or '',
+        all_id=tuple(map(Path, args.all_id or ())),
+        all_ood=tuple(map(Path, args.all_ood or ())),
+    )
+    store = None if args.no_cache else Path(args.cache) if args.cache else default_store()
+    found = []
+    with _quiet_log(), _interrupt_explained(kept=store is not None):
+        for bundle in (args.bundle, *(args.against or ())):
+            scoring = Scoring(
+                bundle_path(bundle),
+                engine=args.engine,
+                precision=args.precision,
+                threads=args.threads,
+                topics=None if args.topic is None else tuple(args.topic),
+                every=args.every or 1,
+            )
+            found.append(
+                evaluate_bags(
+                    scoring,
+                    [Path(bag) for bag in args.bags],
+                    labels,
+                    settings=settings,
+                    jobs=args.jobs or 1,
+                    store=store,
+                    progress=_progress,
+                )
+            )
+    first, *others = found
+    comparisons = [compare(first, other) for other in others]
+    plain = facts(first, comparisons)
+    print(report.to_text(first, comparisons), end='')
+    if args.json:
+        write_text(args.json, to_json(plain))
+    if args.report:
+        write_text(args.report, report.markdown(first, comparisons))
+    if args.parquet:
+        write_frames(args.parquet, found)
+    code = end_of_gate(plain, gate)
+    failed = {bag.path for one in found for bag in one.failed}
+    if failed:
+        print(f'{count(len(failed), "bag")} could not be evaluated', file=sys.stderr)
+    return 1 if failed and not args.keep_going else code
+
+
+@contextlib.contextmanager
+def _progress(total: int, name: str) -> Iterator[Callable[[int], object]]:
+    if not total or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=name, unit='frame', file=sys.stderr, leave=False) as bar:
+        yield bar.update
+
+
+@contextlib.contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Keep log lines from the terminal: what they tell of bags stands in the notes."""
+    logger = logging.getLogger(_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _interrupt_explained(*, kept: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        what = (
+            'the scores of finished bags are kept; the same command goes on'
+            if kept
+            else 'no scores were kept'
+        )
+        raise KeyboardInterrupt(what) from None

@@ -1,0 +1,1 @@
+"""Judges bundles on recorded bags: labels, scores, alerts, figures, gates."""

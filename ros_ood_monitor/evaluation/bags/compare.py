@@ -1,0 +1,197 @@
+"""Two bundles on the same frames: what differs, and whether by more than chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.evaluation.bags.blocks import (
+    draw_metrics,
+    draw_weights,
+    FRAME_METRICS,
+    intervals_of,
+)
+from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
+from ros_ood_monitor.evaluation.bags.events import Event
+from ros_ood_monitor.evaluation.bags.frame_figures import METRICS
+from ros_ood_monitor.evaluation.bags.judged import JudgedBag
+from ros_ood_monitor.evaluation.bags.table import block_frames, choose_block, Table
+from ros_ood_monitor.metrics import Interval, middle
+
+__all__ = ['Comparison', 'Difference', 'compare']
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of the second bundle less that of the first, and its 95 % interval."""
+
+    value: float | None = None
+    interval: Interval | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether the interval leaves out no difference at all."""
+        return self.interval is not None and not (self.interval.low <= 0.0 <= self.interval.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """
+    A second bundle beside the first one.
+
+    Parameters
+    ----------
+    first, second : BagEvaluation
+        Both; ``second`` may have failed on bags that ``first`` did not fail on, and so forth.
+    bags : tuple of str
+        Bags that both could score.
+    metrics : dict of str to Difference
+        By `FRAME_METRICS`.
+    events : int
+        Events that are compared.
+    only_first, only_second : int
+        Events that one of the two found.
+    time_to_alert : Difference
+        Mean over events that both found with no alert on before, in s.
+    false_alerts_per_hour : Difference
+        Of in-distribution time.
+
+    """
+
+    first: BagEvaluation
+    second: BagEvaluation
+    bags: tuple[str, ...]
+    metrics: dict[str, Difference]
+    events: int
+    only_first: int
+    only_second: int
+    time_to_alert: Difference
+    false_alerts_per_hour: Difference
+
+
+def compare(first: BagEvaluation, second: BagEvaluation) -> Comparison:
+    """
+    Compare two bundles on the bags that both could score.
+
+    Every draw of the bootstrap takes the same blocks of frames for both, so that what both find
+    hard cancels out.
+
+    Parameters
+    ----------
+    first, second : BagEvaluation
+        Of the same bags, with the same labels.
+
+    Returns
+    -------
+    Comparison
+        The second less the first.
+
+    Raises
+    ------
+    ParameterError
+        If they have no bag in common, or read different frames of one.
+
+    """
+    pairs = _pairs(first, second)
+    tables = [Table.of([pair[k] for pair in pairs]) for k in range(2)]
+    one, two = tables
+    block = max(choose_block(table, table.raw_score) for table in tables)
+    block = block_frames(one, np.arange(one.label.size), block)
+    settings = first.settings
+    events = [both for pair in pairs for both in zip(pair[0].events, pair[1].events, strict=True)]
+    return Comparison(
+        first=first,
+        second=second,
+        bags=tuple(pair[0].name for pair in pairs),
+        metrics=_metric_differences(one, two, block, settings.seed, settings.resamples),
+        events=sum(a.frames > 0 for a, _ in events),
+        only_first=sum(a.found and not b.found for a, b in events),
+        only_second=sum(b.found and not a.found for a, b in events),
+        time_to_alert=_sooner(events, settings.seed, settings.resamples),
+        false_alerts_per_hour=_false_alerts(
+            one,
+            two,
+            sum(hours for pair in pairs for hours in pair[0].hours.values()),
+            block,
+            settings.seed,
+            settings.resamples,
+        ),
+    )
+
+
+def _pairs(first: BagEvaluation, second: BagEvaluation) -> list[tuple[JudgedBag, JudgedBag]]:
+    others = {bag.path.resolve(): bag for bag in second.bags}
+    pairs = []
+    for bag in first.bags:
+        other = others.get(bag.path.resolve())
+        if other is None:
+            continue
+        same = np.array_equal(bag.scored.stamp, other.scored.stamp)
+        if not same or not np.array_equal(bag.label, other.label):
+            msg = f'paired differences need the same frames and labels of both: {bag.path}'
+            raise ParameterError(msg)
+        pairs.append((bag, other))
+    if not pairs:
+        msg = 'paired differences need a bag that both bundles could score, got none'
+        raise ParameterError(msg)
+    return pairs
+
+
+def _metric_differences(
+    one: Table, two: Table, block: int, seed: int, resamples: int
+) -> dict[str, Difference]:
+    is_known, is_foreign = one.label == 0, one.label == 1
+    if not is_known.any() or not is_foreign.any():
+        return dict.fromkeys(FRAME_METRICS, Difference())
+    values = [
+        [metric(table.raw_score[is_known], table.raw_score[is_foreign]) for metric in METRICS]
+        for table in (one, two)
+    ]
+    drawn = draw_metrics(
+        [one.raw_score, two.raw_score], one.label, block=block, seed=seed, resamples=resamples
+    )
+    intervals = intervals_of(drawn[:, 1] - drawn[:, 0])
+    return {
+        name: Difference(b - a, intervals[name])
+        for name, a, b in zip(FRAME_METRICS, *values, strict=True)
+    }
+
+
+def _sooner(events: list[tuple[Event, Event]], seed: int, resamples: int) -> Difference:
+    later = np.array(
+        [
+            b.time_to_alert - a.time_to_alert
+            for a, b in events
+            if a.found and b.found and not (a.was_on or b.was_on)
+        ]
+    )
+    if not later.size:
+        return Difference()
+    if later.size == 1:
+        return Difference(float(later[0]))
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(later, (resamples, later.size)).mean(axis=1)  # (resamples,)
+    return Difference(float(later.mean()), middle(drawn, 0.95))
+
+
+def _false_alerts(
+    one: Table, two: Table, hours: float, block: int, seed: int, resamples: int
+) -> Difference:
+    if not hours > 0.0:
+        return Difference()
+    is_known = one.label == 0
+    rng = np.random.default_rng(seed)
+    step = two.false_start.astype(np.int64) - one.false_start  # (n,)
+    rates = np.full(resamples, math.nan)
+    for k in range(resamples):
+        weight = draw_weights(step.size, block, rng)
+        share = float(weight[is_known].sum()) / float(is_known.sum())
+        if share > 0.0:
+            rates[k] = float(np.dot(weight, step)) / (hours * share)
+    value = float(step.sum()) / hours
+    drawn: npt.NDArray[np.float64] = rates[np.isfinite(rates)]
+    return Difference(value, middle(drawn, 0.95) if drawn.size else None)

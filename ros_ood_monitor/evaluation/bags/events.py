@@ -1,0 +1,206 @@
+"""Labelled stretches of one camera: found or missed, how soon, how soon clear again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.evaluation.bags.labels import Label
+from ros_ood_monitor.evaluation.bags.scored import ALERT, FAULT, ScoredBag
+
+__all__ = ['Event', 'Mask', 'Span', 'Track']
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Event:
+    """
+    A labelled stretch as one camera went through it.
+
+    Parameters
+    ----------
+    bag, camera, kind : str
+        Where, and what.
+    start, end : float
+        In s, in image stamps.
+    frames : int
+        Frames in it; without any nobody can tell whether it was found.
+    found : bool
+        Whether the camera was in ALERT at one of its frames, or within the margin behind it.
+    was_on : bool
+        Whether an alert was on already when it began: that one tells nothing of this event.
+    time_to_alert : float
+        From its start to the first frame in ALERT, in s; 0 where that was on; NaN where missed.
+    time_to_clear : float
+        From its end to the first frame no longer in ALERT (nor in FAULT, which tells nothing), in
+        s; NaN where no alert was on at its end, or the alert lasted to the next event or to the
+        end of the bag.
+    outlasts : bool
+        Whether an alert on at its end lasted so long.
+    in_alert, in_fault : float
+        Share of its frames in ALERT, and in FAULT, where the monitor said that it could not tell;
+        NaN without frames.
+
+    """
+
+    bag: str
+    camera: str
+    kind: str
+    start: float
+    end: float
+    frames: int
+    found: bool = False
+    was_on: bool = False
+    time_to_alert: float = math.nan
+    time_to_clear: float = math.nan
+    outlasts: bool = False
+    in_alert: float = math.nan
+    in_fault: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """
+    A label on the frames of one camera.
+
+    Parameters
+    ----------
+    kind : str
+        What is seen.
+    axis : ndarray of shape (k,), float64
+        The frames' times on the label's clock, in s.
+    start, end : float
+        Of the label, on that clock.
+    inside, near, behind : ndarray of shape (k,), bool
+        Frames in it, within the margin on either side, and within the margin behind it.
+
+    """
+
+    kind: str
+    axis: npt.NDArray[np.float64]
+    start: float
+    end: float
+    inside: Mask
+    near: Mask
+    behind: Mask
+
+
+class Track:
+    """
+    The frames of one camera of a bag, in order.
+
+    Parameters
+    ----------
+    bag, camera : str
+        Names.
+    scored : ScoredBag
+        The bag's frames.
+    rows : ndarray of shape (k,), int64
+        Those of the camera.
+
+    """
+
+    def __init__(
+        self, bag: str, camera: str, scored: ScoredBag, rows: npt.NDArray[np.int64]
+    ) -> None:
+        self._bag, self._camera = bag, camera
+        self._stamp = scored.stamp[rows]  # (k,)
+        self._log_time = scored.log_time[rows]
+        self._is_alert = scored.state[rows] == ALERT
+        self._is_fault = scored.state[rows] == FAULT
+        self._is_new = self._is_alert & scored.changed[rows]
+
+    def span(self, label: Label, began: float, margin: float) -> Span:
+        """
+        Lay a label over the frames.
+
+        Parameters
+        ----------
+        label : Label
+            Of this camera.
+        began : float
+            Stamp of the bag's first frame, in s.
+        margin : float
+            In s.
+
+        Returns
+        -------
+        Span
+            Its frames.
+
+        """
+        axis = self._log_time if label.time == 'log' else self._stamp
+        shift = began if label.time == 'bag' else 0.0
+        start, end = label.start + shift, label.end + shift
+        inside = (axis >= start) & (axis < end)
+        around = (axis >= start - margin) & (axis < end + margin)
+        behind = around & (axis >= end)
+        if math.isinf(start):
+            start = float(axis.min())
+        return Span(label.kind, axis, start, end, inside, around & ~inside, behind)
+
+    def event(self, span: Span, spans: Sequence[Span]) -> Event:
+        """
+        Tell how the camera went through a label.
+
+        Parameters
+        ----------
+        span : Span
+            The label.
+        spans : sequence of Span
+            All labels of the camera: an alert that lasts into another one is not cleared.
+
+        Returns
+        -------
+        Event
+            Found or missed, and when.
+
+        """
+        frames = np.flatnonzero(span.inside)
+        if not frames.size:
+            return Event(self._bag, self._camera, span.kind, span.start, span.end, 0)
+        first, last = int(frames[0]), int(frames[-1])
+        hits = np.flatnonzero(self._is_alert & (span.inside | span.behind))
+        was_on = bool(
+            first and self._is_alert[first] and self._is_alert[first - 1] and not
+            self._is_new[first]
+        )  # fmt: skip
+        time_to_alert = max(0.0, float(span.axis[hits[0]]) - span.start) if hits.size else math.nan
+        time_to_clear, outlasts = self._clearing(last, span, spans)
+        if span.axis is self._stamp:
+            start, end = span.start, span.end
+        else:
+            start, end = float(self._stamp[first]), float(self._stamp[last])
+        return Event(
+            bag=self._bag,
+            camera=self._camera,
+            kind=span.kind,
+            start=start,
+            end=end,
+            frames=int(frames.size),
+            found=bool(hits.size),
+            was_on=was_on,
+            time_to_alert=0.0 if was_on else time_to_alert,
+            time_to_clear=time_to_clear,
+            outlasts=outlasts,
+            in_alert=float(np.mean(self._is_alert[frames])),
+            in_fault=float(np.mean(self._is_fault[frames])),
+        )
+
+    def _clearing(self, last: int, span: Span, spans: Sequence[Span]) -> tuple[float, bool]:
+        """Return how long the alert of an event outlived it, or that it did not end."""
+        if not self._is_alert[last]:
+            return math.nan, False
+        goes_on = (self._is_alert | self._is_fault) & ~self._is_new  # (k,)
+        over = np.flatnonzero(~goes_on[last + 1 :])
+        if not over.size:
+            return math.nan, True
+        clear = last + 1 + int(over[0])
+        if any(other is not span and other.inside[last + 1 : clear + 1].any() for other in spans):
+            return math.nan, True
+        return max(0.0, float(span.axis[clear]) - span.end), False

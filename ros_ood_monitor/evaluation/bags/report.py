@@ -1,0 +1,219 @@
+"""An evaluation on bags for people: text for a terminal, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ros_ood_monitor.evaluation.bags.blocks import FRAME_METRICS
+from ros_ood_monitor.evaluation.bags.compare import Comparison
+from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
+from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
+from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
+from ros_ood_monitor.evaluation.report import markdown_table, text_table
+from ros_ood_monitor.metrics import Interval
+
+__all__ = ['markdown', 'to_text']
+
+_FRAME_HEAD = (
+    'frames', 'ID', 'OOD', 'AUROC', '95 % interval', 'AUPR', 'fpr95_id_positive',
+    'fpr95_ood_positive', 'ID over', 'OOD over',
+)  # fmt: skip
+_EVENT_HEAD = (
+    'events', 'found', '95 % interval', 'time to alert', 'longest', 'time to clear',
+    'false alerts', 'hours', 'per hour', '95 % bound',
+)  # fmt: skip
+_DIFFERENCE_HEAD = ('second less first', 'difference', '95 % interval', '')
+_DASH = '-'
+_NAMED = 5  # problems of a bag
+_MOST = 30  # rows of a kind; the JSON has them all
+
+
+def to_text(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> str:
+    """
+    Return an evaluation as text for a terminal.
+
+    Parameters
+    ----------
+    evaluation : BagEvaluation
+        What `evaluate_bags` found.
+    comparisons : sequence of Comparison
+        Other bundles beside it.
+
+    Returns
+    -------
+    str
+        A head, tables of frames and of events, one for each other bundle, and notes.
+
+    """
+    parts = ['\n'.join(_summary(evaluation))]
+    parts += [text_table(table) for table in _tables(evaluation)]
+    for one in comparisons:
+        parts.append('\n'.join([_title(one), text_table(_difference_rows(one))]))
+    return '\n\n'.join([*parts, '\n'.join(_notes(evaluation, comparisons))]) + '\n'
+
+
+def markdown(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> str:
+    """
+    Return an evaluation as Markdown.
+
+    Parameters
+    ----------
+    evaluation : BagEvaluation
+        What `evaluate_bags` found.
+    comparisons : sequence of Comparison
+        Other bundles beside it.
+
+    Returns
+    -------
+    str
+        A heading, the tables and the notes.
+
+    """
+    parts = [
+        f'# Evaluation of {evaluation.bundle.manifest.name}',
+        _list(_summary(evaluation)),
+        *(markdown_table(table) for table in _tables(evaluation)),
+    ]
+    for one in comparisons:
+        parts += [f'## {_title(one)}', markdown_table(_difference_rows(one))]
+    return '\n\n'.join([*parts, _list(_notes(evaluation, comparisons))]) + '\n'
+
+
+def _list(lines: Iterable[str]) -> str:
+    return '\n'.join(f'- {line}' for line in lines)
+
+
+def _summary(evaluation: BagEvaluation) -> list[str]:
+    bundle, engine = evaluation.bundle, evaluation.engine
+    frames = sum(len(bag.scored) for bag in evaluation.bags)
+    kept = f', scores of {evaluation.kept} kept from before' if evaluation.kept else ''
+    bags = f'{len(evaluation.bags)} bag{"s" if len(evaluation.bags) > 1 else ""}'
+    return [
+        f'bundle {bundle.manifest.name}, digest {bundle.digest[:12]}, '
+        f'{engine["engine"]} {engine["version"]}, {engine["precision"]}',
+        f'{bags}, {frames} frames{kept}; threshold {evaluation.threshold:.4g} '
+        f'{bundle.manifest.unit}'.rstrip(),
+    ]
+
+
+def _tables(evaluation: BagEvaluation) -> list[list[Sequence[str]]]:
+    rows = evaluation.rows
+    groups = [
+        (what, group)
+        for what, group in (('kind', rows.kinds), ('camera', rows.cameras), ('bag', rows.bags))
+        if len(group) > 1
+    ]
+    named = [('all', rows.together)]
+    named += [(f'{what} {row.name}', row) for what, group in groups for row in group[:_MOST]]
+    return [
+        [_FRAME_HEAD, *(_frame_cells(name, row.frames) for name, row in named)],
+        [_EVENT_HEAD, *(_event_cells(name, row.events) for name, row in named)],
+    ]
+
+
+def _frame_cells(name: str, figures: FrameFigures) -> list[str]:
+    metrics = figures.metrics
+    return [
+        name,
+        str(figures.id_frames),
+        str(figures.ood_frames),
+        _text(metrics['auroc'], '.4f'),
+        _range(figures.intervals['auroc'], '.4f'),
+        _text(metrics['aupr'], '.4f'),
+        _text(metrics['fpr95_id_positive'], '.3f'),
+        _text(metrics['fpr95_ood_positive'], '.3f'),
+        _text(figures.id_over_threshold, '.1%'),
+        _text(figures.ood_over_threshold, '.1%'),
+    ]
+
+
+def _event_cells(name: str, figures: EventFigures) -> list[str]:
+    return [
+        name,
+        f'{figures.found} of {figures.events}',
+        _range(figures.found_share_95, '.2f'),
+        _text(figures.time_to_alert.median, '.2f', ' s'),
+        _text(figures.time_to_alert.longest, '.2f', ' s'),
+        _text(figures.time_to_clear.median, '.2f', ' s'),
+        _text(figures.false_alerts, 'd'),
+        _text(figures.hours, '.3g'),
+        _text(figures.false_alerts_per_hour, '.3g'),
+        _text(figures.false_alerts_per_hour_upper95, '.3g'),
+    ]
+
+
+def _difference_rows(one: Comparison) -> list[Sequence[str]]:
+    named = [(name, one.metrics[name], '+.4f') for name in FRAME_METRICS]
+    named += [
+        ('time to alert, s', one.time_to_alert, '+.2f'),
+        ('false alerts per hour', one.false_alerts_per_hour, '+.3g'),
+    ]
+    cells = [
+        (
+            name,
+            _text(difference.value, form),
+            _range(difference.interval, form),
+            'clear' if difference.is_clear else 'within chance' if difference.interval else '',
+        )
+        for name, difference, form in named
+    ]
+    return [_DIFFERENCE_HEAD, *cells]
+
+
+def _title(one: Comparison) -> str:
+    first, second = one.first.bundle, one.second.bundle
+    return (
+        f'{second.manifest.name} ({second.digest[:12]}) less {first.manifest.name} '
+        f'({first.digest[:12]})'
+    )
+
+
+def _text(value: float | None, form: str, unit: str = '') -> str:
+    return _DASH if value is None else f'{value:{form}}{unit}'
+
+
+def _range(interval: Interval | None, form: str) -> str:
+    return _DASH if interval is None else f'{interval.low:{form}} to {interval.high:{form}}'
+
+
+def _notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison]) -> list[str]:
+    bootstrap, settings = evaluation.bootstrap, evaluation.settings
+    events, frames = evaluation.rows.together.events, evaluation.rows.together.frames
+    notes = [
+        f'intervals of frames draw blocks of {bootstrap.block} frames ({bootstrap.seconds:.3g} s) '
+        'of each camera, as long as the scores remember',
+        f'{frames.ignored_frames} frames within {settings.ignore_margin:g} s of a label count as '
+        'neither; hours are of in-distribution time, each camera for itself',
+    ]
+    if events.events and frames.intervals['auroc'] is None and frames.id_frames:
+        notes.append('no interval: too few stretches of either class to tell chance')
+    if events.was_on:
+        notes.append(
+            'events found that began under an alert that was on already, without a time to alert: '
+            f'{events.was_on}'
+        )
+    if events.outlasted:
+        notes.append(
+            'events whose alert lasted to the next event or the end of the bag, without a time to '
+            f'clear: {events.outlasted}'
+        )
+    if events.missed_in_fault:
+        notes.append(
+            'events missed while the monitor was in FAULT, so that it said that it could not '
+            f'tell: {events.missed_in_fault}'
+        )
+    if events.normal_time_in_alert:
+        share = events.normal_time_in_alert
+        notes.append(f'{share:.2%} of in-distribution frames were in ALERT')
+    for one in comparisons:
+        notes.append(
+            f'{_title(one)}: events found by the second alone: {one.only_second} of {one.events}, '
+            f'by the first alone: {one.only_first}'
+        )
+    if len(evaluation.bags) > _MOST:
+        notes.append(f'bags after the first {_MOST} are in --json')
+    for bag in evaluation.bags:
+        notes += [f'{bag.name}: {problem}' for problem in bag.problems[:_NAMED]]
+    failed = [bag for one in (evaluation, *(c.second for c in comparisons)) for bag in one.failed]
+    notes += dict.fromkeys(f'failed: {bag.name}: {bag.error}' for bag in failed)
+    return notes

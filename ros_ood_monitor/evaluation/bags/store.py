@@ -1,0 +1,119 @@
+"""Scores of finished bags on disk, found again by what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from ros_ood_monitor import __version__
+from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.bags.files import find_files
+from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.evaluation.bags.scored import ScoredBag
+
+__all__ = ['ScoreStore', 'default_store']
+
+_FORMAT: Final = 1
+
+
+def default_store() -> Path:
+    """Return the folder of the user's kept scores."""
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(base) / 'ood_monitor' / 'scores'
+
+
+class ScoreStore:
+    """
+    Keeps the scores of bags.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where; None keeps nothing.
+    **facts
+        Plain values: everything that the scores of any bag depend on.
+
+    """
+
+    def __init__(self, folder: Path | None, **facts: Any) -> None:
+        self.folder = folder
+        self._facts = {'format': _FORMAT, 'version': __version__, **facts}
+
+    def key(self, bag: Path) -> str:
+        """
+        Return the name under which the scores of a bag are kept.
+
+        Parameters
+        ----------
+        bag : Path
+            Its folder or file; what counts is the names, sizes and times of its files.
+
+        Returns
+        -------
+        str
+            Hex digits.
+
+        Raises
+        ------
+        BagError
+            If there is no such bag, or it is out of reach.
+
+        """
+        files, missing = find_files(bag)
+        try:
+            stats = [(file.name, file.stat()) for file in files]
+        except OSError as error:
+            msg = f'bag could not be read ({error.strerror or error}): {bag}'
+            raise BagError(msg) from error
+        facts = {
+            **self._facts,
+            'files': [[name, found.st_size, found.st_mtime_ns] for name, found in stats],
+            'missing': missing,
+        }
+        text = json.dumps(facts, sort_keys=True, separators=(',', ':'))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def load(self, key: str) -> ScoredBag | None:
+        """Return the scores kept under a key; None where there are none, or damaged ones."""
+        if self.folder is None:
+            return None
+        try:
+            return ScoredBag.from_bytes(self._file(key).read_bytes())
+        except OSError:
+            return None
+
+    def save(self, key: str, scored: ScoredBag) -> None:
+        """
+        Keep the scores of a bag.
+
+        Parameters
+        ----------
+        key : str
+            From `key`.
+        scored : ScoredBag
+            The scores.
+
+        Raises
+        ------
+        ParameterError
+            If they cannot be written.
+
+        """
+        if self.folder is None:
+            return
+        try:
+            with new_file(self._file(key)) as aside:
+                aside.write_bytes(scored.to_bytes())
+        except OSError as error:
+            msg = (
+                f'scores could not be kept ({error.strerror or error}); choose a folder with room '
+                f'by --cache, or --no-cache: {self.folder}'
+            )
+            raise ParameterError(msg) from error
+
+    def _file(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f'{key}.npz'
