@@ -93,7 +93,7 @@ class Deployed:
     def score(
         self, images: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
-        """Score pictures one by one, (k, h, w, 3): their raw_score (k,) and maps (k, gh, gw)."""
+        """Return the scores of k pictures, one by one, and their maps where there are any."""
         run = scoring_runner(self.backbone, self.scorer, self.precision)
         return split_scores(score_images(run, images), self.grid)
 
