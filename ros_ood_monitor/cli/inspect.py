@@ -74,6 +74,7 @@ def _card(bundle: Any) -> list[str]:
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),
         *_choice(raw.get('training', {})),
+        *_wild(raw.get('training', {})),
         *_map(bundle),
         *_calibration(bundle),
         *_maps(bundle),
@@ -93,7 +94,7 @@ def _taps(manifest: Any) -> list[str]:
     for tap in manifest.taps:
         fact = facts.get(tap.name, {})
         # a tap's nll is divided by its held-out deviation before the sum
-        per_nat = fact.get('nll_std') and tap.density not in DISTANCES
+        per_nat = fact.get('nll_std') and tap.density not in DISTANCES | {'woods'}
         weight = f'{1.0 / fact["nll_std"]:.4f}' if per_nat else ''
         gaussian = fact.get('shrinkage') is not None
         lines.append(
@@ -119,6 +120,28 @@ def _choice(training: dict[str, Any]) -> list[str]:
         f'  chosen       {choice.get("density", "?")} from {(choice.get("taps") or ["?"])[0]} on: '
         f'AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the default '
         f'{choice.get("default", "?")}'
+    ]
+
+
+def _wild(training: dict[str, Any]) -> list[str]:
+    """Say what wild frames taught, where that is told."""
+    wild = training.get('wild')
+    if not isinstance(wild, dict):
+        return []
+    over = wild.get('over_boundary', {}).get('woods', {})
+    known, others = (
+        ' of '.join(map(str, over.get(key) or ('?', '?'))) for key in ('calibration', 'wild')
+    )
+    worth = (
+        'its constraint does not hold'
+        if not wild.get('constraint_holds')
+        else 'it learnt from them'
+        if wild.get('has_learnt')
+        else 'it learnt nothing'
+    )
+    return [
+        f'  wild         woods over its boundary for alpha = {wild.get("alpha", "?")}: {known} '
+        f'calibration frames, {others} held-out wild frames; {worth}'
     ]
 
 

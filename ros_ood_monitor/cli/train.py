@@ -44,6 +44,15 @@ def add_parser(subparsers: Any) -> None:
         help="besides, the node's recordings of alerts at and below these folders that somebody "
         'has marked as in-distribution (ood_monitor mark --id); the others are named and left out',
     )
+    _add(
+        parser,
+        'wild',
+        '--wild',
+        nargs='+',
+        metavar='PATH',
+        help='recordings that nobody looked at, mostly normal: what a head learns from them is '
+        'reported beside the detector, or is the detector with --density woods',
+    )
     parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
     parser.add_argument('--name', default='', help="the bundle's name (default: the folder's)")
     parser.add_argument(
@@ -113,11 +122,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
             'mean_distance',
             'pca_residual',
             'knn',
+            'woods',
         ),
         metavar='NAME',
         help='detector of each stage; auto (default): flow up to 320 channels, else mahalanobis; '
         'evidence: all are fitted, and one is chosen by pseudo-OOD; or one for all: flow, '
-        'mahalanobis, ppca, mean_distance, pca_residual, knn',
+        'mahalanobis, ppca, mean_distance, pca_residual, knn; woods: what the frames of --wild '
+        'teach, for all stages together',
     )
     add(
         'map',

@@ -89,6 +89,7 @@ def summary(result: Any) -> list[str]:
         + _no_density(result.found.fitted)
         + (f'; step: {_RULES[rule]}' if has_flow else ''),
         *_choice(result.found.choice),
+        *_wild(result.found.wild),
         *_map(result),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'
@@ -106,8 +107,26 @@ def summary(result: Any) -> list[str]:
 
 def _no_density(fitted: Any) -> str:
     """Name the detectors whose scores are no nll."""
-    names = {row.record.density for row in fitted} & DISTANCES
+    names = {row.record.density for row in fitted}
+    if 'woods' in names:
+        return ' (woods: its share in the logit)'
+    names &= DISTANCES
     return f' ({", ".join(sorted(names))}: their distance)' if names else ''
+
+
+def _wild(wild: Any) -> list[str]:
+    """Say what wild frames taught, beside what was fitted without them."""
+    if wild is None:
+        return []
+    (known_over, known), (over, held_out) = wild.head.known, wild.head.wild
+    beside = wild.beside
+    return [
+        f'wild       {count(wild.frames.frames, "frame")}; over the boundary of woods, for alpha '
+        f'= {wild.alpha:g}: {known_over} of {known} calibration frames, {over} of {held_out} '
+        'held-out wild frames',
+        f'           of {beside.density}: {beside.known[0]} and {beside.wild[0]}; '
+        + wild.sentence(),
+    ]
 
 
 def _map(result: Any) -> list[str]:

@@ -16,6 +16,7 @@ from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
 from ros_ood_monitor.training.map_fit import FittedMap
 from ros_ood_monitor.training.precisions import PrecisionVerdict
+from ros_ood_monitor.training.wild import FittedWild
 
 __all__ = ['make_manifest', 'training_card']
 
@@ -91,7 +92,7 @@ def make_manifest(
             ],
         },
         **({} if fitted_map is None else {'map': _map_facts(fitted_map)}),
-        'outputs': _outputs(fitted_map),
+        'outputs': _outputs(fitted_map, fitted[0].record.density),
         'precisions': list(tolerances),
         'verify': _verify(tolerances, with_map=fitted_map is not None),
         'health': dict(health),
@@ -100,12 +101,14 @@ def make_manifest(
     }
 
 
-def _outputs(fitted_map: FittedMap | None) -> dict[str, Any]:
+def _outputs(fitted_map: FittedMap | None, density: str) -> dict[str, Any]:
     direction = {'direction': 'higher = more anomalous'}
+    parts = 'taps' if fitted_map is None else 'taps and the map'
+    unit = 'logit (of being wild)' if density == 'woods' else f'z (sum over {parts})'
     if fitted_map is None:
-        return {'raw_score': {'unit': 'z (sum over taps)', **direction}}
+        return {'raw_score': {'unit': unit, **direction}}
     return {
-        'raw_score': {'unit': 'z (sum over taps and the map)', **direction},
+        'raw_score': {'unit': unit, **direction},
         'patch_score': {'unit': 'z (of a cell at its place)', **direction},
     }
 
@@ -185,6 +188,7 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
         'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
         **({} if found.choice is None else {'choice': _choice_card(found.choice)}),
         **({} if found.fitted_map is None else {'map': _map_card(found)}),
+        **({} if found.wild is None else {'wild': _wild_card(found.wild)}),
         'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
         'false_alarm_rate': _rate(found),
         'versions': {name: _version(name) for name in _LIBRARIES},
@@ -235,6 +239,30 @@ def _map_card(found: Evidence) -> dict[str, Any]:
             if found.map_choice is None
             else {'auroc': {name: round(a, 4) for name, a in found.map_choice.items()}}
         ),
+    }
+
+
+def _wild_card(wild: FittedWild) -> dict[str, Any]:
+    frames = wild.frames
+    return {
+        'alpha': wild.alpha,
+        'has_learnt': wild.has_learnt,
+        'constraint_holds': wild.holds,
+        'split': wild.split,
+        'decay': wild.woods.decay,
+        'frames': {
+            'used': frames.frames,
+            'distinct': frames.distinct,
+            'shared': frames.shared,
+            'twins': round(frames.twins, 4),
+            'skipped': frames.skipped,
+        },
+        'sequences': _shortened(frames.sequences),
+        'data_sha256': frames.data_sha256,
+        'over_boundary': {
+            one.density: {'calibration': list(one.known), 'wild': list(one.wild)}
+            for one in (wild.beside, wild.head)
+        },
     }
 
 

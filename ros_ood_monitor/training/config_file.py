@@ -18,12 +18,11 @@ import yaml
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.settings import PLACES, TrainSettings
 
 __all__ = ['read_config', 'settings_from', 'to_yaml']
 
 _T = TypeVar('_T')
-_NOT_IN_FILES = ('data',)
 _PRESET = 'preset'
 _EXPONENT = re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+')
 
@@ -91,12 +90,15 @@ def settings_from(
 
     """
     merged = _merged(config, overrides or {})
-    data = merged.pop('data', ())
-    if not isinstance(data, (list, tuple)):
-        msg = f"training key 'data' has the wrong type: expected list, got {data!r}"
-        raise TrainingError(msg)
+    places = {}
+    for name in PLACES:
+        value = merged.pop(name, ())
+        if not isinstance(value, (list, tuple)):
+            msg = f'training key {name!r} has the wrong type: expected list, got {value!r}'
+            raise TrainingError(msg)
+        places[name] = tuple(value)
     settings = _read(TrainSettings, merged, '')
-    return dataclasses.replace(settings, data=tuple(data))
+    return dataclasses.replace(settings, data=places['data'], wild=places['wild'])
 
 
 def to_yaml(settings: TrainSettings) -> str:
@@ -139,7 +141,7 @@ def _read(kind: Callable[..., _T], values: Any, where: str) -> _T:
         msg = f'training key {where!r} must be a mapping, got {values!r}'
         raise TrainingError(msg)
     hints = get_type_hints(kind)
-    for hidden in _NOT_IN_FILES:
+    for hidden in PLACES:
         hints.pop(hidden, None)
     if kind is FlowSettings:
         hints = {_PRESET: str, **hints}

@@ -34,10 +34,12 @@ from ros_ood_monitor.training.report import (
     SheetImage,
     TapReport,
     TimingRow,
+    WildRow,
 )
 from ros_ood_monitor.training.rows import spread
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
+from ros_ood_monitor.training.wild import FittedWild, Flagged
 
 __all__ = ['Evidence', 'report_data']
 
@@ -72,6 +74,8 @@ class Evidence:
         What scores the map's cells, where there is a map.
     map_choice : mapping of str to float, or None
         AUROC of the cells of pseudo-defects by detector, where it was asked for.
+    wild : FittedWild or None
+        What wild frames taught, where there are any.
     deployed : mapping of str to Deployed
         Every precision, the reference first; refused ones too.
     verdicts : sequence of PrecisionVerdict
@@ -94,6 +98,7 @@ class Evidence:
     choice: Choice | None
     fitted_map: FittedMap | None
     map_choice: Mapping[str, float] | None
+    wild: FittedWild | None
     deployed: Mapping[str, Deployed]
     verdicts: Sequence[PrecisionVerdict]
     seconds: Mapping[str, float]
@@ -142,6 +147,8 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         candidates_alone={} if evidence.choice is None else evidence.choice.alone,
         map_facts=_map_facts(bundle, evidence),
         map_examples=_map_examples(evidence),
+        wild_facts=_wild_facts(evidence.wild),
+        wild_rows=_wild_rows(evidence.wild),
         unit=bundle.manifest.unit,
         calibrations=[
             _calibration(evidence.deployed[name]) for name in bundle.manifest.precisions
@@ -311,6 +318,36 @@ def _map_facts(bundle: Bundle, evidence: Evidence) -> dict[str, Any]:
         'normal at each place by': f'{card["statistics_frames"]} validation frames',
         **({'auroc of pasted defects, by cell': card['auroc']} if 'auroc' in card else {}),
     }
+
+
+def _wild_facts(wild: FittedWild | None) -> dict[str, Any]:
+    if wild is None:
+        return {}
+    return {
+        'result': wild.sentence(),
+        'has learnt': wild.has_learnt,
+        'constraint holds': wild.holds,
+        'alpha': wild.alpha,
+        'sequences': ', '.join(wild.frames.sequences),
+        'frames': wild.frames.frames,
+        'different pictures': wild.frames.distinct,
+        'training frames among them': wild.frames.shared,
+        'look like a training frame': round(wild.frames.twins, 4),
+        'skipped, did not decode': wild.frames.skipped,
+        'held out by': wild.split,
+        'cost of weights': wild.woods.decay,
+        'digest of network inputs': wild.frames.data_sha256,
+    }
+
+
+def _wild_rows(wild: FittedWild | None) -> list[WildRow]:
+    if wild is None:
+        return []
+
+    def row(one: Flagged) -> WildRow:
+        return WildRow(one.density, *one.known, *one.wild, auroc_by_kind=one.auroc_by_kind)
+
+    return [row(wild.beside), row(wild.head)]
 
 
 def _map_examples(evidence: Evidence) -> dict[str, npt.NDArray[np.uint8]]:

@@ -33,8 +33,12 @@ Keep: TypeAlias = Callable[
     [Callable[[], Any], Callable[[], tuple[Any, FitRecord]]], tuple[Any, FitRecord]
 ]
 
-DENSITIES = ('auto', 'evidence', 'flow', *CLOSED_FORMS)
-"""What can be asked for; ``auto`` chooses by the tap's width, ``evidence`` fits them all first."""
+DENSITIES = ('auto', 'evidence', 'flow', *CLOSED_FORMS, 'woods')
+"""
+What can be asked for; ``auto`` chooses by the tap's width, ``evidence`` fits them all first.
+
+``woods`` is fitted to all taps at once, beside those of ``auto``, with which it is compared.
+"""
 
 WIDEST_FLOW = 320
 """Channels up to which ``auto`` takes a flow."""
@@ -47,7 +51,7 @@ def choose_density(kind: str, channels: int) -> str:
     Parameters
     ----------
     kind : str
-        One of `DENSITIES` but ``evidence``.
+        One of `DENSITIES` but ``evidence``; ``woods`` is compared with ``auto``.
     channels : int
         Width of the tap.
 
@@ -57,7 +61,7 @@ def choose_density(kind: str, channels: int) -> str:
         ``flow``, or a closed form.
 
     """
-    if kind != 'auto':
+    if kind not in ('auto', 'woods'):
         return kind
     return 'flow' if channels <= WIDEST_FLOW else 'mahalanobis'
 

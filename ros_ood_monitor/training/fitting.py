@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,13 +23,20 @@ from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.folded import Detector
 from ros_ood_monitor.training.normalization import choose_beta, Normalization
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.rows import chunks, Rows, spread, TapRows
+from ros_ood_monitor.training.rows import chunks, Rows, spread, Table, TapRows
 from ros_ood_monitor.training.scorer import CellScorer, Scorer
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['FittedTap', 'fit_taps', 'make_scorer', 'scores']
+__all__ = [
+    'FittedTap',
+    'deviation_of_sum',
+    'fit_taps',
+    'make_scorer',
+    'scores',
+    'sum_over_taps',
+]
 
 _BETA_ROWS = 10_000
 
@@ -154,6 +161,39 @@ class _StoppedError(Exception):
     """Another fit failed, or the training was interrupted."""
 
 
+def sum_over_taps(
+    fitted: Sequence[FittedTap],
+    features: Table,
+    rows: npt.NDArray[np.int64],
+    columns: Callable[[BackboneTap], slice],
+) -> npt.NDArray[np.float64]:
+    """
+    Return the sums over taps of the standardised scores.
+
+    Parameters
+    ----------
+    fitted : sequence of FittedTap
+        All taps.
+    features : Table
+        Of all taps side by side, not normalised.
+    rows : ndarray of shape (n,), int64
+        Which frames.
+    columns : callable
+        Where a tap's features lie: `FeatureTable.columns`.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        raw_score without a map's share.
+
+    """
+    total = np.zeros(len(rows))
+    for row in fitted:
+        read = TapRows(features, rows, columns(row.tap), row.normalization)
+        total += (scores(row.detector, read) - row.standard[0]) / row.standard[1]
+    return total
+
+
 def deviation_of_sum(fitted: Sequence[FittedTap], table: FeatureTable, split: Split) -> float:
     """
     Return what the sum over taps of validation frames varies by.
@@ -173,10 +213,7 @@ def deviation_of_sum(fitted: Sequence[FittedTap], table: FeatureTable, split: Sp
         At least 1, which is what a single tap varies by.
 
     """
-    total = np.zeros(len(split.validation))
-    for row in fitted:
-        rows = TapRows(table, split.validation, table.columns(row.tap), row.normalization)
-        total += (scores(row.detector, rows) - row.standard[0]) / row.standard[1]
+    total = sum_over_taps(fitted, table, split.validation, table.columns)
     return max(float(total.std()), 1.0)
 
 
@@ -193,7 +230,7 @@ def make_scorer(
     cells : CellScorer, optional
         Of the map.
     local_weight : float
-        What its local score counts, in standard deviations of a tap.
+        What its local score counts, in standard deviations of a tap; 0: nothing.
 
     Returns
     -------

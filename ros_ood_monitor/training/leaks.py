@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,18 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import check_count, Split
-from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['Repetition', 'check_distinct', 'check_enough', 'check_leaks']
+if TYPE_CHECKING:  # it brings torch
+    from ros_ood_monitor.training.table import FeatureTable
+
+__all__ = [
+    'Repetition',
+    'check_distinct',
+    'check_enough',
+    'check_leaks',
+    'repeated',
+    'share_of_twins',
+]
 
 _TWIN_RMS: Final = 2.0  # grey levels of the thumbnails: below it, people see one picture
 _SHARED: Final = 0.1  # of a sequence's held-out frames; less may be black frames
@@ -178,7 +187,7 @@ def check_leaks(table: FeatureTable, split: Split, sequences: Sequence[str]) -> 
         distinct,
         len(table),
         _shared(keys, sequence),
-        _twins(table.thumb, split.fit, held_out),
+        share_of_twins(table.thumb[held_out], table.thumb[split.fit]),
     )
 
 
@@ -195,17 +204,33 @@ def _shared(keys: npt.NDArray[np.void], sequence: npt.NDArray[np.int64]) -> int:
     return shared
 
 
-def _twins(
-    thumb: npt.NDArray[np.uint8], fit: npt.NDArray[np.int64], held_out: npt.NDArray[np.int64]
-) -> float:
-    """Return the share of held-out thumbnails with a fitted one close by."""
-    known = thumb[fit].reshape(len(fit), -1).astype(np.float32)  # (n, p)
-    squares = np.square(known).sum(axis=1)  # (n,)
-    limit = _TWIN_RMS**2 * known.shape[1]
-    twins = 0
-    for start in range(0, len(held_out), _ROWS_AT_ONCE):
-        rows = held_out[start : start + _ROWS_AT_ONCE]
-        asked = thumb[rows].reshape(len(rows), -1).astype(np.float32)  # (k, p)
-        distance = np.square(asked).sum(axis=1)[:, np.newaxis] - 2.0 * asked @ known.T + squares
-        twins += int(np.count_nonzero(distance.min(axis=1) < limit))
-    return twins / max(1, len(held_out))
+def repeated(table: FeatureTable, other: FeatureTable) -> int:
+    """Return how many frames of a table are frames of another one, pixel by pixel."""
+    return int(np.isin(_keys(table), _keys(other)).sum())
+
+
+def share_of_twins(asked: npt.NDArray[np.uint8], known: npt.NDArray[np.uint8]) -> float:
+    """
+    Return the share of frames that look like some known one.
+
+    Parameters
+    ----------
+    asked, known : ndarray of shape (n, 16, 16) and (m, 16, 16), uint8
+        Thumbnails.
+
+    Returns
+    -------
+    float
+        Of those asked, in [0, 1]; 0 where there are none.
+
+    """
+    points = known.reshape(len(known), -1).astype(np.float32)  # (m, p)
+    squares = np.square(points).sum(axis=1)  # (m,)
+    limit = _TWIN_RMS**2 * points.shape[1]
+    count = 0
+    for start in range(0, len(asked), _ROWS_AT_ONCE):
+        some = asked[start : start + _ROWS_AT_ONCE]
+        rows = some.reshape(len(some), -1).astype(np.float32)  # (k, p)
+        distance = np.square(rows).sum(axis=1)[:, np.newaxis] - 2.0 * rows @ points.T + squares
+        count += int(np.count_nonzero(distance.min(axis=1) < limit))
+    return count / max(1, len(asked))

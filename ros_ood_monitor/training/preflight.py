@@ -20,6 +20,7 @@ from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import check_count
 from ros_ood_monitor.training.target import check_name, check_target
+from ros_ood_monitor.training.wild_data import find_wild
 
 __all__ = ['preflight']
 
@@ -73,6 +74,7 @@ def preflight(
     stored, most, _ = dataset.counts
     left_out = [f'{stored - most} by {settings.selection}'] if stored > most else []
     check_count(most, settings.alpha, left_out=left_out)
+    find_wild(settings)
     return dataset
 
 

@@ -44,6 +44,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
         *_trigger(bundle),
         *_repetition(found, training['frames']['backward_steps']),
         *_flows(found, training['settings']['flow']),
+        *_wild(found),
     ]
     for verdict in found.verdicts:
         if not verdict.ok:
@@ -112,5 +113,36 @@ def _flows(found: Evidence, settings: Mapping[str, Any]) -> list[str]:
             f'learning rate of {settings["learning_rate"]:g}, and does not start as a Gaussian; '
             'give it more frames, --steps 2000 or flow.passes in a settings file, a larger '
             'flow.learning_rate such as 0.0001, or take --flow default'
+        )
+    return lines
+
+
+def _wild(found: Evidence) -> list[str]:
+    wild = found.wild
+    if wild is None:
+        return []
+    lines = [] if wild.holds and wild.has_learnt else [f'wild frames: {wild.sentence()}']
+    if wild.frames.skipped:
+        lines.append(f'wild frames: {wild.frames.skipped} did not decode and were left out')
+    if wild.frames.shared:
+        lines.append(
+            f'wild frames: {wild.frames.shared} of {wild.frames.frames} are training frames pixel '
+            'by pixel'
+        )
+    blocks = [
+        name
+        for name, rule in (('training', found.split.rule), ('wild', wild.split))
+        if rule == 'block'
+    ]
+    if blocks:
+        lines.append(
+            f'wild frames: {" and ".join(blocks)} frames are held out by block, from recordings '
+            'that were fitted, so a head that only tells recordings apart looks good; give four '
+            'or more recordings of each kind, and --split sequence'
+        )
+    if wild.frames.twins > MANY_TWINS:
+        lines.append(
+            f'wild frames: {wild.frames.twins:.0%} look like a training frame; what they teach '
+            'may be how those were recorded'
         )
     return lines

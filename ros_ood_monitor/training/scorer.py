@@ -152,7 +152,7 @@ class Scorer(nn.Module):
     cells : CellScorer, optional
         Where there is a map.
     local_weight : float
-        What a deviation of its local score counts.
+        What a deviation of its local score counts; 0: nothing.
 
     Raises
     ------
@@ -217,7 +217,7 @@ class Scorer(nn.Module):
         if self.cells is None:
             return total
         patch_score = self.cells(maps)  # (N, gh, gw)
-        if self.cells.local is not None:
+        if self.cells.local is not None and self.local_weight:
             total = total + self.cells.local_term(patch_score, self.local_weight)
         return total, patch_score
 

@@ -15,10 +15,13 @@ from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.split import SPLITS
 
-__all__ = ['DEVICES', 'Resources', 'TrainSettings']
+__all__ = ['DEVICES', 'PLACES', 'Resources', 'TrainSettings']
 
 DEVICES = ('auto', 'cpu', 'cuda')
 """Where features are extracted; ``auto`` takes a GPU if torch sees one."""
+
+PLACES = ('data', 'wild')
+"""Settings that name places on disk, and so are in no file."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,10 @@ class TrainSettings:
     ----------
     data : sequence of Path or str
         Folders of images, bags, lists of image files.
+    wild : sequence of Path or str
+        The same, of frames that nobody looked at; see `detectors.woods`.
     selection : Selection
-        Which of their frames are taken.
+        Which of all these frames are taken.
     near_duplicates : float
         Frames whose 16x16 grey thumbnail differs by less from any of the last 32 taken (root mean
         square, grey levels) are left out; 0 keeps all.
@@ -47,7 +52,7 @@ class TrainSettings:
         How features are scaled before a density sees them; see `normalization`.
     density : str
         Detector of each tap, one of `fit.DENSITIES`: ``auto`` chooses by a tap's width,
-        ``evidence`` by pseudo-OOD.
+        ``evidence`` by pseudo-OOD; ``woods`` learns from the wild frames.
     flow : FlowSettings
         How flows are built and trained.
     map : sequence of str, 'auto' or 'none'
@@ -73,6 +78,7 @@ class TrainSettings:
     """
 
     data: Sequence[Path | str] = ()
+    wild: Sequence[Path | str] = ()
     selection: Selection = field(default_factory=Selection)
     near_duplicates: float = 0.0
     backbone: str = 'efficientnet_lite0'
@@ -131,6 +137,9 @@ class TrainSettings:
         self.flow.check()
         self.selection.check()
         self._check_precisions()
+        if self.density == 'woods' and not self.wild:
+            msg = 'density woods learns from wild frames: expected some with --wild, got none'
+            raise TrainingError(msg)
         if self.split not in SPLITS:
             msg = f'split is unknown: expected one of {list(SPLITS)}, got {self.split!r}'
             raise TrainingError(msg)
@@ -153,7 +162,7 @@ class TrainSettings:
 
     def card(self) -> dict[str, Any]:
         """
-        Return the settings for the manifest; where the data lies is not one of them.
+        Return the settings for the manifest; where the frames lie is not one of them.
 
         Returns
         -------
@@ -162,7 +171,8 @@ class TrainSettings:
 
         """
         facts = asdict(self)
-        del facts['data']
+        for place in PLACES:
+            del facts[place]
         facts['flow'] = {'preset': facts['flow'].pop('name'), **facts['flow']}
         facts['weights'] = None if self.weights is None else Path(self.weights).name
         return {key: _plain(value) for key, value in facts.items()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
@@ -48,7 +50,10 @@ from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import split_frames
 from ros_ood_monitor.training.stopwatch import Stopwatch
+from ros_ood_monitor.training.table import FeatureTable
 from ros_ood_monitor.training.target import prove
+from ros_ood_monitor.training.wild import fit_wild, FittedWild
+from ros_ood_monitor.training.wild_data import find_wild
 
 __all__ = ['TrainResult', 'train']
 
@@ -146,6 +151,15 @@ def train(
         expected = dataset.counts.expected
         with watch.part('extraction'), progress.counted(expected, 'features', 'frame') as show:
             table = stack.enter_context(reader.all_frames(show))
+        wild_dataset, wild = find_wild(settings), None
+        if wild_dataset is not None:
+            expected = wild_dataset.counts.expected
+            with (
+                watch.part('wild features'),
+                progress.counted(expected, 'wild features', 'frame') as show,
+            ):
+                wild_reader = replace(reader, dataset=wild_dataset)
+                wild = stack.enter_context(wild_reader.all_frames(show))
         with watch.part('fit'):
             check_enough(table, dataset, settings)
             split = split_frames(
@@ -183,6 +197,23 @@ def train(
             if choice is not None:
                 fitted = [row for row in fitted if row.tap.name in choice.taken.taps]
                 reader = reader.narrowed([row.tap for row in fitted])
+        fitted_wild: FittedWild | None = None
+        if wild is not None and wild_dataset is not None:
+            with watch.part('wild'):
+                progress.note('learning from wild frames')
+                fitted_wild = fit_wild(
+                    every,
+                    fitted,
+                    table,
+                    split,
+                    wild,
+                    wild_dataset.sequences,
+                    pictures.pseudo_rows(probes),
+                    settings,
+                )
+                if settings.density == 'woods':
+                    fitted_wild.check()
+                    fitted = fitted_wild.fitted
         fitted_map, map_choice = None, None
         if reader.plan is not None:
             with watch.part('map'):
@@ -194,7 +225,9 @@ def train(
             if fitted_map is None:
                 scorer = make_scorer(fitted)
             else:
-                weight = deviation_of_sum(fitted, table, split)
+                # the logit has a meaning of its own, which a map would blur
+                own = settings.density == 'woods'
+                weight = 0.0 if own else deviation_of_sum(fitted, table, split)
                 scorer = make_scorer(fitted, fitted_map.cells, weight)
             scorer_onnx = export_scorer(copy.deepcopy(scorer).float(), reader.taps)
         # from here on everything is computed the way the robot computes it
@@ -237,6 +270,7 @@ def train(
             choice=choice,
             fitted_map=fitted_map,
             map_choice=map_choice,
+            wild=fitted_wild,
             deployed=deployed,
             verdicts=verdicts,
             seconds=watch.seconds,
@@ -258,7 +292,7 @@ def train(
         files = {
             'scorer.onnx': scorer_onnx,
             'training.yaml': to_yaml(settings).encode(),
-            SKETCH: FrameSketch.of(table.digest).to_bytes(),
+            SKETCH: FrameSketch.of(_seen(table, settings, fitted_wild)).to_bytes(),
         }
         for precision in precisions:
             files |= deployed[precision].files()
@@ -277,6 +311,15 @@ def train(
         missing=[line for state in states for line in state.missing],
         report=page.problem,
     )
+
+
+def _seen(
+    table: FeatureTable, settings: TrainSettings, wild: FittedWild | None
+) -> npt.NDArray[np.uint8]:
+    """Return the digests of all frames that the scorer knows."""
+    if wild is None or settings.density != 'woods':
+        return table.digest
+    return np.concatenate([table.digest, wild.digest])
 
 
 def _check_parity(

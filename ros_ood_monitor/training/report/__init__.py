@@ -13,6 +13,7 @@ from ros_ood_monitor.training.report.data import (
     SheetImage,
     TapReport,
     TimingRow,
+    WildRow,
 )
 from ros_ood_monitor.training.report.write import write_report
 
@@ -27,5 +28,6 @@ __all__ = [
     'SheetImage',
     'TapReport',
     'TimingRow',
+    'WildRow',
     'write_report',
 ]

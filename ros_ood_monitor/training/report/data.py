@@ -23,6 +23,7 @@ __all__ = [
     'SheetImage',
     'TapReport',
     'TimingRow',
+    'WildRow',
 ]
 
 _EMPTY = np.empty(0, np.float64)
@@ -339,6 +340,30 @@ class HealthRow(NamedTuple):
     passes: str
 
 
+@dataclass(frozen=True)
+class WildRow:
+    """
+    What a detector flags at the boundary that validation frames set.
+
+    Parameters
+    ----------
+    density : str
+        Its name.
+    known_over, known, wild_over, wild : int
+        How many of how many calibration frames, and of held-out wild frames.
+    auroc_by_kind : mapping of str to float
+        Of pseudo-OOD against calibration frames.
+
+    """
+
+    density: str
+    known_over: int
+    known: int
+    wild_over: int
+    wild: int
+    auroc_by_kind: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """
@@ -379,6 +404,10 @@ class ReportData:
         was chosen.
     candidates_alone : mapping of str to mapping of str to float
         AUROC of near pseudo-OOD by detector and tap, each tap alone.
+    wild_facts : mapping
+        What wild frames there were, and what came of them; empty where there were none.
+    wild_rows : sequence of WildRow
+        The detector without them, then the head that learnt from them.
     unit : str
         Of raw_score.
     map_facts : mapping
@@ -418,6 +447,8 @@ class ReportData:
     taps: Sequence[TapReport] = ()
     candidates: Sequence[CandidateRow] = ()
     candidates_alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    wild_facts: Mapping[str, Any] = field(default_factory=dict)
+    wild_rows: Sequence[WildRow] = ()
     unit: str = ''
     map_facts: Mapping[str, Any] = field(default_factory=dict)
     map_examples: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)

@@ -72,6 +72,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
         ('detectors', 'Choice of the detector', _candidates(data)),
         ('training', 'Training and its pitfall', _training(data, figures)),
         ('features', 'Scores of each tap', _features(data, figures)),
+        ('wild', 'Wild frames', _wild(data)),
         ('map', 'Map', _map(data, figures)),
         ('calibration', 'Calibration', _calibration(data, figures)),
         ('precisions', 'Precisions', _precisions(data)),
@@ -347,6 +348,34 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
         html += _table(('', *kinds, 'mean'), rows)
     html += _figure(figures, 'pseudo_ood.png', 'The kinds of pseudo-OOD pictures.')
     return html + _grid(figures, 'scores_')
+
+
+def _wild(data: ReportData) -> str:
+    if not data.wild_rows:
+        return ''
+    words = (
+        '<p>A linear head was taught by frames of which nothing is known (WOODS), and is compared '
+        'with the detector that never saw them: shares over a boundary that validation frames set '
+        'at alpha, of calibration frames and of held-out wild frames, and AUROC of pseudo-OOD '
+        'against calibration frames. A wild frame that is flagged need not be strange: another '
+        'camera, light or file format is found as well.</p>'
+    )
+    kinds = list(data.wild_rows[0].auroc_by_kind)
+    head = ('', 'calibration frames over it', 'wild frames over it', *kinds)
+    rows = [
+        (
+            row.density,
+            _share(row.known_over, row.known),
+            _share(row.wild_over, row.wild),
+            *(_number(row.auroc_by_kind[kind]) for kind in kinds),
+        )
+        for row in data.wild_rows
+    ]
+    return words + _table(head, rows) + _pairs(data.wild_facts)
+
+
+def _share(over: int, count: int) -> _Number:
+    return _Number(f'{over} of {count} ({over / count:.1%})')
 
 
 def _map(data: ReportData, figures: Mapping[str, bytes]) -> str:
