@@ -25,9 +25,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     sizes = []
     export = backbone_store.export_backbone
 
-    def noted(backbone: Backbone, taps: object, height: int, width: int) -> bytes:
+    def noted(backbone: Backbone, taps: object, height: int, width: int, maps: object) -> bytes:
         sizes.append((height, width))
-        return export(backbone, taps, height, width)  # type: ignore[arg-type]
+        return export(backbone, taps, height, width, maps)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backbone_store, 'export_backbone', noted)
     return sizes
