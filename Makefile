@@ -23,7 +23,7 @@ test-core: $(CORE)/runtime  ## unit tests where neither torch nor ROS is install
 	$(CORE)/bin/python -m pytest -q -r fE tests/unit
 
 test-kilted: .venv-kilted/runtime  ## tests of the node on ROS 2 Kilted
-	.venv-kilted/bin/python -m pytest -q -r fE tests/ros
+	.venv-kilted/bin/python -m pytest -q -r fE tests/ros --ignore tests/ros/test_soak.py
 
 check: .venv/dev  ## style, types, import contracts, ament's linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
