@@ -87,14 +87,14 @@ def _card(bundle: Any) -> list[str]:
 
 def _taps(manifest: Any) -> list[str]:
     """Return the table of taps; a bundle need not tell how its densities came about."""
-    from ros_ood_monitor.cli.wording import density_text, DISTANCES
+    from ros_ood_monitor.cli.wording import density_text, NO_NLL
 
     facts = manifest.raw.get('training', {}).get('taps', {})
     lines = [f'  {"tap":<10} {"channels":>8} {"px/cell":>7}  {"density":<24} {"z per nat":>9}']
     for tap in manifest.taps:
         fact = facts.get(tap.name, {})
         # a tap's nll is divided by its held-out deviation before the sum
-        per_nat = fact.get('nll_std') and tap.density not in DISTANCES | {'woods'}
+        per_nat = fact.get('nll_std') and tap.density not in NO_NLL
         weight = f'{1.0 / fact["nll_std"]:.4f}' if per_nat else ''
         gaussian = fact.get('shrinkage') is not None
         lines.append(
@@ -107,7 +107,12 @@ def _taps(manifest: Any) -> list[str]:
 
 def _facts(facts: dict[str, Any]) -> str:
     """Return what else there is to tell of a detector, such as a coreset's size."""
-    units = {'components': 'components', 'coreset': 'training frames', 'mib': 'MiB'}
+    units = {
+        'components': 'components',
+        'classes': 'classes',
+        'coreset': 'training frames',
+        'mib': 'MiB',
+    }
     return ', '.join(f'{value:g} {units[key]}' for key, value in facts.items() if key in units)
 
 

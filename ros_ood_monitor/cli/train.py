@@ -122,13 +122,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
             'mean_distance',
             'pca_residual',
             'knn',
+            'vim',
             'woods',
         ),
         metavar='NAME',
         help='detector of each stage; auto (default): flow up to 320 channels, else mahalanobis; '
         'evidence: all are fitted, and one is chosen by pseudo-OOD; or one for all: flow, '
-        'mahalanobis, ppca, mean_distance, pca_residual, knn; woods: what the frames of --wild '
-        'teach, for all stages together',
+        'mahalanobis, ppca, mean_distance, pca_residual, knn; vim: on the head of a backbone '
+        'whose classifier is known, auto on the others; woods: what the frames of --wild teach, '
+        'for all stages together',
     )
     add(
         'map',

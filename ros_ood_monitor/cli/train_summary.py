@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ros_ood_monitor.cli.wording import count, density_text, DISTANCES
+from ros_ood_monitor.cli.wording import count, density_text, NO_NLL
 
 __all__ = ['summary', 'warnings']
 
@@ -110,8 +110,8 @@ def _no_density(fitted: Any) -> str:
     names = {row.record.density for row in fitted}
     if 'woods' in names:
         return ' (woods: its share in the logit)'
-    names &= DISTANCES
-    return f' ({", ".join(sorted(names))}: their distance)' if names else ''
+    names &= NO_NLL
+    return f' ({", ".join(sorted(names))}: their score)' if names else ''
 
 
 def _wild(wild: Any) -> list[str]:

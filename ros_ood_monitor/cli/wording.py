@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['DISTANCES', 'count', 'density_text']
+__all__ = ['NO_NLL', 'count', 'density_text']
 
-DISTANCES = frozenset({'mean_distance', 'pca_residual', 'knn'})
-"""Kinds of density, as manifests name them, whose score is a distance and no nll."""
+NO_NLL = frozenset({'mean_distance', 'pca_residual', 'knn', 'vim', 'woods'})
+"""Kinds of density, as manifests name them, whose score is a distance or logits, no nll."""
 
 
 def count(number: int, noun: str) -> str:

@@ -117,7 +117,8 @@ def taken(fitted: Sequence[Mapping[str, FittedTap]], density: str) -> list[Fitte
     fitted : sequence of mapping of str to FittedTap
         What was fitted to each tap, by kind.
     density : str
-        What to take: ``auto`` is a flow or a Gaussian, by a tap's width.
+        What to take where several were fitted: ``auto`` is a flow or a Gaussian, by a tap's
+        width.
 
     Returns
     -------
@@ -125,9 +126,10 @@ def taken(fitted: Sequence[Mapping[str, FittedTap]], density: str) -> list[Fitte
         In the order of the taps.
 
     """
+    first = [next(iter(by_kind.values())) for by_kind in fitted]
     return [
-        by_kind[choose_density(density, next(iter(by_kind.values())).tap.channels)]
-        for by_kind in fitted
+        one if len(by_kind) == 1 else by_kind[choose_density(density, one.tap.channels)]
+        for one, by_kind in zip(first, fitted, strict=True)
     ]
 
 

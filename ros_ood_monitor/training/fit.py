@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form
+from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap, Classifier
+from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form, vim
 from ros_ood_monitor.training.fit_record import FitRecord, Look
 from ros_ood_monitor.training.flow_training import judge, train_flow
 from ros_ood_monitor.training.flows import flow_from_settings
@@ -27,17 +28,19 @@ __all__ = [
     'candidate_densities',
     'choose_density',
     'fit_density',
+    'vim_classifier',
 ]
 
 Keep: TypeAlias = Callable[
     [Callable[[], Any], Callable[[], tuple[Any, FitRecord]]], tuple[Any, FitRecord]
 ]
 
-DENSITIES = ('auto', 'evidence', 'flow', *CLOSED_FORMS, 'woods')
+DENSITIES = ('auto', 'evidence', 'flow', *CLOSED_FORMS, vim.KIND, 'woods')
 """
-What can be asked for; ``auto`` chooses by the tap's width, ``evidence`` fits them all first.
+What can be asked for; ``auto`` chooses by the tap's width, ``evidence`` fits all of these first.
 
-``woods`` is fitted to all taps at once, beside those of ``auto``, with which it is compared.
+``vim`` is for the tap in front of a classifier, beside ``auto`` on the others. ``woods`` is fitted
+to all taps at once, beside those of ``auto``, with which it is compared.
 """
 
 WIDEST_FLOW = 320
@@ -51,7 +54,8 @@ def choose_density(kind: str, channels: int) -> str:
     Parameters
     ----------
     kind : str
-        One of `DENSITIES` but ``evidence``; ``woods`` is compared with ``auto``.
+        One of `DENSITIES` but ``evidence``; ``woods`` is compared with ``auto``, and ``vim`` leaves
+        it the other taps.
     channels : int
         Width of the tap.
 
@@ -61,14 +65,14 @@ def choose_density(kind: str, channels: int) -> str:
         ``flow``, or a closed form.
 
     """
-    if kind not in ('auto', 'woods'):
+    if kind not in ('auto', vim.KIND, 'woods'):
         return kind
     return 'flow' if channels <= WIDEST_FLOW else 'mahalanobis'
 
 
 def candidate_densities(kind: str, channels: int) -> tuple[str, ...]:
     """
-    Return the detectors to fit to a tap.
+    Return the detectors to fit to a tap that is in front of no classifier.
 
     Parameters
     ----------
@@ -96,6 +100,50 @@ def candidate_densities(kind: str, channels: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys((choose_density('auto', channels), *CLOSED_FORMS)))
 
 
+def vim_classifier(
+    density: str, backbone: Backbone, taps: Sequence[BackboneTap]
+) -> Classifier | None:
+    """
+    Return the classifier behind the last tap, if the density asked for needs it.
+
+    Parameters
+    ----------
+    density : str
+        One of `DENSITIES`.
+    backbone : Backbone
+        The network.
+    taps : sequence of BackboneTap
+        What is scored of it.
+
+    Returns
+    -------
+    Classifier or None
+        None for every density but ``vim``.
+
+    Raises
+    ------
+    TrainingError
+        If the backbone's classifier is not known, or the tap in front of it is not scored.
+
+    """
+    if density != vim.KIND:
+        return None
+    if backbone.classifier is None:
+        msg = (
+            f'density {density!r} needs a classifier: expected weights with one, such as those '
+            f'of the EfficientNet-Lites, got backbone {backbone.name!r}; take another --density'
+        )
+        raise TrainingError(msg)
+    if taps[-1] != backbone.taps[-1]:
+        msg = (
+            f'density {density!r} needs the tap in front of the classifier: expected '
+            f'{backbone.taps[-1].name!r} among the taps, got {taps[-1].name!r} as the deepest; '
+            'add it to --taps'
+        )
+        raise TrainingError(msg)
+    return backbone.classifier
+
+
 def fit_density(
     kind: str,
     fit: Rows,
@@ -106,6 +154,7 @@ def fit_density(
     probes: Rows | None = None,
     name: str = '',
     keep: Keep | None = None,
+    classifier: Classifier | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, FitRecord]:
     """
@@ -114,7 +163,7 @@ def fit_density(
     Parameters
     ----------
     kind : str
-        ``flow``, or a closed form.
+        ``flow``, ``vim`` or a closed form.
     fit : Rows
         Normalised features to fit to, (n, D); an array, or anything that reads like one.
     held_out : Rows
@@ -131,6 +180,8 @@ def fit_density(
     keep : callable, optional
         For flows: from a maker of an untrained one and a fit to a trained one and its record,
         such as `FitStore.get_or_fit`.
+    classifier : Classifier, optional
+        For ``vim``: what is behind the features.
     on_progress : callable, optional
         Called with the step and the held-out nll at each look; for closed forms once, with 1.
 
@@ -146,7 +197,11 @@ def fit_density(
 
     """
     if kind != 'flow':
-        fitted = fit_closed_form(kind, fit)
+        if kind == vim.KIND:
+            assert classifier is not None
+            fitted = vim.fit(fit, held_out, classifier)
+        else:
+            fitted = fit_closed_form(kind, fit)
         look = judge(
             lambda rows: fitted.detector.score(rows.double()), 0, held_out, fit=fit, probes=probes
         )

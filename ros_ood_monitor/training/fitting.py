@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 import hashlib
 import threading
@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.backbones.base import Classifier
 from ros_ood_monitor.training.calibrate import standardisation
+from ros_ood_monitor.training.detectors import vim
 from ros_ood_monitor.training.fit import candidate_densities, fit_density
 from ros_ood_monitor.training.fit_record import FitRecord
 from ros_ood_monitor.training.fit_store import FitStore
@@ -79,6 +81,7 @@ def fit_taps(
     probes: npt.NDArray[np.float32],
     store: FitStore | None,
     facts: dict[str, Any],
+    classifier: Classifier | None = None,
     parallel: int = 1,
     progress: Progress,
 ) -> list[dict[str, FittedTap]]:
@@ -99,6 +102,8 @@ def fit_taps(
         Where fitted flows are kept.
     facts : dict
         What the features depend on.
+    classifier : Classifier, optional
+        Behind the last tap, which gets ``vim`` then.
     parallel : int, default 1
         How many taps are fitted at a time.
     progress : Progress
@@ -127,10 +132,16 @@ def fit_taps(
         tap = table.taps[k]
         title = f'{tap.name} ({k + 1}/{len(table.taps)})'
         mine = probes[:, table.columns(tap)]
-        rows = _rows_of(table, tap, split, settings, mine)
         kinds = candidate_densities(settings.density, tap.channels)
+        seen = settings
+        if classifier is not None and tap == table.taps[-1]:
+            # a classifier knows features of the length that they have
+            kinds, seen = (vim.KIND,), replace(settings, normalization='none')
+        rows = _rows_of(table, tap, split, seen, mine)
         return {
-            kind: _fit_tap(kind, tap, rows, settings, store, known, title, progress, stop)
+            kind: _fit_tap(
+                kind, tap, rows, settings, store, known, title, classifier, progress, stop
+            )
             for kind in kinds
         }
 
@@ -285,6 +296,7 @@ def _fit_tap(
     store: FitStore | None,
     facts: dict[str, Any],
     title: str,
+    classifier: Classifier | None,
     progress: Progress,
     stop: threading.Event,
 ) -> FittedTap:
@@ -314,6 +326,7 @@ def _fit_tap(
             probes=rows.probes,
             name=tap.name,
             keep=None if store is None else partial(store.get_or_fit, about),
+            classifier=classifier,
             on_progress=show,
         )
     standard = standardisation(scores(detector, rows.held_out), detector.deviation)

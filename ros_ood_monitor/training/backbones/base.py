@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbone_names import check_taps
 
-__all__ = ['Backbone', 'BackboneTap', 'check_outputs', 'tap_columns']
+__all__ = ['Backbone', 'BackboneTap', 'Classifier', 'check_outputs', 'tap_columns']
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,24 @@ class BackboneTap:
         return f'{self.output}_map'
 
 
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """
+    The linear layer that a network had behind its deepest tap: ``logits = weight x + bias``.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (classes, channels), float64
+        For pooled features as the tap gives them.
+    bias : ndarray of shape (classes,), float64
+        Of every class.
+
+    """
+
+    weight: npt.NDArray[np.float64]
+    bias: npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Backbone(ABC):
     """
@@ -66,6 +84,8 @@ class Backbone(ABC):
         Where the weights come from, without any place on disk.
     fixed_size : bool
         Whether the network takes pictures of ``input_size`` only.
+    classifier : Classifier or None
+        Behind the deepest tap, where the weights hold it; it is no part of the graph.
 
     """
 
@@ -78,6 +98,7 @@ class Backbone(ABC):
     weights_sha256: str
     licence: str
     fixed_size: bool = False
+    classifier: Classifier | None = None
 
     def select(self, names: Sequence[str] | str = 'all') -> tuple[BackboneTap, ...]:
         """

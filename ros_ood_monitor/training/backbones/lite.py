@@ -12,14 +12,14 @@ Tan and Le, 2019, arXiv:1905.11946 (EfficientNet, of which Lite is the variant f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn, Tensor
 
 from ros_ood_monitor.training.backbone_names import LITE_SIZES
-from ros_ood_monitor.training.backbones.base import BackboneTap
+from ros_ood_monitor.training.backbones.base import BackboneTap, Classifier
 from ros_ood_monitor.training.backbones.packages import require
 from ros_ood_monitor.training.backbones.state_dicts import (
     by_name,
@@ -102,6 +102,7 @@ def load_lite(name: str, *, weights: Path | None = None) -> TorchBackbone:
         )
     ]
     return _LiteBackbone(
+        classifier=_classifier(given),
         name=f'tf_{name}',
         network=network,
         taps=(*stages, BackboneTap('head', int(network.num_features), _REDUCTIONS[-1])),
@@ -112,6 +113,15 @@ def load_lite(name: str, *, weights: Path | None = None) -> TorchBackbone:
         weights_sha256=file_sha256(file),
         licence='not stated' if weights else 'Apache-2.0',
     )
+
+
+def _classifier(given: Mapping[str, Tensor]) -> Classifier | None:
+    """Return the layer behind ``head``, by timm's name or the package's, if the file has it."""
+    for name in ('classifier', '_fc'):
+        if f'{name}.weight' in given and f'{name}.bias' in given:
+            weight, bias = given[f'{name}.weight'], given[f'{name}.bias']
+            return Classifier(weight.double().numpy(), bias.double().numpy())
+    return None
 
 
 def _packaged(name: str, package: str) -> Path:

@@ -50,7 +50,11 @@ class Components:
 
 
 def principal_components(
-    features: Rows, *, share: float = SHARE, most: int | None = None
+    features: Rows,
+    *,
+    share: float = SHARE,
+    most: int | None = None,
+    around: npt.NDArray[np.float64] | None = None,
 ) -> Components:
     """
     Return as many principal components as hold a share of the variance, all but one at most.
@@ -63,6 +67,8 @@ def principal_components(
         Of the variance that the components hold.
     most : int, optional
         Components at most.
+    around : ndarray of shape (D,), float64, optional
+        What variances are measured from; the mean of the features by default.
 
     Returns
     -------
@@ -83,7 +89,11 @@ def principal_components(
             'take another density or tap'
         )
         raise TrainingError(msg)
-    variances, vectors = np.linalg.eigh(sums.covariance)  # ascending
+    centre, covariance = sums.mean, sums.covariance
+    if around is not None:
+        centre, off = around, sums.mean - around
+        covariance = covariance + np.outer(off, off)
+    variances, vectors = np.linalg.eigh(covariance)  # ascending
     variances = np.maximum(variances[::-1], 0.0) + SMALLEST_VARIANCE  # (D,)
     held = np.cumsum(variances) / variances.sum()
     kept = min(int(np.searchsorted(held, share)) + 1, width - 1, most or width)
@@ -91,7 +101,7 @@ def principal_components(
     # an eigenvector has no sign: the largest entry gets the positive one
     largest = np.abs(directions).argmax(axis=1)
     directions = directions * np.sign(directions[np.arange(kept), largest])[:, np.newaxis]
-    return Components(sums.mean, directions, variances[:kept], float(variances[kept:].mean()))
+    return Components(centre, directions, variances[:kept], float(variances[kept:].mean()))
 
 
 class Plane(nn.Module):

@@ -1,0 +1,136 @@
+"""
+Virtual-logit matching: the residual outside of a plane against what the classifier recognises.
+
+``score = alpha * residual(x) - logsumexp(W x + b)`` of features x *before* any normalisation, for
+the tap in front of a linear classifier. The residual is the distance to the plane of the principal
+components around ``o = -pinv(W) b``, where all logits are 0; alpha makes its mean that of the
+largest logit. What a frame has of none of the known classes and outside of the plane is strange.
+The labels are those the backbone came with: nobody has to give any.
+
+The paper takes alpha and a fixed number of components from the training set, which there is far
+larger than the features are wide. Here frames are fewer, the plane holds nearly all of every
+fitted one, and their residual is too small: alpha comes from held-out frames, and the plane holds
+95 % of the variance as those of the other detectors do.
+
+References
+----------
+Wang, Li, Feng, Zhang (2022), ViM: out-of-distribution with virtual-logit matching,
+arXiv:2203.10807 (equations 4 to 8).
+
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbones.base import Classifier
+from ros_ood_monitor.training.detectors.components import (
+    Components,
+    Plane,
+    principal_components,
+)
+from ros_ood_monitor.training.detectors.fitted import Fitted
+from ros_ood_monitor.training.folded import Detector
+from ros_ood_monitor.training.rows import chunks, Rows
+
+__all__ = ['KIND', 'Vim', 'fit']
+
+KIND: Final = 'vim'
+"""Its name among the detectors."""
+
+_DEVIATION: Final = 1.0  # nats: logits of unlike frames differ by that and more
+_SMALLEST_RESIDUAL: Final = 1e-6  # of the largest logit
+
+
+class Vim(Detector):
+    """
+    The residual's logit less the energy of the classifier's.
+
+    Parameters
+    ----------
+    components : Components
+        That span the plane, around the place where all logits are 0.
+    classifier : Classifier
+        Behind the features.
+    alpha : float
+        Logits per unit of the residual.
+
+    """
+
+    def __init__(self, components: Components, classifier: Classifier, alpha: float) -> None:
+        super().__init__(0.0, _DEVIATION)
+        self.plane = Plane(components)
+        self.register_buffer('weight', torch.from_numpy(classifier.weight.T.copy()))  # (D, K)
+        self.register_buffer('bias', torch.from_numpy(classifier.bias.copy()))  # (K,)
+        self.alpha = alpha
+
+    def residual(self, features: Tensor) -> Tensor:
+        """Return the distance to the plane, (N,)."""
+        squared: Tensor = self.plane(features)[1]  # (N,)
+        return squared.sqrt()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return what the classifier says, (N, K)."""
+        return features @ self.get_buffer('weight') + self.get_buffer('bias')
+
+    def energy(self, features: Tensor) -> Tensor:
+        """Return the score; see `Detector.energy`."""
+        logits = self.logits(features)  # (N, K)
+        # the largest one apart, in plain operations: exp of a logit may overflow
+        largest = logits.amax(dim=1)  # (N,)
+        known = largest + (logits - largest[:, None]).exp().sum(dim=1).log()  # (N,)
+        return self.alpha * self.residual(features) - known
+
+
+def fit(features: Rows, held_out: Rows, classifier: Classifier) -> Fitted:
+    """
+    Take the plane of the fitted frames, and match its residual to logits on held-out ones.
+
+    Parameters
+    ----------
+    features : Rows
+        Features as the backbone gives them, (n, D).
+    held_out : Rows
+        The same of frames that the plane does not know, (m, D).
+    classifier : Classifier
+        Behind the features.
+
+    Returns
+    -------
+    Fitted
+        With the numbers of components and of classes, and alpha.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer than two rows, a feature is not finite, or the classifier takes
+        features of another width.
+
+    """
+    width = features[np.arange(1)].shape[1]
+    if classifier.weight.shape[1] != width:
+        msg = (
+            f'classifier does not fit the features: expected {classifier.weight.shape[1]} '
+            f'channels, got {width}; take another density or tap'
+        )
+        raise TrainingError(msg)
+    origin = -np.linalg.pinv(classifier.weight) @ classifier.bias  # (D,)
+    plain = Vim(principal_components(features, around=origin), classifier, 1.0)
+    residual, largest = 0.0, 0.0
+    with torch.no_grad():
+        for chunk in chunks(held_out):
+            rows = torch.from_numpy(chunk).double()
+            residual += float(plain.residual(rows).sum())
+            largest += float(plain.logits(rows).amax(dim=1).abs().sum())
+    plain.alpha = largest / max(residual, _SMALLEST_RESIDUAL * largest, 1e-12)
+    facts = {
+        'components': len(plain.plane.get_buffer('directions')),
+        'classes': len(classifier.bias),
+        'alpha': round(plain.alpha, 4),
+    }
+    return Fitted(plain, facts)
