@@ -247,7 +247,8 @@ def test_vim_scores_the_head_before_its_normalisation_and_auto_the_other_taps(
     )
     bundle = train(chosen, tmp_path / 'vim').bundle
     assert [tap.density for tap in bundle.manifest.taps] == ['flow', 'vim']
-    assert [tap['normalization'] for tap in bundle.manifest.raw['taps']] == ['l2', 'none']
+    told = bundle.manifest.raw['features']['taps']
+    assert [tap['normalization'] for tap in told] == ['l2', 'none']
     assert bundle.manifest.raw['training']['taps']['head']['facts']['classes'] == 1000
     monitor = Monitor.from_bundle(bundle)
     assert monitor.verify().ok
