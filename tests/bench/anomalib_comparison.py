@@ -138,7 +138,7 @@ class Theirs:
         """Return the network as ONNX, for one picture."""
         out = io.BytesIO()
         torch.onnx.export(
-            Plain(self.model),
+            Plain(self.model).eval(),  # else the export leaves the model in training mode
             (torch.zeros(1, 3, self.side, self.side),),
             out,
             dynamo=False,
@@ -152,7 +152,7 @@ class Plain(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model.eval()
+        self.model = model
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return score and map."""
@@ -495,6 +495,7 @@ def compare(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     theirs = on_our_backbone(args, files)
     fitted: dict[str, Callable[[Image], Answer]] = {**ours, **maps, **theirs}
     found = accuracy(fitted, args)
+    print(json.dumps(found['contenders']), flush=True)
     image = read_image(files[0])
     return {
         'fitted_to': len(files),
