@@ -54,8 +54,8 @@ def choose_density(kind: str, channels: int) -> str:
     Parameters
     ----------
     kind : str
-        One of `DENSITIES` but ``evidence``; ``woods`` is compared with ``auto``, and ``vim`` leaves
-        it the other taps.
+        One of `DENSITIES` but ``evidence``; ``woods`` is compared with ``auto``, and ``vim``
+        leaves it the other taps.
     channels : int
         Width of the tap.
 
