@@ -67,7 +67,7 @@ class Report:
     last : str
         Folder of the last recording.
     problem : str
-        Why the last recording was lost; empty where it was not.
+        Why nothing can be recorded, or the last recording was lost; empty where neither is so.
 
     """
 
@@ -128,7 +128,18 @@ class Recorder:
         self._number = 0
         self._pending = 0  # bytes on the writer's queue
         self._recordings = self._failed = self._written = self._dropped = 0
-        self._last = self._problem = self._oversize = ''
+        self._last = self._problem = self._oversize = self._unfit = ''
+
+    def prepare(self) -> None:
+        """
+        Look at the folder before there is anything to record; `report` tells what was found.
+
+        Each folder is looked at once, and again as long as it cannot take recordings.
+        """
+        with self._lock:
+            if self._unfit:
+                self._searched = None
+            self._prepare(self._limits())
 
     def take(self, source: str, message: Message, observation: Observation) -> None:
         """
@@ -224,7 +235,7 @@ class Recorder:
                 memory_bytes=self._ring.size + self._pending,
                 disk_bytes=self._writer.disk_bytes if self._writer is not None else 0,
                 last=self._last,
-                problem=self._oversize or self._problem,
+                problem=self._oversize or self._unfit or self._problem,
             )
 
     # of the writer's thread ---------------------------------------------------------------------
@@ -247,10 +258,17 @@ class Recorder:
         with self._lock:
             self._end_where_over(self._limits())
 
+    def on_folder(self, folder: Path, problem: str) -> None:
+        """Take note of why a folder cannot take recordings; empty where it can."""
+        with self._lock:
+            if folder == self._searched:  # and not one that was given up since
+                self._unfit = problem
+
     def on_done(self, summary: Summary, path: Path | None, problem: str) -> None:
         """Take note of a recording's folder, or why there is none."""
         with self._lock:
             self._problem = problem
+            self._unfit = ''  # this says more
             if path is not None:
                 self._recordings += 1
                 self._last = str(path)
@@ -266,6 +284,7 @@ class Recorder:
         if limits.folder is None:
             self._end('recording was turned off')
             self._forget()
+            self._searched, self._unfit = None, ''
             return False
         if self._writer is None:
             self._writer = Writer(self._node, self)

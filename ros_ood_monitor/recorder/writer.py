@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 import queue
 import shutil
+import tempfile
 import threading
 import time
 from typing import Final, NamedTuple, Protocol
@@ -25,8 +26,7 @@ _LOOK_BYTES: Final = 8 * 2**20  # how often the disk is
 
 
 class _Search(NamedTuple):
-    folder: Path
-    max_disk: int
+    limits: Limits
 
 
 class _Begin(NamedTuple):
@@ -53,6 +53,9 @@ class WriterEvents(Protocol):
 
     def on_look(self) -> None:
         """Look at the clock: a recording is open and nothing comes."""
+
+    def on_folder(self, folder: Path, problem: str) -> None:
+        """Take note of why a folder cannot take recordings; empty where it can."""
 
     def on_done(self, summary: Summary, path: Path | None, problem: str) -> None:
         """Take note of a recording's folder, or why there is none."""
@@ -91,9 +94,12 @@ class Writer:
         self._thread.start()
 
     def search(self, limits: Limits) -> None:
-        """Bring back what a killed process left in the folder, and keep that in its limit."""
-        assert limits.folder is not None
-        self._queue.put(_Search(limits.folder, limits.max_disk))
+        """
+        Tell whether the folder can take recordings.
+
+        What a killed process left there is brought back, and kept in its limit.
+        """
+        self._queue.put(_Search(limits))
 
     def begin(self, limits: Limits, summary: Summary) -> None:
         """Open a recording behind what is on the queue."""
@@ -150,8 +156,7 @@ class Writer:
             finally:
                 self._events.on_taken(task, is_written=self._written > before)
         elif isinstance(task, _Search):
-            bring_back(task.folder, self._node)
-            self._prune(task.folder, task.max_disk)
+            self._search(task.limits)
         elif isinstance(task, _Begin):
             self._begin(task)
         elif self._bag is not None and self._begun is not None:
@@ -161,16 +166,27 @@ class Writer:
             self._prune(path.parent, limits.max_disk, coming=size_of(path), new=path)
             self._events.on_done(summary, path, '')
 
+    def _search(self, limits: Limits) -> None:
+        assert limits.folder is not None
+        problem = ''
+        try:
+            limits.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=limits.folder):  # rights alone do not tell
+                pass
+            bring_back(limits.folder, self._node)
+            self._prune(limits.folder, limits.max_disk)
+            _check_free(limits.folder, limits)
+        except Exception as error:  # noqa: BLE001, told, and tried anew by the next recording
+            problem = _words(error, limits.folder)
+        self._events.on_folder(limits.folder, problem)
+
     def _begin(self, task: _Begin) -> None:
         self._begun, self._is_over, self._written, self._looked = task, False, 0, 0
         limits, summary = task
         assert limits.folder is not None
         limits.folder.mkdir(parents=True, exist_ok=True)
         self._prune(limits.folder, limits.max_disk)
-        free = shutil.disk_usage(limits.folder).free
-        if free < limits.min_free:
-            msg = f'the disk is full ({free / 2**20:.1f} MiB free): {limits.folder}'
-            raise OSError(msg)
+        _check_free(limits.folder, limits)
         self._bag = BagFolder(limits.folder, self._node, summary)
 
     def _write(self, entry: Entry) -> None:
@@ -225,11 +241,22 @@ class Writer:
         if bag is not None:
             with contextlib.suppress(Exception):
                 bag.abort()
-        said = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            said = error.strerror + (f': {error.filename}' if error.filename else '')
         if self._begun is not None:
-            self._events.on_done(self._begun.summary, None, said)
+            self._events.on_done(self._begun.summary, None, _words(error))
+
+
+def _check_free(folder: Path, limits: Limits) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < limits.min_free:
+        msg = f'the disk is full ({free / 2**20:.1f} MiB free): {folder}'
+        raise OSError(msg)
+
+
+def _words(error: Exception, place: Path | None = None) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = place or error.filename
+        return error.strerror + (f': {where}' if where else '')
+    return str(error) or type(error).__name__
 
 
 def _between_looks(limits: Limits) -> int:

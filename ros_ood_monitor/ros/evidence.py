@@ -67,6 +67,13 @@ class Evidence:
         self._recorder = Recorder(
             self._node.get_fully_qualified_name(), limits=self._limits, about=self._facts
         )
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Look at the folder before there is anything to record; the status tells of it."""
+        recorder = self._recorder
+        if recorder is not None:
+            self._safely(recorder.prepare)
 
     def keep(self, key: str, message: Any, observation: Observation) -> None:
         """
@@ -146,6 +153,7 @@ class Evidence:
         folder = self._settings().record_folder
         if not folder:
             return []
+        self.prepare()  # a disk may have come back
         recorder = self._recorder
         now = recorder.report() if recorder is not None else None
         before, self._reported = self._reported, now or self._reported
@@ -201,7 +209,7 @@ def recorder_status(
     if now is None:
         level, message = DiagnosticStatus.STALE, 'not active'
     elif now.problem:
-        level, message = DiagnosticStatus.WARN, f'nothing was recorded: {now.problem}'
+        level, message = DiagnosticStatus.WARN, f'{_nothing(now)}: {now.problem}'
     elif now.dropped > before.dropped:
         level, message = (
             DiagnosticStatus.WARN,
@@ -226,6 +234,10 @@ def recorder_status(
     return DiagnosticStatus(
         level=level, name=name, message=message, hardware_id='', values=key_values(values)
     )
+
+
+def _nothing(report: Report) -> str:
+    return 'nothing was recorded' if report.failed else 'nothing can be recorded'
 
 
 def _message(topic: str, message: Any, content: int) -> Message:

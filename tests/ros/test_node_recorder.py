@@ -14,6 +14,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('rosbags')
 
 from lifecycle_msgs.msg import Transition
+from rclpy.parameter import Parameter
 from rosbags.highlevel import AnyReader
 
 from ros_ood_monitor.bags import BagReader
@@ -202,12 +203,32 @@ def test_folder_that_cannot_be_written_is_a_warning_and_scoring_goes_on(
     file.write_text('')
     with running_node(**record_parameters(tiny_bundle, file / 'folder')), peer() as me:
         me.activate()
-        drive(me, 100.0, normal=2, strange=3)
+        problem = f'Not a directory: {file / "folder"}'
         status, pairs = me.wait_for_status('recorder', lambda s, _: s.level == WARN)
-        assert status.message == f'nothing was recorded: Not a directory: {file / "folder"}'
-        assert pairs['failed_recordings'] == '1'
+        assert status.message == f'nothing can be recorded: {problem}', 'before any frame'
+        assert (pairs['failed_recordings'], pairs['last_problem']) == ('0', problem)
+        drive(me, 100.0, normal=2, strange=3)
+        status, pairs = me.wait_for_status(
+            'recorder', lambda s, p: s.level == WARN and p['failed_recordings'] == '1'
+        )
+        assert status.message == f'nothing was recorded: {problem}'
         me.publish_and_wait(image(normal_frame(), stamp=105.0))
         assert me.state() == ACTIVE
+
+
+def test_folder_set_live_is_tried_at_once_and_again_until_it_can_be_written(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / 'file'
+    file.write_text('')
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        node.set_parameters([Parameter('record.folder', value=str(file / 'folder'))])
+        me.wait_for_status('recorder', lambda s, _: s.level == WARN)
+        file.unlink()
+        status, pairs = me.wait_for_status('recorder', lambda s, _: s.level == OK)
+        assert (status.message, pairs['last_problem']) == ('ready', '')
+        assert list((file / 'folder').iterdir()) == []
 
 
 def test_answers_go_out_whatever_the_recorder_does(
