@@ -281,7 +281,7 @@ def annotated(rgb: Picture, observation: Observation, *, width: int | None = Non
         rgb,
         raw_score=observation.raw_score,
         threshold=observation.threshold,
-        score=observation.score,
+        score=observation.judged_score,
         state=observation.state,
     )
 

@@ -324,6 +324,11 @@ class Observation:
         return self.alert.state
 
     @property
+    def judged_score(self) -> float:
+        """Return the score; NaN where the frame is no usable picture, and says nothing."""
+        return self.score if self.health is None or self.health.is_usable else math.nan
+
+    @property
     def health_text(self) -> str:
         """Return the checks that fail or lately did; ok without, off where none are made."""
         return 'off' if self.health is None else str(self.health)

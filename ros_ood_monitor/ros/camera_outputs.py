@@ -116,7 +116,7 @@ class CameraOutputs:
             bundle=self.bundle,
             latency_ms=latency_ms,
         )
-        self._score.publish(Float32(data=observation.score))
+        self._score.publish(Float32(data=observation.judged_score))
         self._observation.publish(message)
         with self._lock:
             self._header = header
