@@ -3,7 +3,8 @@ Measures the node under a camera for minutes: other processes publish pictures a
 
 Run it where ROS is: ``python tests/bench/node_soak.py --bundle models/lunar_orbit --seconds 300``.
 It prints JSON: rates, latency (publish time of the observation - image stamp), drops, losses, CPU
-time inside and beside the engine, and resident memory of the node's process.
+time inside and beside the engine, and resident memory of the node's process. A camera that
+misbehaves, and what the node must say to that, is the subject of ``tests/ros/soak.py``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ The node for minutes or hours under a camera that misbehaves, and what it must s
 camera at 30 Hz shows known pictures, in between strange ones, black ones, a still picture, broken
 messages, clocks that jump, bursts and silence; it restarts; the lifecycle goes round; parameters
 change; snapshots are asked for. Each act says what must be seen of it, every frame sent must be
-accounted for, every change of state be told, and memory, threads and disk stay level.
+accounted for, every change of state be told, and memory, threads and disk stay level. What a calm
+camera costs, latency and CPU time, is measured by ``tests/bench/node_soak.py``.
 """
 
 from __future__ import annotations
