@@ -33,14 +33,10 @@ def health_limits(settings: Settings, bundle: HealthLimits) -> HealthLimits:
     Raises
     ------
     ParameterError
-        If a limit is negative, or ``health.ignore`` names no check.
+        If ``health.ignore`` names no check.
 
     """
     given = {name: float(getattr(settings, f'health_{name}')) for name in _LIMITED}
-    for name, value in given.items():
-        if value < 0.0:
-            msg = f"parameter 'health.{name}' must be at least 0, or .nan, got {value:g}"
-            raise ParameterError(msg)
     limits = bundle.with_limits(given)
     if 'rate' in limits.limits and settings.input_max_rate_hz > 0.0:
         slowest = min(limits.limits['rate'][0], settings.input_max_rate_hz / 2.0)

@@ -24,6 +24,7 @@ from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Observation, State
 from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.alert_remarks import rate_text, threshold_remarks
 from ros_ood_monitor.ros.cameras import Camera, cameras_of
 from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
 from ros_ood_monitor.ros.engine_upgrade import EngineUpgrade
@@ -33,7 +34,6 @@ from ros_ood_monitor.ros.model_status import model_status, ModelFacts
 from ros_ood_monitor.ros.open_monitor import (
     offers_heatmap,
     open_monitor,
-    rate_text,
     retune,
     share_engine,
 )
@@ -96,6 +96,7 @@ class OodMonitorNode(LifecycleNode):
         self._cameras: tuple[Camera, ...] = ()
         self._watch: Watch | None = None  # also the last one, which has ended
         self._facts = ModelFacts()
+        self._odd: tuple[str, ...] = ()  # thresholds that were warned about
         self._faulted = False
         self._parameters_server = ParameterServer(
             self, is_unconfigured=self._is_unconfigured, on_live=self._apply_live
@@ -144,6 +145,7 @@ class OodMonitorNode(LifecycleNode):
         """Load the bundle, open the engine and prove it; FAILURE stays unconfigured."""
         self._facts = ModelFacts()
         self._faulted = False
+        self._odd = ()
         monitor = None
         try:
             self._settings = self._parameters_server.settings()
@@ -173,7 +175,7 @@ class OodMonitorNode(LifecycleNode):
             path=str(bundle.path),
             engine=monitor.engine.describe(),
             verification=str(verification),
-            false_alert_rate=rate_text(self._settings, monitor.calibration.operating_point),
+            false_alert_rate=rate_text(self._settings, monitor),
         )
         self._set_cameras(
             cameras,
@@ -188,6 +190,7 @@ class OodMonitorNode(LifecycleNode):
             f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]}); '
             f'rate of false alerts: {self._facts.false_alert_rate}'
         )
+        self._tell_odd_thresholds()
         self._upgrade.start(self._monitors, self._settings, self._facts)
         return _SUCCESS
 
@@ -299,10 +302,21 @@ class OodMonitorNode(LifecycleNode):
     def _apply_live(self, settings: Settings) -> None:
         for monitor in self._monitors:  # what one refuses the first one refuses
             retune(monitor, settings)
-            self._facts.false_alert_rate = rate_text(settings, monitor.calibration.operating_point)
+            self._facts.false_alert_rate = rate_text(settings, monitor)
         self._settings = settings
+        self._tell_odd_thresholds()
+        self._evidence.prepare()
         if self._watch is not None:
             self._watch.retune(settings)
+
+    def _tell_odd_thresholds(self) -> None:
+        if not self._monitors:
+            return
+        before = self._odd
+        self._odd = threshold_remarks(self._settings, self._monitors[0].calibration)
+        for text in self._odd:
+            if text not in before:
+                self.get_logger().warning(text)
 
     def _report(self) -> None:
         watch = self._watch

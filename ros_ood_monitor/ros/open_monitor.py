@@ -26,7 +26,6 @@ __all__ = [
     'engine_cache',
     'offers_heatmap',
     'open_monitor',
-    'rate_text',
     'retune',
     'share_engine',
 ]
@@ -118,33 +117,6 @@ def alert_point(settings: Settings, point: OperatingPoint) -> OperatingPoint:
         )
     except CalibrationError as error:
         raise ParameterError(str(error)) from error
-
-
-def rate_text(settings: Settings, point: OperatingPoint) -> str:
-    """
-    Return what is known of the rate of false alerts, for people.
-
-    Parameters
-    ----------
-    settings : Settings
-        Parameters, which may make another alert of the bundle's.
-    point : OperatingPoint
-        The bundle's.
-
-    Returns
-    -------
-    str
-        A sentence, or that it is not established.
-
-    Raises
-    ------
-    ParameterError
-        As `alert_point`.
-
-    """
-    if point.rate is not None and alert_point(settings, point).rate is None:
-        return "not established: alert parameters take the place of the bundle's"
-    return point.rate_text
 
 
 def open_monitor(settings: Settings) -> Monitor:

@@ -159,10 +159,11 @@ def _parameter(name: str, value: Value) -> Parameter:
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=f'{spec.description} Unit: {spec.unit}.' if spec.unit else spec.description,
-        additional_constraints=spec.constraint if spec.choices else '',
+        additional_constraints=_constraint(spec),
         read_only=spec.applies == 'start',
     )
-    if spec.minimum is not None and spec.maximum is not None:
+    # ROS refuses NaN wherever there is a range
+    if spec.minimum is not None and spec.maximum is not None and not spec.is_left_to_bundle:
         if isinstance(spec.default, float):
             descriptor.floating_point_range = [
                 FloatingPointRange(from_value=spec.minimum, to_value=spec.maximum)
@@ -172,3 +173,9 @@ def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
                 IntegerRange(from_value=int(spec.minimum), to_value=int(spec.maximum))
             ]
     return descriptor
+
+
+def _constraint(spec: ParameterSpec) -> str:
+    if spec.is_left_to_bundle and spec.constraint:
+        return f'.nan or {spec.constraint}'
+    return spec.constraint if spec.choices else ''

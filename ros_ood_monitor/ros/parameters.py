@@ -47,7 +47,7 @@ class ParameterSpec:
     unit : str
         SI unit or empty.
     minimum, maximum : float or None
-        Inclusive range of a number.
+        Inclusive range of a number; where the default is NaN, that is allowed, too.
     choices : tuple of str
         The allowed strings; empty where any is.
     applies : {'start', 'configure', 'live'}
@@ -76,6 +76,11 @@ class ParameterSpec:
             tuple: 'string array',
         }
         return names[type(self.default)]
+
+    @property
+    def is_left_to_bundle(self) -> bool:
+        """Whether the default is NaN, which takes the bundle's value."""
+        return isinstance(self.default, float) and math.isnan(self.default)
 
     @property
     def constraint(self) -> str:
@@ -317,6 +322,8 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         'A picture whose brightest pixels (but for 0.1 %) are darker is black; .nan takes the '
         'limit of the bundle.',
         unit='grey levels',
+        minimum=0.0,
+        maximum=255.0,
         applies='live',
     ),
     ParameterSpec(
@@ -324,6 +331,8 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         math.nan,
         'A picture with a larger share of white pixels is saturated; .nan takes the limit of the '
         'bundle.',
+        minimum=0.0,
+        maximum=1.0,
         applies='live',
     ),
     ParameterSpec(
@@ -331,12 +340,16 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         math.nan,
         'A picture that stays the same for longer is frozen; .nan takes the limit of the bundle.',
         unit='s',
+        minimum=0.0,
+        maximum=3600.0,
         applies='live',
     ),
     ParameterSpec(
         'health.blurred',
         math.nan,
         'A picture of less sharpness warns; .nan takes the limit of the bundle.',
+        minimum=0.0,
+        maximum=10.0,
         applies='live',
     ),
     ParameterSpec(
@@ -344,6 +357,8 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         math.nan,
         'A picture with more noise warns; .nan takes the limit of the bundle.',
         unit='grey levels',
+        minimum=0.0,
+        maximum=255.0,
         applies='live',
     ),
     ParameterSpec(
@@ -495,6 +510,8 @@ def check_value(spec: ParameterSpec, value: object) -> None:
         msg = f'parameter {spec.name!r} must be one of {list(spec.choices)}, got {value!r}'
         raise ParameterError(msg)
     if spec.minimum is None or spec.maximum is None:
+        return
+    if spec.is_left_to_bundle and isinstance(value, float) and math.isnan(value):
         return
     # written so that NaN is refused
     if not (isinstance(value, (int, float)) and spec.minimum <= value <= spec.maximum):

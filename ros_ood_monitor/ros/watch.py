@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage
 from ros_ood_monitor.health import CHECKS
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, Observation
+from ros_ood_monitor.ros.alert_remarks import stated_rate
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.cameras import Camera
 from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
@@ -25,7 +26,6 @@ from ros_ood_monitor.ros.health_status import health_status, HealthCounts
 from ros_ood_monitor.ros.image_input import subscribe_images
 from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load, LoadMeter
-from ros_ood_monitor.ros.open_monitor import alert_point
 from ros_ood_monitor.ros.outputs import Outputs
 from ros_ood_monitor.ros.pictures import PictureThread
 from ros_ood_monitor.ros.publishers import find_publishers, Publishers
@@ -278,8 +278,7 @@ class Watch:
         )
 
     def _off_rate(self, index: int, now: Snapshot) -> str:
-        point = self._monitors[index].calibration.operating_point
-        stated = alert_point(self._settings, point).rate
+        stated = stated_rate(self._settings, self._monitors[index])
         expected = math.nan if stated is None else stated.frame_rate_hz
         check = self._rates[index]
         text = check.update(time.monotonic(), now.scored, expected)

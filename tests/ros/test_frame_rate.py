@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -14,14 +16,17 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.calibration import Calibration
+from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.rates import RateBound
+from ros_ood_monitor.ros.alert_remarks import rate_text, stated_rate, threshold_remarks
 from ros_ood_monitor.ros.frame_rate import FrameRateCheck
 from ros_ood_monitor.ros.input_status import input_status
 from ros_ood_monitor.ros.load import Load
-from ros_ood_monitor.ros.open_monitor import alert_point, rate_text
+from ros_ood_monitor.ros.open_monitor import alert_point
 from ros_ood_monitor.ros.publishers import Publishers
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.stream_counts import StreamCounts
+from ros_ood_monitor.score_streams import STALE_AFTER
 from tests.ros.harness import peer, running_node, wait_until
 
 BOUND = RateBound.measure(
@@ -72,15 +77,74 @@ def test_frame_rate_that_voids_the_rate_is_a_warning() -> None:
     assert status.message == '5 frames/s scored, the rate ...'
 
 
-def test_alert_parameters_void_the_rate_of_the_bundle(tiny_bundle: Path) -> None:
-    calibration = Bundle.load(tiny_bundle).calibration()
-    plain, point = calibration.operating_point, rated(calibration).operating_point
-    assert rate_text(Settings.defaults(), plain) == 'not established'
-    assert rate_text(Settings.defaults(), point) == str(BOUND)
-    for changes in ({'alert_trigger': 99.0}, {'alert_logic': 'ewma'}, {'alert_trigger_frames': 2}):
-        settings = Settings.defaults(**changes)  # type: ignore[arg-type]
-        assert alert_point(settings, point).rate is None
-        assert 'parameters take the place' in rate_text(settings, point)
+VOID: dict[str, dict[str, Any]] = {
+    'alert.trigger': {'alert_trigger': 99.0},
+    'alert.logic': {'alert_logic': 'ewma'},
+    'alert.trigger_frames': {'alert_trigger_frames': 2},
+    'alert.stale_after': {'alert_stale_after': 1.0},
+    'health.enabled': {'health_enabled': False},
+    'health.frames': {'health_frames': 5},
+    'health.ignore': {'health_ignore': ('blurred', 'frozen')},
+    'health.black': {'health_black': 40.0},
+    'health.saturated': {'health_saturated': 0.5},
+    'alert.trigger, health.ignore': {'alert_trigger': 9.0, 'health_ignore': ('black',)},
+}
+KEPT: tuple[dict[str, Any], ...] = (
+    {},
+    {'alert_logic': 'consecutive'},
+    {'health_ignore': ('blurred', 'stamps')},  # these only warn
+    {'health_noise': 1.0, 'input_max_rate_hz': 5.0},
+    {'health_black': 8.0},  # what it was
+)
+
+
+def test_parameters_that_change_what_is_judged_void_the_rate_and_are_named(
+    tiny_bundle: Path,
+) -> None:
+    assert Settings.defaults().alert_stale_after == STALE_AFTER
+    bundle = Bundle.load(tiny_bundle)
+    monitor = Monitor.from_bundle(bundle)
+    assert rate_text(Settings.defaults(alert_trigger=9.0), monitor) == 'not established'
+    monitor.calibration = rated(monitor.calibration)
+    point = monitor.calibration.operating_point
+    assert monitor.health_limits.limits['black'][0] == 8.0
+    for changes in KEPT:
+        settings = Settings.defaults(**changes)
+        assert (stated_rate(settings, monitor), rate_text(settings, monitor)) == (
+            BOUND, str(BOUND),
+        )  # fmt: skip
+        assert alert_point(settings, point).rate is BOUND
+    for names, changes in VOID.items():
+        settings = Settings.defaults(**changes)
+        assert stated_rate(settings, monitor) is None
+        text = rate_text(settings, monitor)
+        assert text.startswith('not established: parameters take the place of')
+        assert text.endswith(f': {names}')
+    monitor.close()
+
+
+def test_thresholds_out_of_reach_of_held_out_scores_are_told(tiny_bundle: Path) -> None:
+    calibration = replace(
+        Bundle.load(tiny_bundle).calibration(), raw_score=np.array([1.0, 2.0, 3.0, 4.0, 9.0])
+    )
+
+    def told(**changes: Any) -> tuple[str, ...]:
+        return threshold_remarks(Settings.defaults(**changes), calibration)
+
+    assert told() == told(alert_trigger=1.0) == told(alert_trigger=15.0, alert_release=1.0) == ()
+    assert told(alert_trigger=-1e9) == (
+        'alert.trigger is -1e+09, held-out scores lie between 1 and 9: every frame counts toward '
+        'an alert',
+    )
+    (high,) = told(alert_trigger=15.1)
+    assert 'hardly any frame counts' in high
+    (release,) = told(alert_release=0.9)
+    assert release.startswith('alert.release is 0.9')
+    assert 'no frame ends an alert' in release
+    (limit,) = told(alert_logic='ewma', alert_limit=0.5)
+    assert limit.startswith('alert.limit is 0.5')
+    # seconds and nats are beside no score
+    assert told(alert_logic='cusum', alert_limit=0.5) == ()
 
 
 def test_diagnostics_show_the_rate_that_the_bundle_states(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 import threading
 from typing import Any
@@ -84,6 +85,9 @@ def test_blind_camera_is_a_fault_in_alert_observation_diagnostics_and_log(
             seen = values(me.publish_and_wait(image(BLACK, stamp=10.0 + 0.1 * k)))
             assert seen['health'] == 'black'
             assert seen['state'] == ('NORMAL' if k < 3 else 'FAULT')
+            assert 0.0 <= float(seen['score']) <= 1.0
+        wait_until(lambda: len(me.scores) == 5, 'the scores')
+        assert [math.isnan(score.data) for score in me.scores] == [False] + 4 * [True]
         alert = me.wait_for_alert('FAULT')
         assert alert.header.stamp.nanosec == 300_000_000, 'the third black frame'
         assert alert.status[0].level == DiagnosticStatus.ERROR
@@ -96,6 +100,9 @@ def test_blind_camera_is_a_fault_in_alert_observation_diagnostics_and_log(
         for k in range(5, 8):
             me.publish_and_wait(image(normal_frame(k), stamp=10.0 + 0.1 * k))
         me.wait_for_alert('NORMAL')
+        wait_until(lambda: len(me.scores) == 8, 'the scores')
+        # until the fault is over nothing is judged, however the picture looks
+        assert [math.isnan(score.data) for score in me.scores[5:]] == [True, True, False]
         me.wait_for_status('health', lambda s, _: s.level == DiagnosticStatus.OK)
         # a fault between two reports is told by the next one
         me.publish_and_wait(image(BLACK, stamp=11.0))
@@ -135,7 +142,15 @@ def test_checks_are_tuned_and_turned_off_live_and_wrong_values_refused(tiny_bund
         assert health_of(BLACK) == 'off'
         me.wait_for_status('health', lambda s, p: p['health'] == 'off' and 'false' in s.message)
         assert "'health.ignore': unknown health check" in set_one('health.ignore', ['frost'])
-        assert "'health.noise' must be at least 0" in set_one('health.noise', -1.0)
+        assert "'health.noise' must lie in 0 to 255 grey levels, got -1.0" in set_one(
+            'health.noise', -1.0
+        )
+        assert "'health.black' must lie in 0 to 255" in set_one('health.black', 300.0)
+        assert "'health.saturated' must lie in 0 to 1, got 7.0" in set_one('health.saturated', 7.0)
+        assert "'health.frozen' must lie in 0 to 3600 s" in set_one('health.frozen', math.inf)
+        assert set_one('health.saturated', math.nan) == ''
+        description = node.describe_parameter('health.saturated')
+        assert description.additional_constraints == '.nan or 0 to 1'
         assert 'health.frames' in set_one('health.frames', 0)
 
 
