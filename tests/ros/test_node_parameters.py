@@ -194,7 +194,9 @@ def test_configure_parameters_change_only_while_unconfigured(tiny_bundle: Path) 
         assert _set(node, 'model.bundle', 'another').successful
 
 
-def test_thresholds_change_while_active(tiny_bundle: Path) -> None:
+def test_thresholds_change_while_active(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
         me.activate()
         point = Bundle.load(tiny_bundle).calibration().operating_point
@@ -205,6 +207,9 @@ def test_thresholds_change_while_active(tiny_bundle: Path) -> None:
         second = values(me.publish_and_wait(image(normal_frame(), stamp=1.1)))
         assert float(second['threshold']) == -100.0
         assert second['state'] == 'SUSPECT'
+        assert _set(node, 'health.frames', 4).successful
+    said = capfd.readouterr().err
+    assert said.count('alert.trigger is -100, held-out scores lie between') == 1
 
 
 def test_frames_further_apart_than_half_of_stale_after_are_refused_in_either_parameter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.overlay import annotated, caption, colour, ColourScale, overlay
-from ros_ood_monitor.records import AlertState, Observation, State
+from ros_ood_monitor.records import AlertState, Health, HealthFault, Observation, State
 
 SCALE = ColourScale(normal=1.0, threshold=3.0)
 
@@ -143,3 +144,17 @@ def test_an_annotated_picture_without_a_map_has_the_words_alone() -> None:
     rgb = np.random.default_rng(4).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     drawn = annotated(rgb, dataclasses.replace(_seen(hot=True), project=None))
     assert (drawn[-300:] == rgb).all()
+
+
+def test_an_annotated_picture_that_is_not_usable_has_no_score() -> None:
+    rgb = np.zeros((300, 400, 3), dtype=np.uint8)
+    black = HealthFault('black', 0.0, 8.0, 'grey levels', blinds=True, text='the picture is black')
+    noisy = dataclasses.replace(black, name='noise', blinds=False)
+    plain = dataclasses.replace(_seen(hot=True), project=None)
+    for health, score in (
+        (Health((black,)), math.nan),
+        (Health(lasting=('black',), is_blind=True), math.nan),
+        (Health((noisy,)), 1.0),
+    ):
+        words = caption(rgb, raw_score=9.0, threshold=3.0, score=score, state=State.ALERT)
+        assert (annotated(rgb, dataclasses.replace(plain, health=health)) == words).all()
