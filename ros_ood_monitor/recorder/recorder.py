@@ -268,7 +268,6 @@ class Recorder:
         """Take note of a recording's folder, or why there is none."""
         with self._lock:
             self._problem = problem
-            self._unfit = ''  # this says more
             if path is not None:
                 self._recordings += 1
                 self._last = str(path)

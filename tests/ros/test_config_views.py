@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip('rclpy')
 
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
-from tests.ros.harness import image, normal_frame, peer, running_node, values
+from tests.ros.harness import image, normal_frame, peer, running_node, values, wait_until
 
 pytestmark = pytest.mark.usefixtures('ros')
 
@@ -88,13 +88,20 @@ def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
 def test_rviz_shows_the_input_and_a_picture_that_the_node_publishes(tiny_bundle: Path) -> None:
     with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
         me.activate()
-        topics = published(node)
-        subscribed = dict(node.get_subscriber_names_and_types_by_node('ood_monitor', '/'))
-    layout = yaml.safe_load((CONFIG / 'rviz.rviz').read_text(encoding='utf-8'))
-    camera, overlay = layout['Visualization Manager']['Displays']
+        layout = yaml.safe_load((CONFIG / 'rviz.rviz').read_text(encoding='utf-8'))
+        camera, overlay = layout['Visualization Manager']['Displays']
+        shown = overlay['Topic']['Value']
+        # what the graph knows of a node comes behind its state
+        wait_until(lambda: shown in published(node), f'{shown} in the graph')
+        assert published(node)[shown] == 'sensor_msgs/msg/CompressedImage'
+        wait_until(
+            lambda: (
+                camera['Topic']['Value']
+                in dict(node.get_subscriber_names_and_types_by_node('ood_monitor', '/'))
+            ),
+            'the subscription in the graph',
+        )
     assert camera['Class'] == overlay['Class'] == 'rviz_default_plugins/Image'
-    assert camera['Topic']['Value'] in subscribed
-    assert topics[overlay['Topic']['Value']] == 'sensor_msgs/msg/CompressedImage'
 
 
 def test_diagnostic_aggregator_has_one_place_for_every_status_and_no_place_for_none(
