@@ -43,6 +43,11 @@ def limits_of_bag() -> HealthLimits:
     return trained(bag()[0], 10.0)
 
 
+def limits_of_shipped() -> HealthLimits:
+    shipped = Bundle.load(Path(__file__).resolve().parents[2] / 'models/lunar_orbit')
+    return HealthLimits.from_table(shipped.manifest.health, frame_rate_hz=10.0)
+
+
 def noise(seed: int = 0, middle: float = 128.0) -> Any:
     rng = np.random.default_rng(seed)
     return rng.uniform(middle - 28, middle + 28, (60, 90, 3)).astype(np.uint8)
@@ -59,7 +64,7 @@ def names(health: Health) -> list[str]:
 # on the shipped bag -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('limits', [lambda: FIXED, limits_of_bag])
+@pytest.mark.parametrize('limits', [lambda: FIXED, limits_of_bag, limits_of_shipped])
 def test_no_frame_of_the_shipped_bag_fails_a_check_not_even_its_anomaly(limits: Any) -> None:
     known, rest = bag()
     counts = clean([*known, *rest], limits())
@@ -343,9 +348,16 @@ def test_mild_faults_are_told_and_judged(bundle: Bundle) -> None:
     assert {o.state for o in seen} == {State.NORMAL}
 
 
-def test_shipped_bundle_has_no_table_and_opens_with_the_fixed_limits() -> None:
-    path = Path(__file__).resolve().parents[2] / 'models/lunar_orbit'
-    monitor = Monitor.from_bundle(Bundle.load(path))
-    limits = dict(monitor.health_limits.limits)
+def test_a_monitor_takes_its_limits_from_the_bundle_and_the_fixed_ones_without_a_table(
+    bundle: Bundle,
+) -> None:
+    shipped = Bundle.load(Path(__file__).resolve().parents[2] / 'models/lunar_orbit')
+    assert shipped.manifest.health is not None
+    low, high = shipped.manifest.health['exposure'][1:4:2]  # 98 % of the frames
+    more = (high - low) / 2.0
+    limits = Monitor.from_bundle(shipped).health_limits.limits
+    assert limits['exposure'] == pytest.approx((low - more, high + more))
+    assert bundle.manifest.health is None
+    limits = dict(Monitor.from_bundle(bundle).health_limits.limits)
     limits.pop('rate', None)
     assert limits == FIXED.limits
