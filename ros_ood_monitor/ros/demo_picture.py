@@ -120,6 +120,7 @@ def _draw_score(
             interval.start - start, interval.end - start,
             color=_COLOURS[State.ALERT], alpha=0.14, lw=0, label='alert',
         )  # fmt: skip
+    chart.margins(y=0.12)  # room for a letter over the highest point
     chart.plot(time, raw_score, color=_FAINT, lw=1.0, zorder=2)
     for state in dict.fromkeys(p.state for p in points):
         chosen = np.array([p.state is state for p in points])

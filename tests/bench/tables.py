@@ -76,7 +76,7 @@ def speed() -> str:
             *goal('observe 640x480 / bare'),
         ),
         ('the same on a frame of the input size', *goal('observe input-size / bare')),
-        ('(backbone + scorer) / backbone', *goal('(backbone + scorer) / backbone')),
+        ('(backbone + scorer) / backbone, map included', *goal('(backbone + scorer) / backbone')),
         (
             "nflows' own `log_prob` of an LU flow at D = 1280 / folded, in ONNX Runtime",
             *times(lu['ratio']),

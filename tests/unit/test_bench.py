@@ -16,7 +16,13 @@ import pytest
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import bench as verb
 from ros_ood_monitor.errors import EngineError, ParameterError
-from ros_ood_monitor.evaluation.benchmark import benchmark, GOALS, Settings, to_text
+from ros_ood_monitor.evaluation.benchmark import (
+    benchmark,
+    GOALS,
+    GOALS_WITH_MAP,
+    Settings,
+    to_text,
+)
 from ros_ood_monitor.evaluation.fresh import import_facts, monitor_process, UNWANTED
 from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
 from tests.tiny_bundle import make_tiny_bundle
@@ -104,6 +110,15 @@ def test_facts_survive_json_and_name_no_path(facts: dict[str, Any], bundle: Bund
     text = json.dumps(facts, allow_nan=False)
     assert json.loads(text) == facts
     assert str(bundle.path) not in text
+
+
+def test_a_scorer_with_a_map_may_cost_more_and_nothing_else_may(tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / 'tiny', maps=True)
+    ratios = benchmark(bundle, settings=Settings.quick())['ratios']
+    goals = {goal.name: goal.at_most for goal in GOALS_WITH_MAP}
+    assert {name: found['goal_at_most'] for name, found in ratios.items()} == goals
+    changed = {goal.name for goal in GOALS if goals[goal.name] != goal.at_most}
+    assert changed == {'(backbone + scorer) / backbone'}
 
 
 def test_text_shows_every_ratio_with_its_goal(facts: dict[str, Any]) -> None:
