@@ -242,7 +242,8 @@ def _aupr(id_score: Scores, ood_score: Scores) -> float:
     found = ood_score.size - np.searchsorted(np.sort(ood_score), threshold, side='left')  # (t,)
     false = id_score.size - np.searchsorted(np.sort(id_score), threshold, side='left')  # (t,)
     gained = found - np.append(found[1:], 0)  # (t,)
-    return float(np.sum(gained / ood_score.size * (found / (found + false))))
+    # divided last: whole numbers add up to exactly 1 where the classes are wholly apart
+    return float(np.sum(gained * (found / (found + false)))) / ood_score.size
 
 
 def fpr95_id_positive(id_score: npt.ArrayLike, ood_score: npt.ArrayLike) -> float:

@@ -156,17 +156,18 @@ class PixelScores:
         below = np.searchsorted(normal, value, side='left')  # (u,)
         not_above = np.searchsorted(normal, value, side='right')  # (u,)
         here = np.bincount(place)  # (u,)
-        overlap = np.bincount(place, np.concatenate(self._weight)) / self.regions  # (u,)
+        overlap = np.bincount(place, np.concatenate(self._weight))  # (u,)
         found = np.cumsum(here[::-1])[::-1]  # (u,), at or over the value
         # from the highest value down: along the normal pixels between two values, then up (and
         # along, where normal pixels tie with anomalous ones)
         up = np.repeat(np.cumsum(overlap[::-1]), 2)  # (2u,)
         along = np.stack([n - not_above[::-1], n - below[::-1]], axis=1).ravel() / n  # (2u,)
         x = np.concatenate([[0.0], along, [1.0]])
-        y = np.concatenate([[0.0, 0.0], up])
+        # the last one is the number of regions, but for rounding
+        y = np.concatenate([[0.0, 0.0], up / up[-1]])
         return PixelMetrics(
             auroc=float(np.sum(here * (below + not_above)) / (2 * n * m)),
-            ap=float(np.sum(here / m * (found / (found + (n - below))))),
+            ap=float(np.sum(here * (found / (found + (n - below))))) / m,
             aupro=float(_area(x, y, FPR_LIMIT)) / FPR_LIMIT,
         )
 
@@ -252,7 +253,7 @@ class PixelScores:
         precision = (found / flagged)[:, 1:]
         return PixelIntervals(
             middle(_area(fpr, tpr, 1.0), confidence),
-            middle(np.sum(np.diff(tpr) * precision, axis=1), confidence),
+            middle(np.sum(np.diff(found) * precision, axis=1) / found[:, -1], confidence),
             middle(_area(fpr, pro, FPR_LIMIT) / FPR_LIMIT, confidence),
         )
 

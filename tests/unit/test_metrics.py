@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.evaluation.bags.blocks import weighted_metrics
 from ros_ood_monitor.metrics import (
     aupr,
     aupr_interval,
@@ -33,6 +34,16 @@ def _random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
     if seed % 2:
         return np.round(id_score * 2) / 2, np.round(ood_score * 2) / 2
     return id_score, ood_score
+
+
+def test_classes_that_are_wholly_apart_have_an_aupr_of_exactly_one() -> None:
+    for count in range(1, 120):
+        ood_score = np.arange(count) // 2 + 1.0  # most values twice
+        assert aupr(np.zeros(7), ood_score) == 1.0
+        known, foreign = np.r_[7, np.zeros(count, int)], np.r_[0, np.ones(count, int)]
+        weighted = weighted_metrics(known, foreign)
+        assert weighted is not None
+        assert weighted.aupr == 1.0
 
 
 @pytest.mark.parametrize('seed', range(60))

@@ -98,6 +98,17 @@ def test_a_perfect_map_has_one_everywhere_and_its_negative_zero() -> None:
     assert inverted.metrics()[::2] == (0.0, 0.0)
 
 
+def test_many_regions_that_are_wholly_found_have_exactly_one_everywhere() -> None:
+    for regions in range(1, 50):
+        scores = PixelScores()
+        for k in range(regions):
+            mask = np.zeros((9, 9), dtype=np.bool_)
+            mask[: 1 + k % 7, :3] = True
+            scores.add(np.where(mask, 1.0 + np.arange(9) / 7.0, 0.0), mask)
+        assert scores.metrics() == (1.0, 1.0, 1.0)
+        assert all(interval == (1.0, 1.0) for interval in scores.intervals(seed=0, resamples=3))
+
+
 def test_a_constant_map_is_chance() -> None:
     pictures = [(np.zeros_like(score), mask) for score, mask in _pictures(5)]
     scores = _collected(pictures)

@@ -75,7 +75,7 @@ def weighted_metrics(known: Ints, foreign: Ints) -> FrameMetrics | None:
     flag = int(np.flatnonzero(found >= -(-95 * m // 100))[-1])
     return FrameMetrics(
         twice / (2 * n * m),
-        float(np.dot(foreign[at] / m, precision)),
+        float(np.dot(foreign[at], precision)) / float(m),
         int(foreign_upto[accept]) / m,
         int(false[flag]) / n,
     )
