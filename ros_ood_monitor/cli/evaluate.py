@@ -153,7 +153,7 @@ def _add_images(group: Any) -> None:
         nargs='+',
         default=[],
         metavar='DIR',
-        help='out-of-distribution images (MVTec layout: not needed)',
+        help='out-of-distribution images (MVTec layout: beside its own kinds, not needed)',
     )
     places = group.add_mutually_exclusive_group()
     places.add_argument(

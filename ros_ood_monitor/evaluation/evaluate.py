@@ -10,14 +10,18 @@ from typing import Final
 import numpy as np
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.engines import Engine
-from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.boxes import BoxFolder
-from ros_ood_monitor.evaluation.folders import list_folder, Progress, score_folder, ScoredFolder
-from ros_ood_monitor.evaluation.masks import MaskFolder
-from ros_ood_monitor.evaluation.mvtec import mvtec_layout
+from ros_ood_monitor.evaluation.folders import (
+    LEAST_PICTURES,
+    Progress,
+    score_folder,
+    ScoredFolder,
+)
+from ros_ood_monitor.evaluation.image_sets import find_image_sets
+from ros_ood_monitor.evaluation.map_figures import MapFigures, measure_maps
 from ros_ood_monitor.evaluation.pixels import evaluate_pixels, PixelEvaluation
-from ros_ood_monitor.evaluation.truth import part_of, Truth
+from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import (
     aupr,
@@ -38,6 +42,9 @@ _NO_MAPS: Final = (
     'boxes were not used'
 )
 _NO_TRUTH: Final = 'no pixel metrics: neither masks nor boxes were given'
+_NO_CALIBRATION: Final = (
+    "the bundle does not say what its maps' values mean: a robot shows no map of it"
+)
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,13 @@ class Row:
         Its scored images.
     auroc, aupr : float
         Out-of-distribution positive; higher is better.
-    auroc_95 : Interval
-        95 % bootstrap interval of ``auroc``.
+    auroc_95 : Interval or None
+        95 % bootstrap interval of ``auroc``; none of fewer pictures than `LEAST_PICTURES` of a
+        class.
     fpr95_id_positive : float
         Share of this folder accepted when 95 % of in-distribution is accepted.
-    aupr_95 : Interval
-        95 % bootstrap interval of ``aupr``.
+    aupr_95 : Interval or None
+        95 % bootstrap interval of ``aupr``, likewise.
     fpr95_ood_positive : float
         Share of in-distribution flagged when 95 % of this folder is flagged.
     over_trigger : float
@@ -72,13 +80,19 @@ class Row:
     name: str
     count: int
     auroc: float
-    auroc_95: Interval
+    auroc_95: Interval | None
     aupr: float
-    aupr_95: Interval
+    aupr_95: Interval | None
     fpr95_id_positive: float
     fpr95_ood_positive: float
     over_trigger: float
     file_size_auroc: float
+
+    @property
+    def is_lost_at_trigger(self) -> bool:
+        """Return whether less than half of what a threshold could find is over the trigger."""
+        findable = 1.0 - self.fpr95_id_positive
+        return findable >= 0.5 and self.over_trigger < 0.5 * findable
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +106,8 @@ class Evaluation:
         What was evaluated.
     engine : dict of str to str
         What it ran on; see `Engine.describe`.
+    calibration : Calibration
+        The bundle's, of the precision that it ran in.
     trigger : float
         The bundle's trigger threshold on raw_score.
     alpha : float
@@ -108,10 +124,12 @@ class Evaluation:
         The others as one.
     pixels : PixelEvaluation or None
         How well maps find the anomalous pixels, where there are maps, and masks or boxes.
-    pixel_note : str
-        What of the two was missing, where only one is there.
-    truths : tuple of Truth
-        What is known about the places of the anomalies in each of the others, or empty.
+    maps : MapFigures or None
+        What the map shows at the bundle's own threshold, where there are maps.
+    map_notes : tuple of str
+        What was missing for ``pixels`` and ``maps``.
+    truths : tuple of Truth or None
+        What is known about the places of the anomalies in each of the others.
     seed, resamples : int
         How the intervals were drawn.
 
@@ -119,6 +137,7 @@ class Evaluation:
 
     bundle: Bundle
     engine: dict[str, str]
+    calibration: Calibration
     trigger: float
     alpha: float
     id_over_trigger: float
@@ -127,8 +146,9 @@ class Evaluation:
     rows: tuple[Row, ...]
     overall: Row
     pixels: PixelEvaluation | None
-    pixel_note: str
-    truths: tuple[Truth, ...]
+    maps: MapFigures | None
+    map_notes: tuple[str, ...]
+    truths: tuple[Truth | None, ...]
     seed: int
     resamples: int
 
@@ -159,7 +179,8 @@ def evaluate(
         layout, whose ``test/good`` they are then.
     ood : sequence of str or Path
         Folders of out-of-distribution images. How near or far they are is for their names to
-        say. May be empty with the MVTec layout only, which has them in ``test/<kind>``.
+        say. May be empty with the MVTec layout only, which has some in ``test/<kind>``; these
+        come beside them.
     masks, boxes : str or Path, optional
         Folder of masks or of box files of the out-of-distribution images, or with a folder of
         them for each of ``ood``, by its name; the MVTec layout has masks in ``ground_truth``. They
@@ -185,34 +206,35 @@ def evaluate(
         If the engine fails.
 
     """
-    folders, truth_root = _folders(Path(images), [Path(one) for one in ood], masks, boxes)
-    listed = [list_folder(folder) for folder in folders]
-    _refuse_overlap(folders, listed)
-    kind = MaskFolder if boxes is None else BoxFolder
-    truths: list[Truth] = []
-    if truth_root is not None:
-        for folder, files in zip(folders[1:], listed[1:], strict=True):
-            pictures = [str(file.relative_to(folder)) for file in files]
-            truths.append(kind(part_of(truth_root, folder), pictures))
-    point = bundle.calibration(engine.precision).operating_point
+    sets = find_image_sets(images, ood, masks, boxes)
+    calibration = bundle.calibration(engine.precision)
+    point = calibration.operating_point
     preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
-    mapper = Mapper(preprocess)
     sketch = bundle.trained_frames()
     id_folder, *ood_folders = (
         score_folder(
             folder, files, preprocess, engine, name=name, sketch=sketch, progress=progress
         )
-        for folder, files, name in zip(folders, listed, _names(folders), strict=True)
+        for folder, files, name in zip(sets.folders, sets.files, sets.names, strict=True)
     )
-    has_maps = bool(id_folder.patch_score)
-    pixels = None
-    if has_maps and truths:
+    pixels, maps = None, None
+    parts = list(zip(ood_folders, sets.truths, strict=True))
+    known = [(folder, truth) for folder, truth in parts if truth is not None]
+    if id_folder.patch_score and known:
         pixels = evaluate_pixels(
-            id_folder, ood_folders, truths, mapper, seed=seed, resamples=resamples
+            id_folder,
+            [folder for folder, _ in known],
+            [truth for _, truth in known],
+            Mapper(preprocess),
+            seed=seed,
+            resamples=resamples,
         )
+    if id_folder.patch_score and calibration.map is not None:
+        maps = measure_maps(id_folder, ood_folders, sets.truths, preprocess, calibration.map)
     return Evaluation(
         bundle=bundle,
         engine=engine.describe(),
+        calibration=calibration,
         trigger=point.trigger,
         alpha=point.alpha,
         id_over_trigger=share_over(id_folder.raw_score, point.trigger),
@@ -223,52 +245,29 @@ def evaluate(
         ),
         overall=_row('all', id_folder, ood_folders, point.trigger, seed, resamples),
         pixels=pixels,
-        pixel_note={(True, False): _NO_TRUTH, (False, True): _NO_MAPS}.get(
-            (has_maps, bool(truths)), ''
-        ),
-        truths=tuple(truths),
+        maps=maps,
+        map_notes=_map_notes(bool(id_folder.patch_score), parts, calibration),
+        truths=sets.truths,
         seed=seed,
         resamples=resamples,
     )
 
 
-def _folders(
-    images: Path, ood: list[Path], masks: str | Path | None, boxes: str | Path | None
-) -> tuple[list[Path], Path | None]:
-    """Return the in-distribution folder and the others, and where masks or boxes lie."""
-    if masks is not None and boxes is not None:
-        msg = f'evaluation takes masks or boxes, got both: {masks} and {boxes}'
-        raise ParameterError(msg)
-    given = masks if boxes is None else boxes
-    root = None if given is None else Path(given)
-    if ood:
-        return [images, *ood], root
-    layout = mvtec_layout(images)
-    if layout is None:
-        msg = (
-            'evaluation needs at least one out-of-distribution folder, or images in the MVTec '
-            f"layout ('test/good' and 'test/<kind>'), got neither: {images}"
-        )
-        raise ParameterError(msg)
-    return [layout.good, *layout.kinds], layout.masks if root is None else root
-
-
-def _refuse_overlap(folders: list[Path], listed: list[list[Path]]) -> None:
-    known = {file.resolve() for file in listed[0]}
-    for folder, files in zip(folders[1:], listed[1:], strict=True):
-        shared = sum(file.resolve() in known for file in files)
-        if shared:
-            msg = (
-                f'{shared} files are in-distribution and out-of-distribution at once; '
-                f'give folders that do not contain each other: {folders[0]} and {folder}'
-            )
-            raise ParameterError(msg)
-
-
-def _names(folders: list[Path]) -> list[str]:
-    """Return the folders' own names, or the paths as given where two names are the same."""
-    short = [folder.resolve().name for folder in folders]
-    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+def _map_notes(
+    has_maps: bool,
+    parts: Sequence[tuple[ScoredFolder, Truth | None]],
+    calibration: Calibration,
+) -> tuple[str, ...]:
+    """Return what is missing for the figures of maps."""
+    without = [folder.name for folder, truth in parts if truth is None]
+    if not has_maps:
+        return (_NO_MAPS,) if len(without) < len(parts) else ()
+    notes = [] if calibration.map is not None else [_NO_CALIBRATION]
+    if len(without) == len(parts):
+        notes.append(_NO_TRUTH)
+    elif without:
+        notes.append(f'pixel metrics leave out {", ".join(without)}: neither masks nor boxes')
+    return tuple(notes)
 
 
 def _row(
@@ -282,13 +281,14 @@ def _row(
     raw_score = np.concatenate([other.raw_score for other in others])
     file_bytes = np.concatenate([other.file_bytes for other in others])
     pair = known.raw_score, raw_score
+    enough = min(known.raw_score.size, raw_score.size) >= LEAST_PICTURES
     return Row(
         name=name,
         count=raw_score.size,
         auroc=auroc(*pair),
-        auroc_95=auroc_interval(*pair, seed=seed, resamples=resamples),
+        auroc_95=auroc_interval(*pair, seed=seed, resamples=resamples) if enough else None,
         aupr=aupr(*pair),
-        aupr_95=aupr_interval(*pair, seed=seed, resamples=resamples),
+        aupr_95=aupr_interval(*pair, seed=seed, resamples=resamples) if enough else None,
         fpr95_id_positive=fpr95_id_positive(*pair),
         fpr95_ood_positive=fpr95_ood_positive(*pair),
         over_trigger=share_over(raw_score, trigger),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,13 @@ from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.sketch import FrameSketch, FrameTally
 
-__all__ = ['Progress', 'ScoredFolder', 'Skipped', 'list_folder', 'score_folder']
+__all__ = ['LEAST_PICTURES', 'Progress', 'ScoredFolder', 'Skipped', 'list_folder', 'score_folder']
 
 Progress = Callable[[str, int, int], None]
 """Takes a folder's name, images done, images in all."""
+
+LEAST_PICTURES: Final = 10
+"""Pictures of a class below which a bootstrap interval would tell of luck: there is none."""
 
 _BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
 

@@ -130,6 +130,8 @@ def check_gate(facts: Mapping[str, Any], gate: Mapping[str, Limit]) -> list[Shor
 
 def _figures(found: Any, name: str = '') -> list[tuple[str, float | None]]:
     """List every figure by its dotted name."""
+    if found is None and name.endswith('_95'):
+        return [(f'{name}.{end}', None) for end in ('low', 'high')]
     if found is None or (isinstance(found, (int, float)) and not isinstance(found, bool)):
         return [(name, found)]
     parts: list[tuple[str, Any]] = []

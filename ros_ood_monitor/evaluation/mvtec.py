@@ -36,7 +36,7 @@ class MvtecLayout:
     good : Path
         In-distribution test pictures.
     kinds : tuple of Path
-        One folder of anomalous pictures for each kind, in natural order.
+        One folder of anomalous pictures for each kind, in natural order; there may be none.
     masks : Path or None
         Folder of masks, where there is one.
 
@@ -64,7 +64,7 @@ def mvtec_layout(folder: Path) -> MvtecLayout | None:
     Raises
     ------
     ParameterError
-        If it is the folder of several categories, or has good test pictures only.
+        If it is the folder of several categories.
 
     """
     test = folder / 'test'
@@ -82,9 +82,6 @@ def mvtec_layout(folder: Path) -> MvtecLayout | None:
         for path in test.iterdir()
         if path.is_dir() and path.name != 'good' and not path.name.startswith('.')
     ]
-    if not kinds:
-        msg = f"'test' holds no folder of anomalous pictures beside 'good': {test}"
-        raise ParameterError(msg)
     masks = folder / 'ground_truth'
     return MvtecLayout(
         good=test / 'good',

@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from ros_ood_monitor.box_metrics import box_hits, BoxHits
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.folders import ScoredFolder
+from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.mapper import Mapper
-from ros_ood_monitor.overlay import ColourScale
 from ros_ood_monitor.pixel_metrics import (
     PixelIntervals,
     PixelMetrics,
@@ -24,7 +23,7 @@ from ros_ood_monitor.pixel_metrics import (
 __all__ = ['NORMAL_SHARE', 'PixelEvaluation', 'PixelRow', 'evaluate_pixels']
 
 NORMAL_SHARE: Final = 0.01
-"""Share of normal pixels over the threshold of box hits, and over that of colours."""
+"""Share of normal pixels over the threshold of box hits, one that the pictures themselves set."""
 
 _PIXELS_AT_MOST: Final = 500_000_000  # 4 bytes each, about thrice while they are sorted
 
@@ -46,8 +45,9 @@ class PixelRow:
         Share of anomalous pixels among all: what ``ap`` is by chance.
     metrics : PixelMetrics
         The figures.
-    intervals : PixelIntervals
-        Their 95 % bootstrap intervals, whole pictures drawn.
+    intervals : PixelIntervals or None
+        Their 95 % bootstrap intervals, whole pictures drawn; none of fewer pictures than
+        `LEAST_PICTURES` of a class.
     boxes : BoxHits or None
         Boxes found at the threshold, where there are boxes.
 
@@ -58,7 +58,7 @@ class PixelRow:
     regions: int
     anomalous_share: float
     metrics: PixelMetrics
-    intervals: PixelIntervals
+    intervals: PixelIntervals | None
     boxes: BoxHits | None
 
 
@@ -72,10 +72,8 @@ class PixelEvaluation:
     truth : str
         What the maps were compared with: ``masks`` or ``boxes``.
     threshold : float
-        Value of a map that `NORMAL_SHARE` of the normal pixels exceed.
-    scale : ColourScale or None
-        For colours: from the median of in-distribution cells to what `NORMAL_SHARE` of the
-        in-distribution pictures' pixels exceed; none where that is the same.
+        Value of a map, in the unit of ``patch_score``, that `NORMAL_SHARE` of the normal pixels
+        exceed. It is not the robot's; see `MapFigures`.
     overall : PixelRow
         All folders together.
     rows : tuple of PixelRow
@@ -85,7 +83,6 @@ class PixelEvaluation:
 
     truth: str
     threshold: float
-    scale: ColourScale | None
     overall: PixelRow
     rows: tuple[PixelRow, ...]
 
@@ -148,8 +145,6 @@ def evaluate_pixels(
         parts.append(part)
     everything = PixelScores([normal, *parts])
     threshold = everything.threshold_at(NORMAL_SHARE)
-    seen = normal.threshold_at(NORMAL_SHARE)
-    middle = float(np.median(np.concatenate([grid.ravel() for grid in id_folder.patch_score])))
 
     def row(name: str, scores: PixelScores, which: Sequence[int]) -> PixelRow:
         boxes = (
@@ -157,13 +152,15 @@ def evaluate_pixels(
             for k in which
             for file, size, heat in _maps(ood_folders[k], mapper)
         )
+        images = scores.images - normal.images
+        enough = min(images, normal.images) >= LEAST_PICTURES
         return PixelRow(
             name=name,
-            images=scores.images - normal.images,
+            images=images,
             regions=scores.regions,
             anomalous_share=scores.anomalous_share,
             metrics=scores.metrics(),
-            intervals=scores.intervals(seed=seed, resamples=resamples),
+            intervals=scores.intervals(seed=seed, resamples=resamples) if enough else None,
             boxes=box_hits(boxes, threshold) if truths[0].what == 'boxes' else None,
         )
 
@@ -177,7 +174,6 @@ def evaluate_pixels(
     return PixelEvaluation(
         truth=truths[0].what,
         threshold=threshold,
-        scale=ColourScale(middle, seen) if middle < seen else None,
         overall=overall,
         rows=tuple(rows),
     )

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.box_metrics import BoxHits
+from ros_ood_monitor.calibration import trigger_support, trigger_warning
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.evaluate import Evaluation, Row
-from ros_ood_monitor.evaluation.folders import ScoredFolder
+from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
+from ros_ood_monitor.evaluation.map_figures import MapFigures, MapRow
 from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation, PixelRow
+from ros_ood_monitor.metrics import Interval
 from ros_ood_monitor.pixel_metrics import FPR_LIMIT
 
 __all__ = ['facts', 'markdown', 'markdown_table', 'text_table', 'to_json', 'to_text', 'write_text']
@@ -22,6 +26,8 @@ _PIXEL_HEAD = (
     '95 % interval',
 )  # fmt: skip
 _BOX_HEAD = ('box hits', 'by chance')
+_PIXEL_BOX_HEAD = (f'box hits at {NORMAL_SHARE:.0%}', 'by chance')
+_MAP_HEAD = ("at the map's own threshold", 'n', 'with a region')
 _HEAD = (
     'OOD folder', 'n', 'AUROC', '95 % interval', 'AUPR', 'fpr95_id_positive',
     'fpr95_ood_positive', 'over trigger', 'file size AUROC',
@@ -55,12 +61,15 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
             'trigger': evaluation.trigger,
             'alpha': evaluation.alpha,
             'id_over_trigger': evaluation.id_over_trigger,
+            'held_out': evaluation.calibration.raw_score.size,
+            'held_out_over_trigger': trigger_support(evaluation.calibration)[0],
         },
         'bootstrap': {'seed': evaluation.seed, 'resamples': evaluation.resamples},
         'image': _image(evaluation.overall, len(evaluation.id_folder.files)),
         **({} if evaluation.pixels is None else {'pixel': _pixel(evaluation.pixels)}),
+        **({} if evaluation.maps is None else {'map': _map(evaluation.maps)}),
         'rows': [
-            {**vars(row), 'auroc_95': list(row.auroc_95), 'aupr_95': list(row.aupr_95)}
+            {**vars(row), 'auroc_95': _ends(row.auroc_95), 'aupr_95': _ends(row.aupr_95)}
             for row in evaluation.rows
         ],
         'id_folder': _folder(evaluation.id_folder),
@@ -69,8 +78,8 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _image(row: Row, count: int) -> dict[str, Any]:
-    named = {**vars(row), 'ap': row.aupr, 'ap_95': list(row.aupr_95)}
-    named['auroc_95'] = list(row.auroc_95)
+    named = {**vars(row), 'ap': row.aupr, 'ap_95': _ends(row.aupr_95)}
+    named['auroc_95'] = _ends(row.auroc_95)
     del named['name'], named['count'], named['aupr'], named['aupr_95']
     return {'id_images': count, 'ood_images': row.count, **named}
 
@@ -92,12 +101,40 @@ def _pixel_row(row: PixelRow) -> dict[str, Any]:
         'regions': row.regions,
         'anomalous_share': row.anomalous_share,
         **row.metrics._asdict(),
-        **{f'{name}_95': list(found) for name, found in row.intervals._asdict().items()},
+        **{f'{name}_95': _ends(interval) for name, _, interval in _measured(row)},
     }
     if row.boxes is not None:
-        chance = row.boxes.chance
-        found['boxes'] = {**vars(row.boxes), 'chance': chance if math.isfinite(chance) else None}
+        found['boxes'] = _boxes(row.boxes)
     return found
+
+
+def _measured(row: PixelRow) -> list[tuple[str, float, Interval | None]]:
+    """Return each figure's name, value and interval."""
+    intervals = row.intervals or (None,) * len(row.metrics)
+    return list(zip(row.metrics._fields, row.metrics, intervals, strict=True))
+
+
+def _map(maps: MapFigures) -> dict[str, Any]:
+    rows = [(row, {'images': row.count, 'with_region': row.with_region}) for row in maps.rows]
+    return {
+        **vars(maps.calibration),
+        'id_with_region': maps.known.with_region,
+        'ood_with_region': maps.overall.with_region,
+        **_hits(maps.overall),
+        'rows': [{'name': row.name, **found, **_hits(row)} for row, found in rows],
+    }
+
+
+def _hits(row: MapRow) -> dict[str, Any]:
+    return {} if row.boxes is None else {'boxes': _boxes(row.boxes)}
+
+
+def _boxes(boxes: BoxHits) -> dict[str, Any]:
+    return {**vars(boxes), 'chance': boxes.chance if math.isfinite(boxes.chance) else None}
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def _folder(folder: ScoredFolder) -> dict[str, Any]:
@@ -172,19 +209,40 @@ def _tables(evaluation: Evaluation) -> list[list[Sequence[str]]]:
     tables: list[list[Sequence[str]]] = [[_HEAD, *_cells(evaluation)]]
     pixels = evaluation.pixels
     if pixels is not None:
-        head = _PIXEL_HEAD if pixels.overall.boxes is None else (*_PIXEL_HEAD, *_BOX_HEAD)
+        head = _PIXEL_HEAD if pixels.overall.boxes is None else (*_PIXEL_HEAD, *_PIXEL_BOX_HEAD)
         rows = pixels.rows if len(pixels.rows) == 1 else (*pixels.rows, pixels.overall)
         tables.append([head, *map(_pixel_cells, rows)])
+    if evaluation.maps is not None:
+        tables.append(_map_table(evaluation.maps))
     return tables
+
+
+def _map_table(maps: MapFigures) -> list[Sequence[str]]:
+    boxed = maps.overall.boxes is not None
+    others = maps.rows if len(maps.rows) == 1 else (*maps.rows, maps.overall)
+    table: list[Sequence[str]] = [(*_MAP_HEAD, *_BOX_HEAD) if boxed else _MAP_HEAD]
+    for row in (maps.known, *others):
+        cells = [row.name, str(row.count), f'{row.with_region:.1%}']
+        if boxed:
+            cells += ['-', '-'] if row.boxes is None else _box_cells(row.boxes)
+        table.append(cells)
+    return table
+
+
+def _box_cells(boxes: BoxHits) -> list[str]:
+    chance = f'{boxes.chance:.1%}' if math.isfinite(boxes.chance) else '-'
+    return [f'{boxes.rate:.1%} of {boxes.count}', chance]
+
+
+def _interval(interval: Interval | None) -> str:
+    return '-' if interval is None else f'{interval.low:.4f} to {interval.high:.4f}'
 
 
 def _pixel_cells(row: PixelRow) -> list[str]:
     cells = [row.name, str(row.images), str(row.regions)]
-    for value, interval in zip(row.metrics, row.intervals, strict=True):
-        cells += [f'{value:.4f}', f'{interval.low:.4f} to {interval.high:.4f}']
-    if row.boxes is not None:
-        cells += [f'{row.boxes.rate:.1%} of {row.boxes.count}', f'{row.boxes.chance:.1%}']
-    return cells
+    for _, value, interval in _measured(row):
+        cells += [f'{value:.4f}', _interval(interval)]
+    return cells if row.boxes is None else [*cells, *_box_cells(row.boxes)]
 
 
 def _cells(evaluation: Evaluation) -> list[list[str]]:
@@ -194,7 +252,7 @@ def _cells(evaluation: Evaluation) -> list[list[str]]:
             row.name,
             str(row.count),
             f'{row.auroc:.4f}',
-            f'{row.auroc_95.low:.4f} to {row.auroc_95.high:.4f}',
+            _interval(row.auroc_95),
             f'{row.aupr:.4f}',
             f'{row.fpr95_id_positive:.3f}',
             f'{row.fpr95_ood_positive:.3f}',
@@ -215,14 +273,17 @@ def _notes(evaluation: Evaluation) -> list[str]:
     ]
     if evaluation.pixels is not None:
         notes += _pixel_notes(evaluation.pixels)
-    elif evaluation.pixel_note:
-        notes.append(evaluation.pixel_note)
-    alpha, count = evaluation.alpha, len(known.files)
-    if evaluation.id_over_trigger > alpha + 3.0 * math.sqrt(alpha * (1.0 - alpha) / count):
+    notes += evaluation.map_notes
+    if evaluation.maps is not None:
+        notes += _map_notes(evaluation.maps)
+    notes += _interval_notes(evaluation)
+    count = len(known.files)
+    if _is_beyond_chance(evaluation.id_over_trigger, evaluation.alpha, count):
         notes.append(
             f'{known.name} exceeds the trigger more often than chance allows: these images are '
             'not drawn like the ones that the bundle was calibrated on'
         )
+    notes += _lost_notes(evaluation)
     for folder in evaluation.ood_folders:
         if _commonest(folder) != _commonest(known):
             notes.append(
@@ -249,11 +310,60 @@ def _pixel_notes(pixels: PixelEvaluation) -> list[str]:
         notes += [
             'a box is larger than what it surrounds: its pixel figures do not compare with those '
             'of masks',
-            f'box hits: share of boxes with a pixel over {pixels.threshold:.4g}, which '
-            f'{NORMAL_SHARE:.0%} of normal pixels exceed; by chance: the same for windows of the '
-            'same sizes that touch no box',
+            f'box hits at {NORMAL_SHARE:.0%}: share of boxes with a pixel over '
+            f'{pixels.threshold:.4g}, which {NORMAL_SHARE:.0%} of normal pixels exceed: these '
+            "pictures set it, it is not the robot's; by chance: the same for windows of the same "
+            'sizes that touch no box',
         ]
     return notes
+
+
+def _map_notes(maps: MapFigures) -> list[str]:
+    threshold, alpha = maps.calibration.threshold, maps.calibration.alpha
+    notes = [
+        f"at the map's own threshold: {threshold:.4g}, the bundle's (set for {alpha:.1%} of "
+        'in-distribution pictures with a region): the map as a robot shows it'
+    ]
+    if _is_beyond_chance(maps.known.with_region, alpha, maps.known.count):
+        notes.append(
+            f"{maps.known.name} is over the map's threshold more often than chance allows"
+        )
+    return notes
+
+
+def _interval_notes(evaluation: Evaluation) -> list[str]:
+    rows = (evaluation.overall, *evaluation.rows)
+    notes = []
+    if any(row.auroc_95 is None for row in rows):
+        notes.append(f'no interval with fewer than {LEAST_PICTURES} pictures of a class')
+    if any(row.auroc_95 is not None and row.auroc_95.low == row.auroc_95.high for row in rows):
+        notes.append(
+            'an interval without width says that no two of these pictures overlap, not that no '
+            'others would'
+        )
+    return notes
+
+
+def _lost_notes(evaluation: Evaluation) -> list[str]:
+    """Say where raw_score tells pictures apart and the operating point does not."""
+    rows, known = evaluation.rows, evaluation.id_folder.name
+    lost = [row for row in rows if row.is_lost_at_trigger]
+    if not lost:
+        return []
+    calibration = evaluation.calibration
+    held_out = calibration.raw_score.size
+    why = trigger_warning(calibration) or (
+        f'{trigger_support(calibration)[0]} of {held_out} held-out frames scored over the trigger'
+    )
+    return [
+        f'{row.name} is separable (AUROC {row.auroc:.4f}; {1.0 - row.fpr95_id_positive:.1%} over '
+        f'what 5% of {known} exceed), but the trigger finds {row.over_trigger:.1%}'
+        for row in lost
+    ] + [f'{why}; calibrate with more held-out frames, or on recorded sequences']
+
+
+def _is_beyond_chance(share: float, alpha: float, count: int) -> bool:
+    return share > alpha + 3.0 * math.sqrt(alpha * (1.0 - alpha) / count)
 
 
 def _commonest(folder: ScoredFolder) -> str:

@@ -18,7 +18,7 @@ from ros_ood_monitor.evaluation.timeline import check_plot
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.mapper import Mapper
-from ros_ood_monitor.overlay import overlay
+from ros_ood_monitor.overlay import CALIBRATED, overlay
 from ros_ood_monitor.preprocess import Preprocessor
 
 __all__ = ['Pick', 'save_sheet', 'worst']
@@ -72,8 +72,8 @@ def save_sheet(path: Path | str, evaluation: Evaluation) -> None:
     """
     Draw the contact sheet into a file, written aside and renamed.
 
-    Where there are maps and masks or boxes, the maps are laid over the pictures on their fixed
-    scale, and the anomalous regions are outlined.
+    Where there are maps they are laid over the pictures as a robot shows them, on the bundle's own
+    scale; where masks or boxes are known, the anomalous regions are outlined.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def save_sheet(path: Path | str, evaluation: Evaluation) -> None:
     figure = Figure(figsize=size, dpi=_DPI, layout='constrained')
     FigureCanvasAgg(figure)  # draws without a display, whatever the user's settings say
     titles = _titles(evaluation)
-    if evaluation.pixels is not None:
-        note = f'coloured and outlined in white: the map; in light blue: {evaluation.pixels.truth}'
+    note = _legend(evaluation)
+    if note:
         figure.text(0.99, 0.003, note, fontsize=8, ha='right', va='bottom')
     panels: Any = figure.subfigures(2, 1, height_ratios=rows)
     for panel, picks, title, count in zip(panels, parts, titles, rows, strict=True):
@@ -134,24 +134,34 @@ def _titles(evaluation: Evaluation) -> tuple[str, str]:
     )
 
 
+def _legend(evaluation: Evaluation) -> str:
+    kinds = sorted({truth.what for truth in evaluation.truths if truth is not None})
+    parts = ["coloured, and outlined in white over its threshold: the bundle's map"]
+    return '; '.join(
+        [
+            *(parts if evaluation.maps is not None else []),
+            *(f'in light blue: {kind}' for kind in kinds),
+        ]
+    )
+
+
 def _draw(axes: Any, pick: Pick, evaluation: Evaluation) -> None:
     folder, number, raw_score = pick
     file = folder.files[number]
     rgb = read_image(folder.path / file)
-    pixels = evaluation.pixels
-    if pixels is not None:
-        if pixels.scale is not None:
-            manifest = evaluation.bundle.manifest
-            mapper = Mapper(Preprocessor(manifest.input_height, manifest.input_width))
-            size = folder.shapes[number]
-            rgb = overlay(rgb, mapper(folder.patch_score[number], size), pixels.scale)
-        truth = _truth_of(folder, evaluation)
-        if truth is not None:
-            mask = truth.mask(file, *folder.shapes[number])
-            height, width = rgb.shape[:2]  # an overlay of a small picture is enlarged
-            axes.contour(
-                *_centres(mask, height, width), mask, levels=[0.5], colors=_TRUTH, linewidths=1.2
-            )
+    if evaluation.maps is not None:
+        manifest = evaluation.bundle.manifest
+        preprocess = Preprocessor(manifest.input_height, manifest.input_width)
+        mapper = Mapper(preprocess, evaluation.maps.calibration)
+        heat = mapper(folder.patch_score[number], folder.shapes[number])
+        rgb = overlay(rgb, heat, CALIBRATED)  # as a robot shows it
+    truth = _truth_of(folder, evaluation)
+    if truth is not None:
+        mask = truth.mask(file, *folder.shapes[number])
+        height, width = rgb.shape[:2]  # an overlay of a small picture is enlarged
+        axes.contour(
+            *_centres(mask, height, width), mask, levels=[0.5], colors=_TRUTH, linewidths=1.2
+        )
     axes.imshow(rgb, interpolation='antialiased')
     axes.set(xticks=[], yticks=[])
     over = raw_score > evaluation.trigger
@@ -167,7 +177,7 @@ def _draw(axes: Any, pick: Pick, evaluation: Evaluation) -> None:
 
 
 def _truth_of(folder: ScoredFolder, evaluation: Evaluation) -> Truth | None:
-    for other, truth in zip(evaluation.ood_folders, evaluation.truths, strict=False):
+    for other, truth in zip(evaluation.ood_folders, evaluation.truths, strict=True):
         if other is folder:
             return truth
     return None

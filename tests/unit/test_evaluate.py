@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
+import re
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation import report
 from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
+from ros_ood_monitor.evaluation.gate import check_gate, Limit
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.metrics import auroc, fpr95_id_positive, share_over
 from ros_ood_monitor.monitor import Monitor
@@ -61,7 +64,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise (with a truncated and an empty file), brighter noise, and red pictures."""
     root = tmp_path_factory.mktemp('data')
     _fill(root / 'known', 12, _noise, 'png')
-    _fill(root / 'near', 6, _brighter, 'png')
+    _fill(root / 'near', 10, _brighter, 'png')
     _fill(root / 'far', 5, _red, 'jpg')
     whole = (root / 'known/0.png').read_bytes()
     (root / 'known/cut.png').write_bytes(whole[: len(whole) // 2])
@@ -90,9 +93,10 @@ def test_scores_equal_what_the_monitor_gives(
 def test_rows_are_the_metrics_of_those_scores(result: Evaluation) -> None:
     near, far = result.rows
     pair = result.id_folder.raw_score, result.ood_folders[0].raw_score
-    assert (near.name, near.count) == ('near', 6)
+    assert (near.name, near.count) == ('near', 10)
     assert near.auroc == auroc(*pair)
     assert near.fpr95_id_positive == fpr95_id_positive(*pair)
+    assert near.auroc_95 is not None
     assert near.auroc_95.low <= near.auroc <= near.auroc_95.high
     assert (far.auroc, far.aupr) == (1.0, 1.0)
     assert (far.fpr95_id_positive, far.fpr95_ood_positive) == (0.0, 0.0)
@@ -136,9 +140,39 @@ def test_json_holds_every_score_and_no_path_of_this_machine(
     text = report.to_json(result)
     read = json.loads(text)
     assert read['id_folder']['raw_score']['3.png'] == result.id_folder.raw_score[3]
-    assert read['rows'][0]['auroc_95'] == list(result.rows[0].auroc_95)
+    assert read['rows'][0]['auroc_95'] == list(result.rows[0].auroc_95 or ())
     assert read['bundle']['digest'] == result.bundle.digest
     assert str(data) not in text
+
+
+def test_few_pictures_have_no_interval_and_a_note(result: Evaluation) -> None:
+    near, far = report.facts(result)['rows']
+    assert (near['count'], far['count']) == (10, 5)
+    assert len(near['auroc_95']) == len(near['aupr_95']) == 2
+    assert (far['auroc_95'], far['aupr_95']) == (None, None)
+    short = check_gate(report.facts(result), {'rows.far.auroc_95.low': Limit(least=0.5)})
+    assert [one.measured for one in short] == [None]
+    text = report.to_text(result)
+    assert re.search(r'^far +5 +1\.0000 +- ', text, flags=re.MULTILINE)
+    assert 'no interval with fewer than 10 pictures of a class' in text
+
+
+def test_a_separable_folder_under_the_trigger_is_told_with_what_the_trigger_rests_on(
+    bundle: Bundle, engine: Engine, data: Path, result: Evaluation
+) -> None:
+    assert 'is separable' not in report.to_text(result)
+    high = replace(bundle.calibration('fp32').operating_point, trigger=1e9)
+    lost = replace(
+        result,
+        calibration=replace(result.calibration, operating_point=high),
+        rows=tuple(replace(row, over_trigger=0.2) for row in result.rows),
+    )
+    text = report.to_text(lost)
+    assert 'far is separable (AUROC 1.0000; 100.0% over what 5% of known exceed)' in text
+    assert 'but the trigger finds 20.0%' in text
+    assert 'none of 200 held-out frames scored over it' in text
+    point = report.facts(lost)['operating_point']
+    assert (point['held_out'], point['held_out_over_trigger']) == (200, 0)
 
 
 def test_markdown_has_a_cell_for_every_column(result: Evaluation) -> None:

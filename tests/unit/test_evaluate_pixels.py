@@ -20,6 +20,7 @@ from ros_ood_monitor.errors import OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation import report
 from ros_ood_monitor.evaluation.boxes import BoxFolder, read_boxes
 from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
+from ros_ood_monitor.evaluation.gate import check_gate, Limit
 from ros_ood_monitor.evaluation.masks import read_mask
 from ros_ood_monitor.evaluation.mvtec import mvtec_layout
 from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation
@@ -27,6 +28,8 @@ from ros_ood_monitor.evaluation.sheet import save_sheet, worst
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import aupr, auroc
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.overlay import CALIBRATED, overlay
 from ros_ood_monitor.pixel_metrics import PixelScores
 from ros_ood_monitor.preprocess import Preprocessor
 from tests.tiny_bundle import make_tiny_bundle
@@ -58,11 +61,11 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
 def _category(root: Path) -> Path:
     """Write a category in the MVTec layout: spots that are red, and fainter ones."""
     rng = np.random.default_rng(30)
-    for k in range(6):
+    for k in range(10):
         _write(root / f'train/good/{k:03}.png', _noise(rng))
         _write(root / f'test/good/{k:03}.png', _noise(rng))
     for kind, colour in (('red', (0, 0, 255)), ('faint', (150, 118, 118))):
-        for k in range(4):
+        for k in range(5):
             pixels, mask = _noise(rng), np.zeros((60, 90), np.uint8)
             y, x = int(rng.integers(4, 36)), int(rng.integers(4, 66))
             pixels[y : y + 18, x : x + 18] = colour
@@ -93,13 +96,13 @@ def test_the_mvtec_layout_is_recognised(category: Path, result: Evaluation) -> N
     assert [kind.name for kind in layout.kinds] == ['faint', 'red']
     assert layout.masks == category / 'ground_truth'
     assert result.id_folder.path == category / 'test/good'
-    assert [(row.name, row.count) for row in result.rows] == [('faint', 4), ('red', 4)]
+    assert [(row.name, row.count) for row in result.rows] == [('faint', 5), ('red', 5)]
 
 
 def test_the_overall_row_is_all_kinds_as_one(result: Evaluation) -> None:
     known = result.id_folder.raw_score
     others = np.concatenate([folder.raw_score for folder in result.ood_folders])
-    assert (result.overall.name, result.overall.count) == ('all', 8)
+    assert (result.overall.name, result.overall.count) == ('all', 10)
     assert result.overall.auroc == auroc(known, others)
     assert result.overall.aupr == aupr(known, others)
 
@@ -117,7 +120,8 @@ def test_pixel_figures_are_those_of_the_maps_and_masks(
         scores.add(mapper(patches[0], (60, 90)), None if mask is None else mask > 0)
     overall = _pixels(result).overall
     assert overall.metrics == pytest.approx(scores.metrics())
-    assert (overall.images, overall.regions) == (8, 8)
+    assert (overall.images, overall.regions) == (10, 10)
+    assert overall.intervals is not None
     for exact, interval in zip(overall.metrics, overall.intervals, strict=True):
         assert interval.low - 2e-3 <= exact <= interval.high + 2e-3
 
@@ -130,6 +134,59 @@ def test_a_kind_that_is_plain_to_see_has_the_better_maps(result: Evaluation) -> 
     assert all(a > b for a, b in zip(red.metrics, faint.metrics, strict=True))
 
 
+def test_regions_are_those_of_the_monitor(bundle: Bundle, result: Evaluation) -> None:
+    monitor = Monitor.from_bundle(bundle)
+    maps = result.maps
+    assert maps is not None
+    folders = (result.id_folder, *result.ood_folders)
+    for folder, row in zip(folders, (maps.known, *maps.rows), strict=True):
+        seen = [
+            bool(monitor.observe_image(read_image(folder.path / file), stamp=0.0).regions)
+            for file in folder.files
+        ]
+        assert (row.name, row.count) == (folder.name, len(seen))
+        assert row.with_region == sum(seen) / len(seen)
+    assert (maps.known.with_region, maps.rows[1].with_region) == (0.0, 1.0)
+    found = report.facts(result)['map']
+    assert found['threshold'] == bundle.calibration('fp32').map.threshold  # type: ignore[union-attr]
+    assert found['ood_with_region'] == maps.overall.with_region
+    gate = {'map.id_with_region': Limit(most=0.0), 'map.rows.red.with_region': Limit(least=1.0)}
+    assert check_gate(report.facts(result), gate) == []
+
+
+def test_pictures_over_the_maps_threshold_that_should_not_be_are_noted(
+    bundle: Bundle, engine: Engine, category: Path, result: Evaluation
+) -> None:
+    note = "is over the map's threshold more often than chance allows"
+    swapped = evaluate(
+        bundle, engine, images=category / 'test/red', ood=[category / 'test/good'], resamples=1
+    )
+    assert f'red {note}' in report.to_text(swapped)
+    assert note not in report.to_text(result)
+
+
+def test_the_sheet_shows_what_the_robot_shows(
+    bundle: Bundle, result: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = pytest.importorskip('matplotlib.axes').Axes
+    drawn: list[np.ndarray] = []
+    plain = axes.imshow
+    monkeypatch.setattr(
+        axes, 'imshow', lambda self, rgb, **how: drawn.append(rgb) or plain(self, rgb, **how)
+    )
+    save_sheet(tmp_path / 'sheet.png', result)
+    monitor = Monitor.from_bundle(bundle)
+    picks = [pick for part in worst(result) for pick in part]
+    assert len(drawn) == len(picks) == 16
+    for pick, rgb in zip(picks, drawn, strict=True):
+        picture = read_image(pick.folder.path / pick.folder.files[pick.number])
+        heat = monitor.observe_image(picture, stamp=0.0).heatmap
+        assert heat is not None
+        assert np.array_equal(rgb, overlay(picture, heat, CALIBRATED))
+    # 1 % of these pictures' pixels are over a threshold of their own, none over the robot's
+    assert (np.ptp(drawn[0].reshape(-1, 3).astype(int), axis=1) < 40).all()
+
+
 def test_json_has_the_objects_image_and_pixel(result: Evaluation, category: Path) -> None:
     text = report.to_json(result)
     read = json.loads(text)
@@ -138,17 +195,18 @@ def test_json_has_the_objects_image_and_pixel(result: Evaluation, category: Path
             low, high = read[part][f'{name}_95']
             assert 0.0 <= low <= high <= 1.0
             assert 0.0 <= read[part][name] <= 1.0
-    assert read['image']['ood_images'] == read['pixel']['ood_images'] == 8
+    assert read['image']['ood_images'] == read['pixel']['ood_images'] == 10
     assert [row['name'] for row in read['pixel']['rows']] == ['faint', 'red']
+    assert [row['aupro_95'] for row in read['pixel']['rows']] == [None, None]  # of 5 pictures
     assert str(category) not in text
 
 
-def test_text_and_markdown_have_both_tables(result: Evaluation) -> None:
+def test_text_and_markdown_have_all_tables(result: Evaluation) -> None:
     text, markdown = report.to_text(result), report.markdown(result)
     named = [line.split()[0] for line in text.splitlines() if line.startswith(('faint', 'all'))]
-    assert named == ['faint', 'all', 'faint', 'all']
+    assert named == ['faint', 'all'] * 3
     assert 'AUPRO up to 30% of normal pixels' in text
-    tables = markdown.split('\n\n')[2:4]
+    tables = markdown.split('\n\n')[2:5]
     for table in tables:
         assert len({line.count('|') for line in table.splitlines()}) == 1
 
@@ -189,6 +247,34 @@ def test_masks_of_one_folder_may_lie_in_it_or_in_one_of_its_name(
         assert _pixels(one).overall.metrics == _pixels(one).rows[0].metrics
 
 
+def test_folders_beside_a_category_are_scored_beside_its_kinds(
+    bundle: Bundle, engine: Engine, category: Path, result: Evaluation, tmp_path: Path
+) -> None:
+    _write(tmp_path / 'fog/000.png', np.full((60, 90, 3), 220, np.uint8))
+    both = evaluate(bundle, engine, images=category, ood=[tmp_path / 'fog'], resamples=50)
+    assert both.id_folder.path == category / 'test/good'
+    assert [(row.name, row.count) for row in both.rows] == [('faint', 5), ('red', 5), ('fog', 1)]
+    assert _pixels(both).rows == _pixels(result).rows  # fog has no masks
+    text = report.to_text(both)
+    assert 'pixel metrics leave out fog: neither masks nor boxes' in text
+    assert len([line for line in text.splitlines() if line.startswith('fog ')]) == 2
+
+
+def test_good_pictures_of_a_category_without_kinds_take_given_folders(
+    bundle: Bundle, engine: Engine, category: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(category / 'test/good', tmp_path / 'test/good')
+    red = evaluate(bundle, engine, images=tmp_path, ood=[category / 'test/red'], resamples=1)
+    assert [(row.name, row.count) for row in red.rows] == [('red', 5)]
+
+
+def test_a_kind_of_a_category_is_not_taken_twice(
+    bundle: Bundle, engine: Engine, category: Path
+) -> None:
+    with pytest.raises(ParameterError, match=r'got one twice .* leave it out: .*red$'):
+        evaluate(bundle, engine, images=category, ood=[category / 'test/red'])
+
+
 def _boxed(root: Path, *, text: Callable[[Place], str]) -> Path:
     rng = np.random.default_rng(31)
     for k in range(5):
@@ -223,6 +309,39 @@ def test_boxes_are_found_by_the_name_and_hit(
     assert found['boxes']['rate'] == 1.0
     assert found['normal_share_over'] == NORMAL_SHARE
     assert '100.0% of 5' in report.to_text(result)
+
+
+def test_box_hits_are_told_for_the_robots_threshold_beside_the_pictures_own(
+    bundle: Bundle, engine: Engine, tmp_path: Path
+) -> None:
+    data = _boxed(tmp_path, text=lambda at: ' '.join(map(str, at)))
+    faint = cv2.imread(str(data / 'bad/0_test.png'))
+    left, top, right, bottom = map(int, (data / 'boxes/0.txt').read_text().split())
+    faint[top:bottom, left:right] = (136, 126, 126)
+    _write(data / 'bad/0_test.png', faint)
+    result = evaluate(
+        bundle,
+        engine,
+        images=data / 'good',
+        ood=[data / 'bad'],
+        boxes=data / 'boxes',
+        resamples=1,
+    )
+    monitor = Monitor.from_bundle(bundle)
+    hits = []
+    for k in range(5):
+        seen = monitor.observe_image(read_image(data / f'bad/{k}_test.png'), stamp=0.0)
+        box = read_boxes(data / f'boxes/{k}.txt', 60, 90)[0]
+        assert seen.heatmap is not None
+        hits.append((seen.heatmap[box.top : box.bottom, box.left : box.right] > 1.0).any())
+    assert hits == [False, True, True, True, True]
+    found = report.facts(result)
+    assert found['map']['boxes']['rate'] == found['map']['rows'][0]['boxes']['rate'] == 0.8
+    assert found['map']['boxes']['chance'] < 0.3
+    assert found['pixel']['threshold'] != found['map']['threshold']
+    text = report.to_text(result)
+    assert 'box hits at 1%' in text
+    assert '80.0% of 5' in text
 
 
 def test_a_box_outside_its_picture_is_refused_with_line_and_file(
@@ -280,7 +399,7 @@ def test_missing_masks_are_refused_with_the_names_looked_for(
 ) -> None:
     copy = shutil.copytree(category, tmp_path / 'copy')
     (copy / 'ground_truth/red/002_mask.png').unlink()
-    message = r"1 of 4 pictures have no mask .* '002\.png' \(looked for 002_mask\.png, 002\.png\)"
+    message = r"1 of 5 pictures have no mask .* '002\.png' \(looked for 002_mask\.png, 002\.png\)"
     with pytest.raises(ParameterError, match=message):
         evaluate(bundle, engine, images=copy)
 
@@ -289,7 +408,7 @@ def test_masks_that_are_all_empty_are_refused(
     bundle: Bundle, engine: Engine, category: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(category, tmp_path / 'copy')
-    for k in range(4):
+    for k in range(5):
         _write(copy / f'ground_truth/red/{k:03}_mask.png', np.zeros((60, 90), np.uint8))
     with pytest.raises(ParameterError, match=r'all masks of a folder .* are empty: .*red$'):
         evaluate(bundle, engine, images=copy, resamples=1)
@@ -300,7 +419,7 @@ def test_a_category_without_masks_is_scored_as_pictures(
 ) -> None:
     copy = shutil.copytree(category, tmp_path / 'copy')
     shutil.rmtree(copy / 'ground_truth')
-    assert evaluate(bundle, engine, images=copy, resamples=1).overall.count == 8
+    assert evaluate(bundle, engine, images=copy, resamples=1).overall.count == 10
 
 
 @pytest.mark.parametrize(
@@ -340,7 +459,7 @@ def test_one_picture_a_class_is_evaluated(
     assert _pixels(one).overall.metrics.auroc > 0.9
 
 
-def test_constant_pictures_give_figures_of_chance_and_no_colours(
+def test_constant_pictures_give_figures_of_chance(
     bundle: Bundle, engine: Engine, tmp_path: Path
 ) -> None:
     flat, mask = np.full((32, 48, 3), 128, np.uint8), np.zeros((32, 48), np.uint8)
@@ -350,7 +469,7 @@ def test_constant_pictures_give_figures_of_chance_and_no_colours(
     _write(tmp_path / 'ground_truth/odd/0_mask.png', mask)
     pixels = _pixels(evaluate(bundle, engine, images=tmp_path, resamples=5))
     assert pixels.overall.metrics.auroc == 0.5
-    assert pixels.scale is None
+    assert pixels.overall.intervals is None
 
 
 def test_the_worst_pictures_are_the_highest_good_and_the_lowest_bad(result: Evaluation) -> None:
