@@ -14,7 +14,7 @@ FACTS: dict[str, Any] = {
     'schema': 1,
     'bundle': {'name': 'tiny'},
     'together': {
-        'frames': {'auroc': 0.93, 'auroc_95': [0.9, 0.96], 'aupr': None},
+        'frames': {'auroc': 0.93, 'auroc_95': [0.9, 0.96], 'aupr': None, 'aupr_95': None},
         'events': {'time_to_alert': {'median': 0.4, 'count': 3}},
     },
     'bags': [{'name': 'run.1', 'events': {'found_share': 0.5}}],
@@ -45,13 +45,15 @@ def test_what_falls_short_is_told_with_measured_limit_and_distance(tmp_path: Pat
         tmp_path,
         'together.frames.auroc: {min: 0.95}\n'
         'together.events.time_to_alert.median: {min: 0.1, max: 0.25}\n'
-        'together.frames.aupr: {min: 0.1}\n',
+        'together.frames.aupr: {min: 0.1}\n'
+        'together.frames.aupr_95.low: {min: 0.1}\n',
     )
     assert [str(one) for one in check_gate(FACTS, limits)] == [
         'together.frames.auroc: 0.93, needed at least 0.95; missed by 0.02',
         'together.events.time_to_alert.median: 0.4, needed at least 0.1 and at most 0.25; '
         'missed by 0.15',
         'together.frames.aupr: not measured, needed at least 0.1',
+        'together.frames.aupr_95.low: not measured, needed at least 0.1',
     ]
 
 
