@@ -333,8 +333,9 @@ def _map_notes(maps: MapFigures) -> list[str]:
 
 def _interval_notes(evaluation: Evaluation) -> list[str]:
     rows = (evaluation.overall, *evaluation.rows)
+    pixels = () if evaluation.pixels is None else evaluation.pixels.rows
     notes = []
-    if any(row.auroc_95 is None for row in rows):
+    if any(row.auroc_95 is None for row in rows) or any(row.intervals is None for row in pixels):
         notes.append(f'no interval with fewer than {LEAST_PICTURES} pictures of a class')
     if any(row.auroc_95 is not None and row.auroc_95.low == row.auroc_95.high for row in rows):
         notes.append(

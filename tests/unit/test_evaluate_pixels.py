@@ -148,7 +148,9 @@ def test_regions_are_those_of_the_monitor(bundle: Bundle, result: Evaluation) ->
         assert row.with_region == sum(seen) / len(seen)
     assert (maps.known.with_region, maps.rows[1].with_region) == (0.0, 1.0)
     found = report.facts(result)['map']
-    assert found['threshold'] == bundle.calibration('fp32').map.threshold  # type: ignore[union-attr]
+    calibration = bundle.calibration('fp32').map
+    assert calibration is not None
+    assert found['threshold'] == calibration.threshold
     assert found['ood_with_region'] == maps.overall.with_region
     gate = {'map.id_with_region': Limit(most=0.0), 'map.rows.red.with_region': Limit(least=1.0)}
     assert check_gate(report.facts(result), gate) == []
