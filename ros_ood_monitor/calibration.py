@@ -201,6 +201,14 @@ class OperatingPoint:
         """Return what is known of the rate of false alerts, for people."""
         return 'not established' if self.rate is None else str(self.rate)
 
+    @property
+    def rate_card(self) -> dict[str, Any]:
+        """Return what is known of the rate of false alerts, plain values for reports."""
+        return {
+            'rate_established': self.rate_established,
+            'rate': None if self.rate is None else self.rate.card(),
+        }
+
     def at_limit(self, limit: float) -> OperatingPoint:
         """
         Return this operating point with another limit: the one number that calibration chooses.

@@ -17,7 +17,7 @@ generalized Pareto distribution, Technometrics 29.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, MISSING
 import math
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ __all__ = [
     'affordable_episodes',
     'bootstrap_upper_rate',
     'hours_needed',
+    'most_in_alert',
     'poisson_upper',
     'upper_rate',
 ]
@@ -40,6 +41,17 @@ __all__ = [
 CONFIDENCE: Final = 0.95
 """Of every bound that is quoted."""
 
+_FEW: Final = 5
+"""Sequences under which even the bound over sequences is too narrow, as simulated."""
+
+_MOST_IN_ALERT: Final = 0.01
+_ALERT_S: Final = 10.0
+"""Length of a false alert that is no sign of a sequence that is odd throughout."""
+
+_ODD: Final = 10.0
+"""Times the share of time in ALERT that all sequences may have is what a single one may."""
+
+_LEAST_QUIET: Final = 0.01
 _DRAWS: Final = 2000
 _LEAST_PEAKS: Final = 10
 _SPLITS: Final = ('sequence', 'block')
@@ -157,6 +169,25 @@ def hours_needed(per_hour: float, episodes: int = 0, confidence: float = CONFIDE
     return poisson_upper(episodes, confidence) / per_hour
 
 
+def most_in_alert(per_hour: float) -> float:
+    """
+    Return the share of time in ALERT beyond which a count of alerts is no rate.
+
+    Parameters
+    ----------
+    per_hour : float
+        The rate that is asked for, over 0.
+
+    Returns
+    -------
+    float
+        0.01, or what alerts of 10 s at this rate take where that is more: a false alert that does
+        not end counts once, however much of the time it takes.
+
+    """
+    return max(_MOST_IN_ALERT, per_hour * _ALERT_S / 3600.0)
+
+
 def affordable_episodes(per_hour: float, hours: float) -> int:
     """
     Return how many false alerts in some hours still bound a rate; -1 where not even none does.
@@ -251,7 +282,7 @@ class RateBound:
     episodes : int
         False alerts in the hours that state the rate, none of which chose the setting.
     hours : float
-        Those hours: time watched, each camera for itself.
+        Those hours: time watched and quiet, without ALERT and the refractory time after it.
     sequences : int
         Sequences in them.
     upper95 : float
@@ -266,6 +297,12 @@ class RateBound:
         Whether other sequences chose the setting, or other parts of the same ones.
     extrapolated : bool, default False
         Whether the figures are those of a fitted tail and were not counted.
+    in_alert : float, default 0.0
+        Share of the time watched that was spent in ALERT.
+    oddest : str, default ''
+        The sequence with the largest such share; empty where there was no alert.
+    oddest_in_alert : float, default 0.0
+        That share.
 
     Raises
     ------
@@ -284,11 +321,15 @@ class RateBound:
     frame_rate_hz: float = math.nan
     split: str = 'sequence'
     extrapolated: bool = False
+    in_alert: float = 0.0
+    oddest: str = ''
+    oddest_in_alert: float = 0.0
 
     def __post_init__(self) -> None:
         floats = (self.per_hour, self.hours, self.upper95)
         fits = all(math.isfinite(value) and value > 0.0 for value in floats)
         fits = fits and self.episodes >= 0 and self.sequences >= 1 and self.refractory >= 0.0
+        fits = fits and 0.0 <= self.in_alert <= self.oddest_in_alert <= 1.0
         if not fits or self.split not in _SPLITS:
             msg = f'rate bound is damaged: a value is outside its range in {self.card()}'
             raise CalibrationError(msg)
@@ -304,6 +345,7 @@ class RateBound:
         seed: int,
         frame_rate_hz: float = math.nan,
         split: str = 'sequence',
+        in_alert: Mapping[str, float] | None = None,
     ) -> RateBound:
         """
         Bound a rate by what was counted.
@@ -313,11 +355,13 @@ class RateBound:
         episodes : sequence of int
             False alerts of each sequence.
         hours : sequence of float
-            Hours of each, over 0.
+            Hours watched of each, over 0.
         per_hour, refractory, frame_rate_hz, split
             As in the constructor.
         seed : int
             Of the bootstrap.
+        in_alert : mapping of str to float, optional
+            Hours in ALERT by name of the sequence, in the same order; none by default.
 
         Returns
         -------
@@ -330,16 +374,28 @@ class RateBound:
             If there are no hours, or a value is outside its range.
 
         """
+        spent = [0.0] * len(hours) if in_alert is None else list(in_alert.values())
+        # several cameras may be in ALERT at once
+        shares = [min(1.0, s / h) if h > 0.0 else 0.0 for s, h in zip(spent, hours, strict=True)]
+        # an alert can begin in quiet hours only; a sequence that is all alert keeps its count
+        quiet = [
+            max(h - s - k * refractory / 3600.0, _LEAST_QUIET * h)
+            for k, h, s in zip(episodes, hours, spent, strict=True)
+        ]
+        oddest = int(np.argmax(shares)) if any(shares) else -1
         return cls(
             per_hour=per_hour,
             episodes=int(sum(episodes)),
-            hours=float(sum(hours)),
+            hours=sum(quiet),
             sequences=len(hours),
-            upper95=upper_rate(int(sum(episodes)), float(sum(hours))),
-            bootstrap95=bootstrap_upper_rate(episodes, hours, seed=seed),
+            upper95=upper_rate(int(sum(episodes)), sum(quiet)),
+            bootstrap95=bootstrap_upper_rate(episodes, quiet, seed=seed),
             refractory=refractory,
             frame_rate_hz=frame_rate_hz,
             split=split,
+            in_alert=sum(s * h for s, h in zip(shares, hours, strict=True)) / sum(hours),
+            oddest='' if oddest < 0 else list(in_alert or {})[oddest],
+            oddest_in_alert=0.0 if oddest < 0 else shares[oddest],
         )
 
     @property
@@ -350,13 +406,41 @@ class RateBound:
     @property
     def is_established(self) -> bool:
         """Return whether the rate asked for was measured: counted, and bounded by it."""
-        return not self.extrapolated and self.bound <= self.per_hour
+        return not (self.extrapolated or self.odd) and self.bound <= self.per_hour
+
+    @property
+    def has_few_sequences(self) -> bool:
+        """Return whether so few sequences state it that, where days differ, more may come."""
+        return self.sequences < _FEW
+
+    @property
+    def odd(self) -> str:
+        """
+        Return what says that the time in ALERT is that of odd hours; empty where nothing does.
+
+        A count of alerts tells nothing of these: one that never ends counts once.
+        """
+        most = most_in_alert(self.per_hour)
+        if self.in_alert <= most and self.oddest_in_alert <= _ODD * most:
+            return ''
+        return (
+            f'{_percent(self.oddest_in_alert)} of sequence {self.oddest} and '
+            f'{_percent(self.in_alert)} of all time is in alert, of at most {_percent(most)}'
+        )
 
     def __str__(self) -> str:
         """Return a sentence for people."""
         of = f'{self.sequences} sequence{"" if self.sequences == 1 else "s"}'
         if self.split == 'block':
             of += ' whose other parts chose the setting'
+        if self.has_few_sequences:
+            of += ': FEW SEQUENCES, where days differ the bound is less sure than that'
+        if self.in_alert:
+            of += f'; {_percent(self.in_alert)} of the time in alert'
+        if self.odd:
+            of += f': TOO MUCH, {self.oddest} for {_percent(self.oddest_in_alert)} of its time'
+        if self.refractory:
+            of += f'; alerts within {self.refractory:g} s count as one'
         if self.extrapolated:
             return (
                 f'EXTRAPOLATED, not measured: {self.per_hour:.3g} false alerts/hour asked for '
@@ -400,6 +484,8 @@ class RateBound:
         kinds = {'int': int, 'float': float, 'str': str, 'bool': bool}
         values: dict[str, Any] = {}
         for field in fields(cls):
+            if field.default is not MISSING and field.name not in card:
+                continue  # older than the field
             try:
                 value = card[field.name]
                 values[field.name] = math.nan if value is None else kinds[str(field.type)](value)
@@ -407,6 +493,10 @@ class RateBound:
                 msg = f'rate bound is damaged: no usable {field.name!r} in {dict(card)}'
                 raise CalibrationError(msg) from error
         return cls(**values)
+
+
+def _percent(share: float) -> str:
+    return f'{100.0 * share:.3g} %'
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,12 +11,21 @@ import numpy.typing as npt
 
 from ros_ood_monitor.errors import CalibrationError
 
-__all__ = ['STALE_AFTER', 'ScoreStream', 'frame_rate_of', 'split_streams']
+__all__ = [
+    'RATES_DIFFER',
+    'STALE_AFTER',
+    'ScoreStream',
+    'frame_rate_of',
+    'sequence_hours',
+    'split_streams',
+]
 
 STALE_AFTER: Final = 2.0
 """Longest step between stamps that is watched time, in s; an alert logic starts anew after it."""
 
-_RATES_DIFFER: Final = 0.2
+RATES_DIFFER: Final = 0.2
+"""Share by which frame rates differ that no longer count as one."""
+
 _LEAST_SEQUENCES: Final = 4
 _GUARD_S: Final = 60.0
 
@@ -29,7 +38,7 @@ class ScoreStream:
     Parameters
     ----------
     sequence : str
-        Name of what was recorded in one go.
+        Name of what was recorded in one go, that of no other.
     camera : str
         The camera; empty where there is only one.
     stamp, raw_score : ndarray of shape (n,), float64
@@ -48,7 +57,13 @@ class ScoreStream:
     @property
     def hours(self) -> float:
         """Return the time watched: steps between stamps that do not interrupt an alert logic."""
-        return float(self._watched().sum()) / 3600.0
+        return float(self.watched.sum()) / 3600.0
+
+    @property
+    def watched(self) -> npt.NDArray[np.float64]:
+        """Return the time watched from each frame but the last on, in s."""
+        steps = np.diff(self.stamp)  # (n - 1,)
+        return np.where((steps > 0.0) & (steps <= STALE_AFTER), steps, 0.0)
 
     def part(self, rows: slice) -> ScoreStream:
         """Return some of its frames."""
@@ -56,16 +71,12 @@ class ScoreStream:
 
     def cut(self, share: float) -> tuple[ScoreStream, ScoreStream]:
         """Return its beginning and the share at its end, and neither what is near the cut."""
-        watched = np.concatenate([[0.0], self._watched().cumsum()])[: len(self.stamp)]  # (n,)
+        watched = np.concatenate([[0.0], self.watched.cumsum()])[: len(self.stamp)]  # (n,)
         length = float(watched[-1]) if watched.size else 0.0
         guard = min(_GUARD_S, 0.1 * length)
         middle = (1.0 - share) * length
         first, last = np.searchsorted(watched, (middle - guard / 2, middle + guard / 2))
         return self.part(slice(0, int(first))), self.part(slice(int(last), None))
-
-    def _watched(self) -> npt.NDArray[np.float64]:
-        steps = np.diff(self.stamp)  # (n - 1,)
-        return np.where((steps > 0.0) & (steps <= STALE_AFTER), steps, 0.0)
 
 
 def frame_rate_of(streams: Sequence[ScoreStream]) -> float:
@@ -103,13 +114,40 @@ def frame_rate_of(streams: Sequence[ScoreStream]) -> float:
         raise CalibrationError(msg)
     middle = float(np.median(list(rates.values())))
     for name, rate in rates.items():
-        if abs(rate - middle) > _RATES_DIFFER * middle:
+        if abs(rate - middle) > RATES_DIFFER * middle:
             msg = (
                 f'frame rates differ: expected about {middle:.3g} Hz, got {rate:.3g} Hz; '
                 f'calibrate on recordings of one rate, the one that the robot runs at: {name}'
             )
             raise CalibrationError(msg)
     return middle
+
+
+def sequence_hours(streams: Sequence[ScoreStream]) -> dict[str, float]:
+    """
+    Return the hours watched of each sequence: those of its camera with the most.
+
+    Cameras of one robot see the same hour: it is no two hours of evidence.
+
+    Parameters
+    ----------
+    streams : sequence of ScoreStream
+        All of them.
+
+    Returns
+    -------
+    dict of str to float
+        By sequence, in order of appearance.
+
+    """
+    cameras: dict[tuple[str, str], float] = {}
+    for stream in streams:
+        key = (stream.sequence, stream.camera)
+        cameras[key] = cameras.get(key, 0.0) + stream.hours
+    hours: dict[str, float] = {}
+    for (name, _), watched in cameras.items():
+        hours[name] = max(hours.get(name, 0.0), watched)
+    return hours
 
 
 def split_streams(
@@ -136,9 +174,7 @@ def split_streams(
         end states, and a minute between them (a tenth of a short one) does neither.
 
     """
-    hours: dict[str, float] = {}
-    for stream in streams:
-        hours[stream.sequence] = hours.get(stream.sequence, 0.0) + stream.hours
+    hours = sequence_hours(streams)
     if len(hours) < _LEAST_SEQUENCES:
         parts = [stream.cut(share) for stream in streams]
         return [first for first, _ in parts], [last for _, last in parts], 'block'

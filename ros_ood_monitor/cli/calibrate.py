@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import time
 from typing import Any, TYPE_CHECKING
 
 from ros_ood_monitor.cli.arguments import at_least, not_negative, positive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.cli.replay_report import Console
     from ros_ood_monitor.evaluation.held_out import HeldOut
@@ -17,8 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ['add_parser', 'run']
 
-_FEW = 5
-"""Stating sequences under which even the bound over sequences is too narrow, as simulated."""
+_TOLD_EVERY = 5.0
+"""Time between two lines of progress, in s."""
+
+_NAMED = 4
+"""Sequences named for the limit that they ask for."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -52,21 +58,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--refractory',
         type=not_negative,
-        default=10.0,
         metavar='S',
-        help='an alert within S s after the end of the last one is the same (default: 10)',
+        help='an alert within S s after the end of the last one is the same; at most a tenth of '
+        'the time between alerts at the rate R (default: 10, or that where it is less)',
     )
     parser.add_argument(
         '--extrapolate',
         action='store_true',
         help='where there are too few hours, take the tail of the alerts that there are; marked '
-        'as an extrapolation in the bundle and wherever the rate is shown',
+        'as an extrapolation in the bundle and wherever the rate is shown; with a tenth of the '
+        'hours at least',
     )
     parser.add_argument(
         '--topic',
         action='append',
         metavar='TOPIC',
-        help='image topic of the bags; may be given again (default: every image topic)',
+        help='image topic of the bags; may be given again (default: every camera)',
     )
     parser.add_argument(
         '--every', type=at_least(1), default=1, metavar='N', help='every n-th frame (default: 1)'
@@ -104,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.held_out import find_held_out
     from ros_ood_monitor.evaluation.recalibrate import write_recalibrated
+    from ros_ood_monitor.rate_calibration import check_refractory, usual_refractory
     from ros_ood_monitor.share import bundle_path
     from ros_ood_monitor.training.target import check_target
 
@@ -113,8 +121,15 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.load(bundle_path(args.bundle))
     check_target(Path(args.out), overwrite=args.overwrite)
     names = [bundle.precision(name) for name in args.precision or bundle.manifest.precisions]
+    check_refractory(
+        usual_refractory(args.false_alerts_per_hour)
+        if args.refractory is None
+        else args.refractory,
+        args.false_alerts_per_hour,
+    )
     with Console(quiet=args.quiet) as console:
         recordings = find_held_out(args.recordings)
+        _check_before_scoring(args, recordings, console, len(names))
         found = {
             precision: _calibrate(args, bundle, precision, recordings, console)
             for precision in dict.fromkeys(names)
@@ -123,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
             bundle,
             args.out,
             found,
-            recordings=[recording.name for recording in recordings],
+            recordings=list(dict.fromkeys(recording.name for recording in recordings)),
             seed=args.seed,
             overwrite=args.overwrite,
         )
@@ -154,6 +169,7 @@ def _calibrate(
         refractory=args.refractory,
         seed=args.seed,
         extrapolate=args.extrapolate,
+        tell=_now_and_then(lambda text: console.print(f'{precision}: counting alerts, {text}')),
     )
     point, bound = found.point, found.bound
     limit = (
@@ -164,16 +180,22 @@ def _calibrate(
     chosen = found.chosen_on
     console.print(
         f'{precision}: {point.logic}, {limit}, at {point.frame_rate_hz:.3g} Hz',
-        f'  chosen on {chosen.hours:.3g} h with {count(chosen.episodes, "alert")}, '
-        f'alerts within {point.refractory:g} s are one',
+        f'  limit {found.limit:.4g}, before: {found.limit_before:.4g}; chosen on '
+        f'{chosen.hours:.3g} h with {count(chosen.episodes, "alert")}',
+        *(
+            f'    {name}: {count(episodes, "alert")}, quiet from {quiet:.4g} on'
+            + (', which sets the limit' if k == 0 else '')
+            for k, (name, (episodes, quiet)) in enumerate(found.choosing.items())
+            if k < _NAMED or episodes
+        ),
         f'  {bound}',
     )
-    if bound.sequences < _FEW:
+    if bound.has_few_sequences:
         console.warn(
             f'{precision}: stated on {count(bound.sequences, "sequence")}: where days differ, so '
             'few bound the rate less surely than 95 %; record on more days'
         )
-    if not bound.is_established and not bound.extrapolated:
+    if bound.odd or bound.bound > bound.per_hour:
         msg = (
             f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '
             f'hour: {bound}; record more hours in more of the conditions that you run in, or ask '
@@ -181,6 +203,45 @@ def _calibrate(
         )
         raise CalibrationError(msg)
     return found
+
+
+def _now_and_then(say: Callable[[str], None]) -> Callable[[str], None]:
+    last = time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TOLD_EVERY:
+            last = time.monotonic()
+            say(text)
+
+    return tell
+
+
+def _check_before_scoring(
+    args: argparse.Namespace, recordings: list[HeldOut], console: Console, precisions: int
+) -> None:
+    """Refuse hours that cannot suffice before they are scored, and tell what there is to score."""
+    from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.evaluation.held_out import hours_by_metadata
+    from ros_ood_monitor.rate_calibration import check_hours
+    from ros_ood_monitor.score_streams import sequence_hours
+
+    streams, frames = hours_by_metadata(
+        recordings, topics=args.topic, every=args.every, frame_rate_hz=args.rate
+    )
+    hours = sum(sequence_hours(streams).values())
+    times = f', {precisions} times' if precisions > 1 else ''
+    console.print(
+        f'{count(frames, "frame")} of {count(len(streams), "sequence")} to score{times}, '
+        f'{hours:.3g} h at most'
+    )
+    if hours:
+        check_hours(
+            streams,
+            per_hour=args.false_alerts_per_hour,
+            seed=args.seed,
+            extrapolate=args.extrapolate,
+        )
 
 
 def _score(
@@ -194,6 +255,7 @@ def _score(
     from ros_ood_monitor.errors import EngineError
     from ros_ood_monitor.evaluation.held_out import score_held_out
     from ros_ood_monitor.monitor import Monitor
+    from ros_ood_monitor.score_streams import sequence_hours
 
     monitor = Monitor.from_bundle(
         bundle, engine=args.engine, precision=precision, threads=args.threads
@@ -213,7 +275,7 @@ def _score(
         )
     finally:
         monitor.close()
-    hours = sum(stream.hours for stream in streams)
+    hours = sum(sequence_hours(streams).values())
     frames = sum(len(stream.stamp) for stream in streams)
     console.print(
         f'{precision}: scored {count(frames, "frame")} of {count(len(recordings), "recording")}, '

@@ -5,14 +5,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
+from itertools import islice
 import logging
+import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import yaml
 
-from ros_ood_monitor.bags import BagReader
+from ros_ood_monitor.bags import BagReader, TopicInfo
+from ros_ood_monitor.bags.files import find_files
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
@@ -21,10 +24,10 @@ from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.recorder.recordings import is_recording
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.score_streams import ScoreStream
+from ros_ood_monitor.score_streams import RATES_DIFFER, ScoreStream
 from ros_ood_monitor.sketch import FrameTally
 
-__all__ = ['HeldOut', 'find_held_out', 'score_held_out']
+__all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'score_held_out']
 
 _LABELS: Final = 'labels.yaml'
 _STORAGE: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
@@ -32,11 +35,18 @@ _BAG_MARK: Final = b'rosbag2_bagfile_information'
 _KNOWN: Final = 0.01
 """Share of a recording's frames that may be among those of training, by chance."""
 
+_LOOKED_AT: Final = 200
+"""Frames of a bag that tell its frame rate."""
+
 _log = logging.getLogger(__name__)
 
 
 class HeldOut(NamedTuple):
-    """One sequence: a bag, or the image files of one folder in natural order."""
+    """
+    A bag, a file of one, or the image files of one folder in natural order.
+
+    ``name`` is that of its sequence: files of one bag share it, and nothing else does.
+    """
 
     name: str
     path: Path
@@ -74,7 +84,40 @@ def find_held_out(paths: Sequence[Path | str]) -> list[HeldOut]:
                 continue
             _refuse_selected(recording.path)
             found[place] = recording
-    return list(found.values())
+    sequences = {place: _bag_of(place) for place in found}
+    for place, bag in sequences.items():
+        if bag != place and bag in found:
+            _log.warning('part of a bag that is given, too, and used once: %s', place)
+            del found[place]
+    names = _names({sequences[place]: recording.name for place, recording in found.items()})
+    return [one._replace(name=names[sequences[place]]) for place, one in found.items()]
+
+
+def _bag_of(place: Path) -> Path:
+    """Return the folder of the bag that a file is a part of; else the place itself."""
+    folder = place.parent
+    if not (place.is_file() and (folder / 'metadata.yaml').is_file() and _is_bag(folder)):
+        return place
+    try:
+        files, _ = find_files(folder)
+    except BagError:  # its metadata cannot be read: what belongs together is not known
+        return place
+    return folder if place in files else place
+
+
+def _names(given: dict[Path, str]) -> dict[Path, str]:
+    """Return names by place that differ: where some are the same, what their paths differ in."""
+    # of several files of one bag, it is the bag's name that counts
+    given = {place: place.name if place.is_dir() and '/' not in name else name
+             for place, name in given.items()}  # fmt: skip
+    names = {}
+    for place, name in given.items():
+        alike = [other for other in given if given[other] == name]
+        if len(alike) > 1:
+            common = Path(os.path.commonpath(alike))
+            name = place.as_posix() if place == common else place.relative_to(common).as_posix()
+        names[place] = name
+    return names
 
 
 def _below(path: Path) -> list[HeldOut]:
@@ -146,7 +189,7 @@ def score_held_out(
     engine : Engine
         The bundle, opened; it says which precision is scored.
     topics : sequence of str, optional
-        Image topics of the bags; all of them by default.
+        Image topics of the bags; by default all of them, see `cameras_of`.
     every : int, default 1
         Take every n-th frame.
     frame_rate_hz : float, optional
@@ -155,7 +198,7 @@ def score_held_out(
     Returns
     -------
     list of ScoreStream
-        One for each camera of each recording; the same frames twice are counted once.
+        One for each camera of each sequence; the same frames twice are counted once.
 
     Raises
     ------
@@ -193,7 +236,137 @@ def score_held_out(
                 continue
             _tell_of_time(stream, recording)
             streams.append(stream)
-    return streams
+    return _whole(streams)
+
+
+def _whole(streams: Sequence[ScoreStream]) -> list[ScoreStream]:
+    """Put together what files of one bag hold of a camera."""
+    parts: dict[tuple[str, str], list[ScoreStream]] = {}
+    for stream in streams:
+        parts.setdefault((stream.sequence, stream.camera), []).append(stream)
+    whole = []
+    for (sequence, camera), some in parts.items():
+        some.sort(key=lambda part: float(part.stamp[0]))
+        stamp, raw_score = (
+            np.concatenate([getattr(part, name) for part in some])
+            for name in ('stamp', 'raw_score')
+        )
+        whole.append(ScoreStream(sequence, camera, stamp, raw_score))
+    return whole
+
+
+def hours_by_metadata(
+    recordings: Iterable[HeldOut],
+    *,
+    topics: Sequence[str] | None = None,
+    every: int = 1,
+    frame_rate_hz: float | None = None,
+) -> tuple[list[ScoreStream], int]:
+    """
+    Look up how long recordings are, before hours of scoring: without a picture being decoded.
+
+    Frame rates that seem to differ are warned of.
+
+    Parameters
+    ----------
+    recordings, topics, every, frame_rate_hz
+        As for `score_held_out`.
+
+    Returns
+    -------
+    streams : list of ScoreStream
+        One for each sequence, without scores: at most so long can it be watched.
+    frames : int
+        To be scored.
+
+    Raises
+    ------
+    CalibrationError
+        If image files have no frame rate.
+    BagError, ParameterError
+        If a bag or topic is not there.
+
+    """
+    seconds: dict[str, float] = {}
+    rates: dict[str, float] = {}
+    total = 0
+    for recording in recordings:
+        if recording.files:
+            frames = len(recording.files)
+            long = frames / _rate_of_files(recording, frame_rate_hz)
+        else:
+            with BagReader(recording.path) as bag:
+                chosen = cameras_of(bag, topics)
+                times = [one.log_time for one in islice(bag.pending(chosen[:1]), _LOOKED_AT)]
+                frames = sum(one.count for one in bag.image_topics if one.name in chosen)
+                long = bag.duration
+            if len(times) > 1:
+                rates[recording.name] = 1.0 / max(float(np.median(np.diff(times))), 1e-6)
+        seconds[recording.name] = seconds.get(recording.name, 0.0) + long
+        total += -(-frames // every)
+    middle = float(np.median(list(rates.values()))) if rates else 0.0
+    for name, rate in rates.items():
+        if abs(rate - middle) > RATES_DIFFER * middle:
+            _log.warning(
+                'frame rates seem to differ, about %.3g Hz and here %.3g Hz, which is refused in '
+                'the end if it is so: %s',
+                middle, rate, name,
+            )  # fmt: skip
+    streams = []
+    for name, long in seconds.items():
+        stamp = np.arange(0.0, long + 1.0)  # (n,), once a second: all of it may be watched
+        streams.append(ScoreStream(name, '', stamp, np.zeros(len(stamp))))
+    return streams, total
+
+
+def cameras_of(bag: BagReader, topics: Sequence[str] | None = None) -> list[str]:
+    """
+    Choose the image topics of a bag to read, one for each camera.
+
+    Parameters
+    ----------
+    bag : BagReader
+        The bag.
+    topics : sequence of str, optional
+        Those asked for; all of them by default.
+
+    Returns
+    -------
+    list of str
+        Of ``X`` and ``X/compressed``, which show the same frames, the one with more; ``X`` where
+        they have as many.
+
+    Raises
+    ------
+    BagError
+        If the bag has no image topic.
+    ParameterError
+        If a topic is not an image topic of this bag.
+
+    """
+    bag.pending(topics)  # refuses what is not there
+    same: dict[str, list[TopicInfo]] = {}
+    for topic in bag.image_topics:
+        if topics is None or topic.name in topics:
+            same.setdefault(topic.name.removesuffix('/compressed'), []).append(topic)
+    chosen = []
+    for some in same.values():
+        first = max(sorted(some, key=lambda one: len(one.name)), key=lambda one: one.count)
+        for other in some:
+            if other is not first:
+                _log.warning(
+                    '%s is the same camera as %s and left out: %s',
+                    other.name, first.name, bag.path,
+                )  # fmt: skip
+        chosen.append(first.name)
+    return chosen
+
+
+def _rate_of_files(recording: HeldOut, frame_rate_hz: float | None) -> float:
+    if frame_rate_hz is None:
+        msg = f'image files have no time; say their frame rate with --rate HZ: {recording.path}'
+        raise CalibrationError(msg)
+    return frame_rate_hz
 
 
 def _monitors(bundle: Bundle, engine: Engine, known: FrameTally) -> Callable[[str], Monitor]:
@@ -205,11 +378,9 @@ def _frames(
 ) -> Iterator[Frame]:
     if not recording.files:
         with BagReader(recording.path) as bag:
-            yield from bag.frames(topics, every=every)
+            yield from bag.frames(cameras_of(bag, topics), every=every)
         return
-    if frame_rate_hz is None:
-        msg = f'image files have no time; say their frame rate with --rate HZ: {recording.path}'
-        raise CalibrationError(msg)
+    frame_rate_hz = _rate_of_files(recording, frame_rate_hz)
     for k, file in enumerate(recording.files):
         if k % every:
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.box_metrics import BoxHits
-from ros_ood_monitor.calibration import trigger_support, trigger_warning
+from ros_ood_monitor.calibration import OperatingPoint, trigger_support, trigger_warning
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.evaluate import Evaluation, Row
 from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
@@ -59,7 +59,8 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
         'engine': evaluation.engine,
         'operating_point': {
             'trigger': evaluation.trigger,
-            'alpha': evaluation.alpha,
+            'alpha': None if math.isnan(evaluation.alpha) else evaluation.alpha,
+            **_point(evaluation).rate_card,
             'id_over_trigger': evaluation.id_over_trigger,
             'held_out': evaluation.calibration.raw_score.size,
             'held_out_over_trigger': trigger_support(evaluation.calibration)[0],
@@ -201,8 +202,19 @@ def _summary(evaluation: Evaluation) -> list[str]:
         f'{engine["engine"]} {engine["version"]}, {engine["precision"]}',
         f'in-distribution: {known.name}, {len(known.files)} images, '
         f'{evaluation.id_over_trigger:.1%} over the trigger {evaluation.trigger:.4g} '
-        f'(set for {evaluation.alpha:.1%})',
+        f'({_set_for(evaluation)})',
+        f'false-alarm rate that the bundle states: {_point(evaluation).rate_text}',
     ]
+
+
+def _point(evaluation: Evaluation) -> OperatingPoint:
+    return evaluation.bundle.calibration(evaluation.engine['precision']).operating_point
+
+
+def _set_for(evaluation: Evaluation) -> str:
+    if math.isnan(evaluation.alpha):
+        return 'set for a rate of alerts and not for a share of frames'
+    return f'set for {evaluation.alpha:.1%}'
 
 
 def _tables(evaluation: Evaluation) -> list[list[Sequence[str]]]:

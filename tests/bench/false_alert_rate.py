@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
-from ros_ood_monitor.rate_calibration import calibrate_rate, RateCalibration
+from ros_ood_monitor.rate_calibration import Alerts, calibrate_rate, RateCalibration
 from ros_ood_monitor.score_streams import ScoreStream
 
 FRAME_RATE_HZ = 2.0
@@ -64,23 +64,24 @@ def sequence(world: World, rng: np.random.Generator, name: str, hours: float) ->
     return ScoreStream(name, '', np.arange(count) / FRAME_RATE_HZ, raw_score)
 
 
-def count_fast(stream: ScoreStream, point: OperatingPoint) -> int:
+def count_fast(stream: ScoreStream, point: OperatingPoint) -> Alerts:
     """Count the alerts of `ConsecutiveLogic` in a stream without gaps, without a step a frame."""
     raw_score = stream.raw_score
     up = _runs(raw_score > point.trigger, point.trigger_frames)
     down = _runs(raw_score < point.release, point.release_frames)
-    episodes, place, left = 0, 0, -math.inf
+    episodes, place, left, seconds = 0, 0, -math.inf, 0.0
     while True:
         k = int(np.searchsorted(up, place))
         if k == len(up):
-            return episodes
+            return Alerts(episodes, seconds)
         first = int(up[k])
         episodes += not 0.0 <= stream.stamp[first] - left <= point.refractory
         k = int(np.searchsorted(down, first))
         if k == len(down):
-            return episodes
+            return Alerts(episodes, seconds + float(stream.stamp[-1] - stream.stamp[first]))
         place = int(down[k])
         left = stream.stamp[place]
+        seconds += float(left - stream.stamp[first])
 
 
 def _runs(is_so: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.intp]:
@@ -112,7 +113,7 @@ def observe(world: World, point: OperatingPoint, seed: int, hours: float) -> flo
     rng = np.random.default_rng([seed, 2])
     number = math.ceil(hours / world.hours)
     fresh = (sequence(world, rng, str(k), world.hours) for k in range(number))
-    return sum(count_fast(stream, point) for stream in fresh) / (number * world.hours)
+    return sum(count_fast(stream, point).episodes for stream in fresh) / (number * world.hours)
 
 
 def run(world: World, deployments: int, hours: float) -> dict[str, Any]:

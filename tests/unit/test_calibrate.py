@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -11,10 +12,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
 
 from ros_ood_monitor.bags import BagWriter
-from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.evaluation.held_out import (
+    find_held_out,
+    HeldOut,
+    hours_by_metadata,
+    score_held_out,
+)
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.recorder.recordings import SUMMARY
 from ros_ood_monitor.score_streams import ScoreStream, split_streams
@@ -71,7 +79,9 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
     assert point.rate_established
     assert f'fp32: scored 2000 frames of 5 recordings, {5 * 399 / 3600:.3g} h' in told
     assert str(point.rate) in told
-    assert point.rate.hours == pytest.approx(3 * 399 / 3600)
+    assert point.rate.hours == pytest.approx(3 * 399 / 3600, rel=0.1)
+    assert f'limit {point.trigger:.4g}, before: ' in told
+    assert re.search(r'day_\d: \d+ alerts?, quiet from [\d.]+ on, which sets the limit', told)
     assert point.frame_rate_hz == pytest.approx(1.0)
     changed = {n for n, d in bundle.manifest.digests.items() if new.manifest.digests[n] != d}
     assert changed == {'calibration.fp32.npz'}
@@ -98,12 +108,100 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
     assert shown['alpha'] is None
 
 
+def test_reports_of_a_bundle_with_a_rate_show_it(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'new'
+    assert calibrate(bundle.path, *bags, *ASK, '--out', out) == 0
+    point = Bundle.load(out).calibration().operating_point
+    rng = np.random.default_rng(2)
+    for name in ('known', 'odd'):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            cv2.imwrite(str(tmp_path / name / f'{k}.png'), picture(rng))
+    capsys.readouterr()
+    facts = tmp_path / 'facts.json'
+    folders = ['--images', str(tmp_path / 'known'), '--ood', str(tmp_path / 'odd')]
+    assert main(['evaluate', str(out), *folders, '--json', str(facts)]) == 0
+    line = f'false-alarm rate that the bundle states: {point.rate}'
+    assert line in capsys.readouterr().out
+    told = json.loads(facts.read_text())['operating_point']
+    assert told['alpha'] is None
+    assert told['rate_established']
+    assert told['rate']['per_hour'] == 70.0
+
+
+def test_bags_of_one_name_are_as_many_sequences_and_files_of_one_bag_are_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = [record(tmp_path / f'day_{k}' / 'bag', k, frames=3) for k in range(3)]
+    found = find_held_out(days)
+    assert [one.name for one in found] == ['day_0/bag', 'day_1/bag', 'day_2/bag']
+    # the second file of the first bag, as a recorder splits one
+    (first,) = days[0].glob('*.mcap')
+    (other,) = days[1].glob('*.mcap')
+    second = shutil.copy(other, first.with_name('bag_1.mcap'))
+    metadata = days[0] / 'metadata.yaml'
+    facts = yaml.safe_load(metadata.read_text())
+    facts['rosbag2_bagfile_information']['relative_file_paths'].append('bag_1.mcap')
+    metadata.write_text(yaml.safe_dump(facts))
+    files = find_held_out([second, first, days[2]])
+    assert [one.name for one in files] == ['day_0/bag', 'day_0/bag', 'day_2/bag']
+    streams, frames = hours_by_metadata(files)
+    assert [stream.sequence for stream in streams] == ['day_0/bag', 'day_2/bag']
+    assert frames == 9
+    # the bag and a file of it
+    assert [one.path for one in find_held_out([first, days[0]])] == [days[0]]
+    assert 'part of a bag that is given, too' in caplog.text
+
+
+def test_files_of_one_bag_are_one_stream_in_order_of_time(bundle: Bundle, tmp_path: Path) -> None:
+    parts = [
+        record(tmp_path / 'part', k, frames=4).rename(tmp_path / f'part_{k}') for k in range(2)
+    ]
+    monitor = Monitor.from_bundle(bundle)
+    later = HeldOut('bag', parts[0]), HeldOut('bag', record(tmp_path / 'more', 5, frames=9))
+    streams = score_held_out(later, bundle, monitor.engine)
+    monitor.close()
+    assert [(one.sequence, len(one.stamp)) for one in streams] == [('bag', 13)]
+
+
+def test_raw_and_compressed_of_a_camera_are_one_camera(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    days = [tmp_path / f'day_{k}' for k in range(4)]
+    for day in days:
+        with BagWriter(day) as writer:
+            for k in range(300):
+                rgb = picture(rng)
+                writer.write_image(TOPIC, rgb, 100.0 + k)
+                if k % 3:
+                    writer.write_jpeg(f'{TOPIC}/compressed', rgb, 100.0 + k)
+    ask = ('--false-alerts-per-hour', '150', '--refractory', '2', '--out', tmp_path / 'new')
+    assert calibrate(bundle.path, *days, *ask) == 0
+    said = capsys.readouterr()
+    assert f'scored 1200 frames of 4 recordings, {4 * 299 / 3600:.3g} h' in said.out
+    assert f'{TOPIC}/compressed is the same camera as {TOPIC} and left out' in said.err
+
+
+def test_a_refractory_time_over_a_tenth_between_alerts_is_refused_before_any_work(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ('--false-alerts-per-hour', '1', '--refractory', '1e9', '--out', tmp_path / 'new')
+    assert calibrate(bundle.path, tmp_path / 'nothing', *ask) == 1
+    assert 'refractory time must be between 0 and 360 s' in capsys.readouterr().err
+
+
 def test_too_few_hours_exit_with_1_and_the_hours_needed(
     bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ('--false-alerts-per-hour', '0.5', '--out', tmp_path / 'new')
     assert calibrate(bundle.path, *bags, *ask) == 1
-    assert 'at least 5.99 quiet hours, got' in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert 'at least 5.99 quiet hours, got' in said.err
+    assert '2000 frames of 5 sequences to score, 0.554 h at most' in said.out
+    assert 'scored' not in said.out  # known before
     assert not (tmp_path / 'new').exists()
 
 
@@ -112,7 +210,20 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
 ) -> None:
     ask = ('--false-alerts-per-hour', '5', '--extrapolate', '--refractory', '3')
     out = tmp_path / 'new'
-    assert calibrate(bundle.path, *bags, *ask, '--out', out, '--logic', 'ewma') == 0
+    # these pictures are odd to the bundle, and a tail of them is beyond what it would hear
+    assert calibrate(bundle.path, *bags, *ask, '--out', out) == 1
+    assert 'limit is beyond hearing: consecutive at ' in capsys.readouterr().err
+    known = bundle.calibration()
+    wide_scores = np.append(known.raw_score[:-1], 90.0)  # it knows the like
+    wide = write_bundle(
+        tmp_path / 'wide',
+        manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
+        files={
+            **{name: bundle.read(name) for name in bundle.manifest.digests},
+            'calibration.fp32.npz': replace(known, raw_score=wide_scores).to_bytes(),
+        },
+    )
+    assert calibrate(wide.path, *bags, *ask, '--out', out) == 0
     assert 'EXTRAPOLATED, not measured' in capsys.readouterr().out
     new = Bundle.load(out)
     assert not new.calibration().operating_point.rate_established
@@ -143,8 +254,6 @@ def test_hours_that_do_not_confirm_the_rate_write_nothing(
 def test_frames_of_the_training_are_refused(
     bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ros_ood_monitor.bundle import SKETCH, write_bundle
-
     digests: list[bytes] = []
     monitor = Monitor.from_bundle(bundle)
     seen = Monitor(bundle, monitor.engine, on_input=lambda x: digests.append(frame_digest(x)))
@@ -195,7 +304,7 @@ def test_pictures_that_the_node_does_not_judge_are_no_false_alerts(
         for k in range(FRAMES):
             rgb = np.zeros((24, 36, 3), np.uint8) if k % 100 < 20 else picture(rng)
             writer.write_image(TOPIC, rgb, 100.0 + k)
-    ask = ('--false-alerts-per-hour', '150', '--refractory', '3', '--out', tmp_path / 'new')
+    ask = ('--false-alerts-per-hour', '150', '--refractory', '2', '--out', tmp_path / 'new')
     assert calibrate(bundle.path, tmp_path / 'dark', *bags, *ask) == 0
     said = capsys.readouterr()
     # the black ones, and those after them until a picture counts as usable again
@@ -271,7 +380,7 @@ def test_folders_of_images_are_sequences_at_the_rate_that_is_given(
         folder.mkdir(parents=True)
         for k in range(600):
             cv2.imwrite(str(folder / f'{k}.png'), picture(rng))
-    ask = ('--false-alerts-per-hour', '150', '--rate', '2', '--every', '2', '--refractory', '3')
+    ask = ('--false-alerts-per-hour', '250', '--rate', '2', '--every', '2', '--refractory', '1')
     assert calibrate(bundle.path, tmp_path / 'days', *ask, '--out', tmp_path / 'new') == 0
     assert 'scored 1200 frames of 4 recordings' in capsys.readouterr().out
     point = Bundle.load(tmp_path / 'new').calibration().operating_point

@@ -17,9 +17,15 @@ from ros_ood_monitor.rate_calibration import (
     count_episodes,
     rate_to_aim_at,
     RateCalibration,
+    usual_refractory,
 )
 from ros_ood_monitor.rates import poisson_upper
-from ros_ood_monitor.score_streams import frame_rate_of, ScoreStream, split_streams
+from ros_ood_monitor.score_streams import (
+    frame_rate_of,
+    ScoreStream,
+    sequence_hours,
+    split_streams,
+)
 
 pytest.importorskip('scipy')
 from tests.bench.false_alert_rate import count_fast, deploy, observe, sequence, World
@@ -55,8 +61,10 @@ def test_fast_count_of_the_benchmark_is_that_of_the_alert_logic(calibration: Cal
             refractory=(0.0, 5.0, 60.0)[seed % 3],
         )
         number = count_fast(stream, point)
-        assert number == count(stream, point)
-        seen.add(number)
+        slow = count(stream, point)
+        assert number.episodes == slow.episodes
+        assert number.seconds == pytest.approx(slow.seconds)
+        seen.add(number.episodes)
     assert len(seen) > 8  # silence and endless alerts alone would prove little
 
 
@@ -68,7 +76,7 @@ def test_limit_depends_on_the_choosing_part_and_the_statement_on_the_other(
     assert rule == found.bound.split == 'sequence'
     assert found.bound.sequences == len(stating) == 3
     count = count_episodes(calibration.raw_score)
-    assert found.bound.episodes == sum(count(stream, found.point) for stream in stating)
+    assert found.bound.episodes == sum(count(stream, found.point).episodes for stream in stating)
     names = {stream.sequence for stream in stating}
     worse = [
         replace(one, raw_score=one.raw_score + 3.0) if one.sequence in names else one
@@ -112,13 +120,15 @@ def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
     # and it still hears something odd
     (stream,) = streams(1, 0.25)
     odd = replace(stream, raw_score=stream.raw_score + 8.0)
-    assert count_episodes(calibration.raw_score)(odd, found.point) >= 1
+    assert count_episodes(calibration.raw_score)(odd, found.point).episodes >= 1
 
 
 def test_too_few_hours_are_refused_with_the_hours_that_it_takes(calibration: Calibration) -> None:
-    told = r'0\.1 false alerts per hour: .* at least 30 quiet hours, got 2 .*ask for 1\.5 or more'
+    told = r'0\.1 false alerts per hour: .* at least 30 quiet hours, got 2 .*ask for 1\.5 or more$'
     with pytest.raises(CalibrationError, match=told):
         calibrated(calibration, per_hour=0.1)
+    with pytest.raises(CalibrationError, match=r'ask for 1\.5 or more, or pass --extrapolate$'):
+        calibrated(calibration, per_hour=0.5)
 
 
 def test_recordings_of_seconds_are_refused_and_not_extrapolated(calibration: Calibration) -> None:
@@ -128,13 +138,107 @@ def test_recordings_of_seconds_are_refused_and_not_extrapolated(calibration: Cal
 
 
 def test_extrapolation_is_never_an_established_rate(calibration: Calibration) -> None:
-    found = calibrated(calibration, per_hour=0.1, extrapolate=True)
+    found = calibrated(calibration, per_hour=0.6, extrapolate=True)
     assert found.bound.extrapolated
     assert not found.point.rate_established
     assert 'EXTRAPOLATED' in found.point.rate_text
     assert found.point.trigger > calibrated(calibration).point.trigger
     # where the hours are there, they are counted
     assert not calibrated(calibration, extrapolate=True).bound.extrapolated
+    # and a tail of 2 hours says nothing of 30
+    with pytest.raises(CalibrationError, match=r'ask for 1\.5 or more \(0\.15 by a tail'):
+        calibrated(calibration, per_hour=0.1, extrapolate=True)
+
+
+def test_an_odd_day_among_those_that_state_is_no_established_rate(
+    calibration: Calibration,
+) -> None:
+    found = calibrated(calibration)
+    _, stating, _ = split_streams(streams(), share=0.5, seed=0)
+    odd = stating[1].sequence
+    days = [
+        replace(one, raw_score=one.raw_score + 8.0) if one.sequence == odd else one
+        for one in streams()
+    ]
+    again = calibrated_on(days, calibration)
+    # one alert that never ends: the count alone would still do
+    assert again.bound.episodes <= found.bound.episodes + 1
+    assert again.bound.hours == pytest.approx(found.bound.hours * 2 / 3, rel=0.05)
+    assert again.bound.in_alert == pytest.approx(1 / 3, abs=0.01)
+    assert again.bound.oddest == odd
+    assert not again.point.rate_established
+    assert f' % of the time in alert: TOO MUCH, {odd} for 99.9 % of its time' in str(again.bound)
+
+
+def calibrated_on(
+    days: list[ScoreStream], calibration: Calibration, **how: object
+) -> RateCalibration:
+    return calibrate_rate(days, calibration, per_hour=4.0, count=count_fast, **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize('logic', sorted(LOGICS))
+def test_an_odd_day_among_those_that_choose_is_refused_by_name_and_not_met_with_silence(
+    calibration: Calibration, logic: str
+) -> None:
+    recorded = streams(6, 0.15)
+    choosing, _, _ = split_streams(recorded, share=0.5, seed=0)
+    odd = choosing[1].sequence
+    days = [
+        replace(one, raw_score=one.raw_score + 30.0) if one.sequence == odd else one
+        for one in recorded
+    ]
+    told = rf'limit is beyond hearing: {logic} at .*: sequence {odd} is quiet from \d'
+    with pytest.raises(CalibrationError, match=told):
+        calibrate_rate(days, calibration, per_hour=14.0, logic=logic)
+
+
+def test_limits_that_are_asked_for_are_told_by_sequence_and_beside_the_one_before(
+    calibration: Calibration,
+) -> None:
+    found = calibrated(calibration)
+    choosing, _, _ = split_streams(streams(), share=0.5, seed=0)
+    assert set(found.choosing) == {stream.sequence for stream in choosing}
+    assert found.limit_before == calibration.operating_point.trigger
+    for stream in choosing:
+        episodes, quiet_from = found.choosing[stream.sequence]
+        assert count_fast(stream, found.point).episodes == episodes
+        assert not count_fast(stream, found.point.at_limit(quiet_from)).episodes
+    assert next(iter(found.choosing.values()))[1] == max(at for _, at in found.choosing.values())
+    assert found.card()['chosen_on']['quiet_from'].keys() == found.choosing.keys()
+
+
+def test_cameras_of_a_robot_share_its_hours_and_add_their_alerts(calibration: Calibration) -> None:
+    left = [replace(one, camera='left') for one in streams()]
+    right = [replace(one, camera='right') for one in streams()]
+    both, one = calibrated_on([*left, *right], calibration), calibrated_on(left, calibration)
+    assert sum(sequence_hours([*left, *right]).values()) == sum(sequence_hours(left).values())
+    assert both.bound.sequences == one.bound.sequences
+    assert both.bound.hours <= one.bound.hours + 0.01
+    assert both.bound.episodes % 2 == 0
+    # files of one camera are hours one after the other
+    assert sum(sequence_hours([streams(1)[0]] * 2).values()) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(('refractory', 'per_hour'), [(1e9, 4.0), (91.0, 4.0), (-1.0, 4.0)])
+def test_a_refractory_time_that_merges_what_it_counts_is_refused(
+    calibration: Calibration, refractory: float, per_hour: float
+) -> None:
+    with pytest.raises(CalibrationError, match='between 0 and 90 s, a tenth of the mean time'):
+        calibrated(calibration, refractory=refractory, per_hour=per_hour)
+
+
+def test_usual_refractory_time_is_well_under_the_time_between_alerts() -> None:
+    assert [usual_refractory(rate) for rate in (0.1, 36.0, 72.0)] == [10.0, 10.0, 5.0]
+
+
+@pytest.mark.parametrize(('logic', 'least'), [('martingale', math.log(20.0)), ('cusum', 1.0)])
+def test_no_rate_buys_a_limit_that_is_no_evidence(
+    calibration: Calibration, logic: str, least: float
+) -> None:
+    calm = [replace(one, raw_score=np.full_like(one.raw_score, -3.0)) for one in streams(6, 0.1)]
+    found = calibrate_rate(calm, calibration, per_hour=100.0, logic=logic)
+    assert found.limit == least
+    assert math.isnan(found.point.alpha)  # set for a rate and no share of frames
 
 
 def test_a_generous_rate_never_buys_an_alert_that_does_not_end(calibration: Calibration) -> None:

@@ -92,8 +92,10 @@ def measured(per_hour: float = 1.0) -> RateBound:
 
 def test_a_rate_is_established_where_both_bounds_are_within_what_was_asked_for() -> None:
     bound = measured()
-    assert (bound.episodes, bound.hours, bound.sequences) == (2, 12.0, 4)
-    assert bound.upper95 == upper_rate(2, 12.0)
+    # 5 s after each of the two no other one can begin
+    assert (bound.episodes, bound.sequences) == (2, 4)
+    assert bound.hours == pytest.approx(12.0 - 10.0 / 3600.0)
+    assert bound.upper95 == upper_rate(2, bound.hours)
     assert bound.is_established
     assert bound.bound == max(bound.upper95, bound.bootstrap95)
     assert not measured(per_hour=0.4).is_established
@@ -105,16 +107,47 @@ def test_statement_says_bound_alerts_hours_and_sequences() -> None:
     text = str(dataclasses.replace(measured(), bootstrap95=0.55))
     assert text == (
         'at most 0.55 false alerts/hour with 95 % confidence '
-        '(2 false alerts in 12 h, 4 sequences; asked for: 1)'
+        '(2 false alerts in 12 h, 4 sequences: FEW SEQUENCES, where days differ the bound is less '
+        'sure than that; alerts within 5 s count as one; asked for: 1)'
     )
+    assert 'FEW' not in str(dataclasses.replace(measured(), sequences=5))
     assert 'EXTRAPOLATED, not measured' in str(dataclasses.replace(measured(), extrapolated=True))
     assert 'other parts chose' in str(dataclasses.replace(measured(), split='block'))
+
+
+def test_hours_in_alert_are_not_quiet_and_more_than_a_hundredth_establishes_nothing() -> None:
+    def spent(*hours: float, per_hour: float = 1.0) -> RateBound:
+        names = ('a', 'b', 'c', 'd')
+        return RateBound.measure(
+            [1, 0, 0, 0],
+            [3.0] * 4,
+            per_hour=per_hour,
+            refractory=0.0,
+            seed=0,
+            in_alert=dict(zip(names, hours, strict=True)),
+        )
+
+    assert spent(0.0, 0.1, 0.0, 0.0).is_established
+    day = spent(0.0, 3.0, 0.0, 0.0)
+    assert day.hours == pytest.approx(9.0 + 0.03)
+    assert day.in_alert == 0.25
+    assert (day.oddest, day.oddest_in_alert) == ('b', 1.0)
+    assert day.bound < day.per_hour
+    assert not day.is_established
+    assert '25 % of the time in alert: TOO MUCH, b for 100 % of its time' in str(day)
+    # where an alert a minute is asked for, ten seconds of each are no sign of odd hours
+    assert not spent(0.0, 0.3, 0.3, 0.3).is_established
+    assert spent(0.0, 0.3, 0.3, 0.3, per_hour=60.0).is_established
+    # several cameras at once: no more than all of the time
+    assert spent(0.0, 9.0, 0.0, 0.0).in_alert == 0.25
 
 
 def test_rate_bound_round_trips_through_its_card() -> None:
     for bound in (measured(), dataclasses.replace(measured(), bootstrap95=math.nan)):
         again = RateBound.from_card({**bound.card(), 'later': 1})
         assert again.card() == bound.card()
+    older = {k: v for k, v in measured().card().items() if 'alert' not in k and k != 'oddest'}
+    assert RateBound.from_card(older) == measured()
     with pytest.raises(CalibrationError, match="no usable 'hours'"):
         RateBound.from_card({k: v for k, v in bound.card().items() if k != 'hours'})
     with pytest.raises(CalibrationError, match='outside its range'):

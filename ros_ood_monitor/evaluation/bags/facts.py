@@ -49,9 +49,9 @@ def facts(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         'engine': evaluation.engine,
         'operating_point': {
             'threshold': evaluation.threshold,
-            'alpha': point.alpha,
+            'alpha': _number(point.alpha),
             'logic': point.logic,
-            'rate_established': point.rate_established,
+            **point.rate_card,
         },
         'settings': {
             'topics': None if scoring.topics is None else list(scoring.topics),

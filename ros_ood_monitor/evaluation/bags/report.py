@@ -85,6 +85,7 @@ def _list(lines: Iterable[str]) -> str:
 
 def _summary(evaluation: BagEvaluation) -> list[str]:
     bundle, engine = evaluation.bundle, evaluation.engine
+    point = evaluation.calibration.operating_point
     frames = sum(len(bag.scored) for bag in evaluation.bags)
     kept = f', scores of {evaluation.kept} kept from before' if evaluation.kept else ''
     bags = f'{len(evaluation.bags)} bag{"s" if len(evaluation.bags) > 1 else ""}'
@@ -93,6 +94,7 @@ def _summary(evaluation: BagEvaluation) -> list[str]:
         f'{engine["engine"]} {engine["version"]}, {engine["precision"]}',
         f'{bags}, {frames} frames{kept}; threshold {evaluation.threshold:.4g} '
         f'{bundle.manifest.unit}'.rstrip(),
+        f'false-alarm rate that the bundle states: {point.rate_text}',
     ]
 
 
