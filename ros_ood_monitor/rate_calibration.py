@@ -74,6 +74,9 @@ _MOST_REFRACTORY: Final = 0.1
 _FARTHEST: Final = 10.0
 """Times the hours that there are, how many hours a tail may stand for."""
 
+_REACH: Final = 1.0
+"""How far over the highest score that is known to be normal, in its distance to the median."""
+
 _PATIENCE_S: Final = 60.0
 """Time in which an alert logic must hear what is far odder than all held-out frames."""
 
@@ -266,8 +269,9 @@ def calibrate_rate(
     The limit is the smallest at which, and over which, the choosing hours keep to
     `rate_to_aim_at`, but not under the one at which a tail fitted to their alerts does.
     ``consecutive`` also takes its release from them: 95 % of their frames are under it. A limit
-    that would not hear in a minute what lies as far over the highest held-out score as that over
-    the median is none: the hours that ask for it are not normal, or the logic does not suit them.
+    that would not hear in a minute what lies as far over the highest score of the bundle and of
+    other sequences as that over the median is none: the hours that ask for it are not normal, or
+    the logic does not suit them.
 
     Parameters
     ----------
@@ -276,7 +280,7 @@ def calibrate_rate(
     calibration : Calibration
         Of the precision that scored the streams.
     per_hour : float
-        False alerts per hour and camera that are wanted at most.
+        False alerts per hour that are wanted at most, of all cameras of a recording together.
     logic : str, optional
         Alert logic; the operating point's where it is not given.
     refractory : float, optional
@@ -330,7 +334,7 @@ def calibrate_rate(
     first, second = (_Part(part, point, held_out, count, tell) for part in (choosing, stating))
     limit = first.choose_limit(_aim(per_hour, hours), most_in_alert(per_hour))
     quiet = first.quiet_from()
-    _check_hearing(point.at_limit(limit), held_out, before=before, quiet=quiet)
+    _check_hearing(point.at_limit(limit), held_out, choosing, before=before, quiet=quiet)
 
     def measure(part: _Part) -> RateBound:
         alerts = part.count(limit)
@@ -401,13 +405,25 @@ def check_hours(
 def _check_hearing(
     point: OperatingPoint,
     held_out: npt.NDArray[np.float64],
+    choosing: Sequence[ScoreStream],
     *,
     before: float,
     quiet: Mapping[str, float],
 ) -> None:
-    """Refuse a limit at which the alert is silent in front of what is plainly odd."""
-    highest, middle = float(held_out[-1]), float(np.median(held_out))
-    odd = highest + (highest - middle)
+    """
+    Refuse a limit at which the alert is silent in front of what is plainly odd.
+
+    What is plainly odd lies as far over the highest score that is known as that over the median;
+    the third of the choosing sequences that reaches highest is not asked, it may be odd itself,
+    and where no other is left, twice as far.
+    """
+    tops: dict[str, float] = {}
+    for stream in choosing:
+        top = float(stream.raw_score.max(initial=-math.inf))
+        tops[stream.sequence] = max(top, tops.get(stream.sequence, top))
+    asked = sorted(tops.values())[: len(tops) - math.ceil(len(tops) / 3)]
+    highest, middle = max([float(held_out[-1]), *asked]), float(np.median(held_out))
+    odd = highest + (_REACH if asked else 2.0 * _REACH) * (highest - middle)
     odd += 1e-9 * max(1.0, abs(odd))  # scores that are all the same
     logic = make_logic(point, held_out, stale_after=math.inf)
     for k in range(math.ceil(_PATIENCE_S * point.frame_rate_hz) + point.trigger_frames):
@@ -417,10 +433,10 @@ def _check_hearing(
     rest = f', the others from {others[0][1]:.4g} on' if others else ''
     msg = (
         f'limit is beyond hearing: {point.logic} at {logic.limit:.4g} (before: {before:.4g}) '
-        f'would be silent for {_PATIENCE_S:g} s of scores at {odd:.4g}, as far over the highest '
-        f'held-out score as that is over the median; look at what sets it: sequence {name} is '
-        f'quiet from {at:.4g} on{rest}. Leave out what is not normal, train with what is, or '
-        'choose another logic'
+        f'would be silent for {_PATIENCE_S:g} s of scores at {odd:.4g}, far over the highest '
+        f'score that is known to be normal ({highest:.4g}); look at what sets it: '
+        f'sequence {name} is quiet from {at:.4g} on{rest}. Leave out what is not normal, train '
+        'with what is, or choose another logic'
     )
     raise CalibrationError(msg)
 

@@ -278,7 +278,7 @@ class RateBound:
     Parameters
     ----------
     per_hour : float
-        False alerts per hour and camera that were asked for.
+        False alerts per hour that were asked for, of all cameras of a recording together.
     episodes : int
         False alerts in the hours that state the rate, none of which chose the setting.
     hours : float

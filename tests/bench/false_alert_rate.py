@@ -24,6 +24,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
+from ros_ood_monitor.errors import CalibrationError
 from ros_ood_monitor.rate_calibration import Alerts, calibrate_rate, RateCalibration
 from ros_ood_monitor.score_streams import ScoreStream
 
@@ -119,8 +120,13 @@ def observe(world: World, point: OperatingPoint, seed: int, hours: float) -> flo
 def run(world: World, deployments: int, hours: float) -> dict[str, Any]:
     """Return how many deployments are within what they were told."""
     rows = []
+    refused = 0
     for seed in range(deployments):
-        found = deploy(world, seed)
+        try:
+            found = deploy(world, seed)
+        except CalibrationError:  # a limit beyond hearing
+            refused += 1
+            continue
         rows.append((found.bound, observe(world, found.point, seed, hours)))
     observed = np.array([rate for _, rate in rows])
     bounds = [bound for bound, _ in rows]
@@ -132,6 +138,7 @@ def run(world: World, deployments: int, hours: float) -> dict[str, Any]:
     return {
         **asdict(world),
         'deployments': deployments,
+        'refused': refused,
         'fresh_hours': hours,
         'within_bound': within(b.bound for b in bounds),
         'within_count_bound': within(b.upper95 for b in bounds),

@@ -214,13 +214,13 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
     assert calibrate(bundle.path, *bags, *ask, '--out', out) == 1
     assert 'limit is beyond hearing: consecutive at ' in capsys.readouterr().err
     known = bundle.calibration()
-    wide_scores = np.append(known.raw_score[:-1], 90.0)  # it knows the like
+    scores = np.append(known.raw_score[:-1], 90.0)
     wide = write_bundle(
         tmp_path / 'wide',
         manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
         files={
             **{name: bundle.read(name) for name in bundle.manifest.digests},
-            'calibration.fp32.npz': replace(known, raw_score=wide_scores).to_bytes(),
+            'calibration.fp32.npz': replace(known, raw_score=scores).to_bytes(),
         },
     )
     assert calibrate(wide.path, *bags, *ask, '--out', out) == 0

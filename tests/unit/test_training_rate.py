@@ -47,7 +47,7 @@ def test_held_out_bags_set_the_alert_for_a_rate_that_they_support(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'bundle'
-    assert trained(bags, out, '--false-alerts-per-hour', '250', '--split', 'sequence') == 0
+    assert trained(bags, out, '--false-alerts-per-hour', '600', '--split', 'sequence') == 0
     bundle = Bundle.load(out)
     point = bundle.calibration().operating_point
     assert point.rate is not None
@@ -56,7 +56,7 @@ def test_held_out_bags_set_the_alert_for_a_rate_that_they_support(
     assert point.frame_rate_hz == pytest.approx(1.0)
     raw = bundle.manifest.raw
     assert raw['training']['false_alarm_rate'] == f'fp32: {point.rate}'
-    assert raw['training']['settings']['false_alerts_per_hour'] == 250.0
+    assert raw['training']['settings']['false_alerts_per_hour'] == 600.0
     assert raw['calibration']['fp32']['rate'] == point.rate.card()
     assert f'rate       fp32: {point.rate}' in capsys.readouterr().out
     shown = json.loads((out / 'report' / 'report.json').read_text(encoding='utf-8'))
