@@ -45,7 +45,7 @@ _FEW: Final = 5
 """Sequences under which even the bound over sequences is too narrow, as simulated."""
 
 _MOST_IN_ALERT: Final = 0.01
-_ALERT_S: Final = 10.0
+_ALERT_S: Final = 30.0
 """Length of a false alert that is no sign of a sequence that is odd throughout."""
 
 _ODD: Final = 10.0
@@ -181,7 +181,7 @@ def most_in_alert(per_hour: float) -> float:
     Returns
     -------
     float
-        0.01, or what alerts of 10 s at this rate take where that is more: a false alert that does
+        0.01, or what alerts of 30 s at this rate take where that is more: a false alert that does
         not end counts once, however much of the time it takes.
 
     """

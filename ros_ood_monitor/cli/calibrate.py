@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         required=True,
         type=positive,
         metavar='R',
-        help='at most so many per hour of normal operation, of all cameras of a recording together',
+        help='at most so many per hour of normal operation, of a recording with all its cameras',
     )
     parser.add_argument('--out', required=True, metavar='BUNDLE', help='folder of the new bundle')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')

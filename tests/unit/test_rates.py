@@ -135,7 +135,7 @@ def test_hours_in_alert_are_not_quiet_and_more_than_a_hundredth_establishes_noth
     assert day.bound < day.per_hour
     assert not day.is_established
     assert '25 % of the time in alert: TOO MUCH, b for 100 % of its time' in str(day)
-    # where an alert a minute is asked for, ten seconds of each are no sign of odd hours
+    # where an alert a minute is asked for, some seconds of each are no sign of odd hours
     assert not spent(0.0, 0.3, 0.3, 0.3).is_established
     assert spent(0.0, 0.3, 0.3, 0.3, per_hour=60.0).is_established
     # several cameras at once: no more than all of the time
