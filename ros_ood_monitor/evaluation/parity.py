@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import numpy as np
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.goldens import Verification
 
 __all__ = ['parity']
 
+_FIGURES: Final = ('raw_score_error', 'tolerance', 'score_error', 'map_error', 'map_tolerance')
 
-def parity(bundle: Bundle, engine: Engine) -> dict[str, Any]:
+
+def parity(bundle: Bundle, engine: Engine, found: Verification | EngineError) -> dict[str, Any]:
     """
-    Compare an engine with the goldens of the precision that it runs.
+    Return how far an engine is from the goldens of the precision that it runs.
 
     Parameters
     ----------
@@ -22,28 +27,39 @@ def parity(bundle: Bundle, engine: Engine) -> dict[str, Any]:
         What it runs.
     engine : Engine
         Ready.
+    found : Verification or EngineError
+        What `Bundle.verify` found of it, or why it could not answer.
 
     Returns
     -------
     dict
         Serialisable as JSON: ``engine``, what it says about itself; ``goldens``, their number;
         ``ok``; ``raw_score_error`` and ``tolerance`` of the worst golden, relative to what is
-        allowed for it; ``score_error``, the largest of the shares that people see.
+        allowed for it; ``score_error``, the largest of the shares that people see; ``map_error``
+        and ``map_tolerance`` of the worst map, None where the goldens have none; ``failure``, why
+        there was no answer, or None. What is not finite is None: JSON has no name for it.
 
     """
-    verification = bundle.verify(engine, engine.precision)
     goldens, calibration = bundle.goldens(engine.precision), bundle.calibration(engine.precision)
-    return {
-        'engine': engine.describe(),
-        'goldens': verification.count,
-        'ok': verification.ok,
-        'raw_score_error': verification.max_error,
-        'tolerance': verification.tolerance,
-        'score_error': max(
-            abs(
-                calibration.score(float(engine.infer(image[np.newaxis]).raw_score[0]))
-                - calibration.score(float(wanted))
-            )
-            for image, wanted in zip(goldens.image, goldens.raw_score, strict=True)
-        ),
+    about = {'engine': engine.describe(), 'goldens': len(goldens.raw_score)}
+    if isinstance(found, EngineError):
+        return about | {'ok': False, **dict.fromkeys(_FIGURES), 'failure': str(found)}
+    score_error = max(
+        abs(
+            calibration.score(float(engine.infer(image[np.newaxis]).raw_score[0]))
+            - calibration.score(float(wanted))
+        )
+        for image, wanted in zip(goldens.image, goldens.raw_score, strict=True)
+    )
+    figures = (
+        found.max_error, found.tolerance, score_error, found.map_error, found.map_tolerance
+    )  # fmt: skip
+    return about | {
+        'ok': found.ok,
+        **dict(zip(_FIGURES, map(_finite, figures), strict=True)),
+        'failure': None,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -10,6 +10,8 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 import pytest
 
 from ros_ood_monitor.bundle import Bundle, write_bundle
@@ -21,6 +23,8 @@ from ros_ood_monitor.calibration import (
 )
 from ros_ood_monitor.cli import doctor, inspect
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.goldens import Goldens
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -159,6 +163,56 @@ def test_verify_writes_the_errors_of_raw_score_and_of_score(
     assert rounded['engine']['precision'] == 'cpu-int8'
     assert rounded['ok'] == (code == 0)
     assert rounded['raw_score_error'] > exact['raw_score_error']
+    assert exact['map_error'] is exact['map_tolerance'] is None  # its goldens have no maps
+
+
+def test_verify_writes_null_and_why_for_an_engine_that_gives_nan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make_tiny_bundle(tmp_path / 'tiny')
+    graph = onnx.load_from_string(whole.scorer())
+    for stored in graph.graph.initializer:
+        if stored.name == 'mean_0':
+            value = np.full(tuple(stored.dims), np.nan, np.float32)
+            stored.CopyFrom(numpy_helper.from_array(value, stored.name))
+    files = {name: whole.read(name) for name in whole.manifest.digests}
+    files['scorer.onnx'] = graph.SerializeToString()
+    broken = write_bundle(tmp_path / 'nan', manifest=whole.manifest.raw, files=files)
+    file = tmp_path / 'parity.json'
+    assert main(['verify', str(broken.path), '--json', str(file)]) == 1
+    assert 'fp32: raw_score is not finite' in capsys.readouterr().out
+    (row,) = json.loads(file.read_text())['parity']
+    assert (row['ok'], row['raw_score_error'], row['score_error']) == (False, None, None)
+    assert 'raw_score is not finite' in row['failure']
+    goldens = whole.goldens()
+    files['scorer.onnx'] = whole.scorer()
+    files['goldens.fp32.npz'] = Goldens(goldens.image, goldens.raw_score * np.nan).to_bytes()
+    broken = write_bundle(tmp_path / 'no_goldens', manifest=whole.manifest.raw, files=files)
+    assert main(['verify', str(broken.path), '--json', str(file)]) == 1
+    assert 'does NOT reproduce' in capsys.readouterr().out
+    (row,) = json.loads(file.read_text())['parity']
+    assert (row['ok'], row['raw_score_error'], row['failure']) == (False, None, None)
+
+
+def test_verify_writes_the_error_of_the_map(tmp_path: Path) -> None:
+    made = make_tiny_bundle(tmp_path / 'tiny', maps=True)
+    engine = open_engine(made)
+    plain = made.goldens()
+    maps = engine.infer(plain.image).patch_score
+    assert maps is not None
+    goldens = Goldens(plain.image, plain.raw_score, maps + np.float32(0.5))
+    files = {name: made.read(name) for name in made.manifest.digests}
+    files['goldens.fp32.npz'] = goldens.to_bytes()
+    tolerance = {**made.manifest.raw['verify'], 'map_absolute': 0.1}
+    moved = write_bundle(
+        tmp_path / 'moved', manifest={**made.manifest.raw, 'verify': tolerance}, files=files
+    )
+    file = tmp_path / 'parity.json'
+    assert main(['verify', str(moved.path), '--json', str(file)]) == 1
+    (row,) = json.loads(file.read_text())['parity']
+    assert row['map_error'] == pytest.approx(0.5, abs=1e-3)
+    assert 0.1 <= row['map_tolerance'] < 0.2
+    assert row['raw_score_error'] <= row['tolerance']
 
 
 def test_doctor_opens_a_bundle(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
