@@ -144,6 +144,8 @@ def _map(result: Any) -> list[str]:
     choice = result.found.map_choice
     if choice is None:
         return lines
+    if all(map(math.isnan, choice.values())):
+        return lines
     found = ', '.join(f'{name} {area:.3f}' for name, area in choice.items())
     return [*lines, f'           AUROC on cells of pasted defects: {found}']
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 import datetime as dt
 import importlib.metadata
+import math
 from typing import Any
 
 from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
-from ros_ood_monitor.training.choice import Choice
+from ros_ood_monitor.training.choice import Choice, RULE
 from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
 from ros_ood_monitor.training.map_fit import FittedMap
@@ -237,7 +238,12 @@ def _map_card(found: Evidence) -> dict[str, Any]:
         **(
             {}
             if found.map_choice is None
-            else {'auroc': {name: round(a, 4) for name, a in found.map_choice.items()}}
+            else {
+                'auroc': {
+                    name: None if math.isnan(area) else round(area, 4)
+                    for name, area in found.map_choice.items()
+                }
+            }
         ),
     }
 
@@ -271,7 +277,7 @@ def _choice_card(choice: Choice) -> dict[str, Any]:
     for one in choice.candidates:
         aurocs.setdefault(one.density, {})[one.taps[0]] = round(one.auroc, 4)
     return {
-        'rule': 'best AUROC of near pseudo-OOD',
+        'rule': RULE,
         'density': choice.taken.density,
         'taps': list(choice.taken.taps),
         'default': round(choice.default.auroc, 4),

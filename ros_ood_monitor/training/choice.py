@@ -35,6 +35,7 @@ from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = [
     'DEFAULT',
+    'RULE',
     'Candidate',
     'Choice',
     'choose',
@@ -42,6 +43,9 @@ __all__ = [
     'judge_candidates',
     'taken',
 ]
+
+RULE: Final = 'best AUROC of near pseudo-OOD'
+"""What decides, as the manifest tells it."""
 
 DEFAULT: Final = 'auto'
 """What every other candidate is compared with."""

@@ -9,6 +9,8 @@ looks at a real anomaly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import math
 from typing import Any, Final
 
 import cv2
@@ -24,7 +26,7 @@ from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['cell_auroc', 'changed_cells', 'fit_best_map']
+__all__ = ['best_of', 'cell_auroc', 'changed_cells', 'fit_best_map']
 
 _CHANGED: Final = 0.5
 """Share of a cell's pixels from which on it is a part of the defect."""
@@ -65,7 +67,8 @@ def fit_best_map(
     fitted : FittedMap
         What was taken.
     choice : dict of str to float, or None
-        AUROC of cells by detector, where it was chosen.
+        AUROC of cells by detector, where it was chosen; NaN where pasted defects cover no cell by
+        half, so that none could be judged.
 
     Raises
     ------
@@ -101,9 +104,26 @@ def fit_best_map(
         kind: cell_auroc(reader.cell_maps(one.cells, defects), changed)
         for kind, one in fitted.items()
     }
-    # the default on a tie
-    best = max(found, key=lambda kind: (found[kind], kind == DEFAULT))
-    return fitted[best], found
+    return fitted[best_of(found)], found
+
+
+def best_of(found: Mapping[str, float]) -> str:
+    """
+    Return the detector with the highest AUROC.
+
+    Parameters
+    ----------
+    found : mapping of str to float
+        AUROC of cells by detector; NaN where it is not known.
+
+    Returns
+    -------
+    str
+        The default on a tie, and where no AUROC is known.
+
+    """
+    known = {kind: area for kind, area in found.items() if not math.isnan(area)}
+    return max(known, key=lambda kind: (known[kind], kind == DEFAULT), default=DEFAULT)
 
 
 def changed_cells(

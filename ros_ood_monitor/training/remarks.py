@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import math
 from typing import Any, Final, TYPE_CHECKING
 
 from ros_ood_monitor.bundle import Bundle
@@ -44,6 +45,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
         *_trigger(bundle),
         *_repetition(found, training['frames']['backward_steps']),
         *_flows(found, training['settings']['flow']),
+        *_map(found),
         *_wild(found),
     ]
     for verdict in found.verdicts:
@@ -115,6 +117,19 @@ def _flows(found: Evidence, settings: Mapping[str, Any]) -> list[str]:
             'flow.learning_rate such as 0.0001, or take --flow default'
         )
     return lines
+
+
+def _map(found: Evidence) -> list[str]:
+    """Warn where the map's detector could not be chosen."""
+    choice, fitted = found.map_choice, found.fitted_map
+    if choice is None or fitted is None or not all(map(math.isnan, choice.values())):
+        return []
+    height, width = fitted.plan.grid
+    return [
+        f"the map's detector was not chosen: no pasted defect covers half of one of the {width}x"
+        f'{height} cells, so {fitted.record.density} was taken; choose a finer --map, a larger '
+        '--input-size, or name one with --map-density'
+    ]
 
 
 def _wild(found: Evidence) -> list[str]:

@@ -14,6 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / 'docs/training.md').read_text(encoding='utf-8')
 FORMAT = (ROOT / 'docs/bundle_format.md').read_text(encoding='utf-8')
+DETECTORS = (ROOT / 'docs/detectors.md').read_text(encoding='utf-8')
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 MANIFESTS = sorted(ROOT.glob('models/*/manifest.yaml'))
 DECISIONS = sorted((ROOT / 'docs/decisions').glob('*.md'))
@@ -74,6 +75,15 @@ def test_a_frame_takes_the_bytes_in_the_cache_that_the_guide_says() -> None:
     ((whole, width),) = re.findall(r'(\d+) for all (\d+) features', GUIDE)
     assert record_type(0).itemsize == int(fixed)
     assert record_type(int(width)).itemsize == int(whole)
+
+
+def test_the_rule_of_evidence_is_told_as_the_manifest_tells_it() -> None:
+    pytest.importorskip('torch')
+    from ros_ood_monitor.training.choice import RULE
+
+    section = DETECTORS[DETECTORS.index('## The rule') : DETECTORS.index('## What it brought')]
+    assert RULE in section
+    assert 'more than one standard error' not in section
 
 
 def test_the_settings_files_that_are_named_are_there() -> None:

@@ -20,6 +20,7 @@ torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.cli.train_summary import summary, warnings
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
@@ -35,7 +36,7 @@ from ros_ood_monitor.training.export import (
     output_names,
 )
 from ros_ood_monitor.training.fit import fit_density, FlowSettings
-from ros_ood_monitor.training.map_choice import cell_auroc, changed_cells
+from ros_ood_monitor.training.map_choice import best_of, cell_auroc, changed_cells
 from ros_ood_monitor.training.map_features import map_taps, MapFeatures, MapPlan, places
 from ros_ood_monitor.training.map_fit import fit_map_detector, statistics
 from ros_ood_monitor.training.normalization import Normalization
@@ -226,6 +227,14 @@ def test_changed_cells_are_those_that_a_defect_covers() -> None:
     assert np.isnan(cell_auroc(changed, np.zeros_like(changed)))
 
 
+def test_the_map_is_a_gaussian_on_a_tie_and_where_nothing_can_be_judged() -> None:
+    nan = float('nan')
+    assert best_of({'flow': 0.7, 'mahalanobis': 0.8, 'knn': 0.9}) == 'knn'
+    assert best_of({'flow': 0.8, 'mahalanobis': 0.8}) == 'mahalanobis'
+    assert best_of({'flow': nan, 'mahalanobis': 0.6, 'knn': 0.7}) == 'knn'
+    assert best_of({'flow': nan, 'mahalanobis': nan, 'knn': nan}) == 'mahalanobis'
+
+
 # ---- the whole way --------------------------------------------------------------------------
 
 
@@ -374,6 +383,21 @@ def test_evidence_chooses_the_map_by_pasted_defects_and_both_precisions_have_one
     assert 'auroc of pasted defects, by cell' in page
     assert main(['inspect', str(tmp_path / 'bundle')]) == 0
     assert 'map          16x16 cells of blocks.1, blocks.2' in capsys.readouterr().out
+
+
+def test_a_grid_too_coarse_for_evidence_takes_the_default_and_says_so(
+    data: Path, tmp_path: Path
+) -> None:
+    coarse = settings(data, density='evidence', taps=('blocks.5',), map=('blocks.5',), flow=FLOW)
+    made = train(coarse, tmp_path / 'bundle')
+    assert made.found.fitted_map is not None
+    assert made.found.fitted_map.plan.grid == (2, 2)
+    assert made.found.fitted_map.record.density == 'mahalanobis'
+    (line,) = [line for line in warnings(made) if 'not chosen' in line]
+    assert 'no pasted defect covers half of one of the 2x2 cells' in line
+    auroc = made.bundle.manifest.raw['training']['map']['auroc']
+    assert set(auroc.values()) == {None}
+    assert not any('AUROC on cells' in line for line in summary(made))
 
 
 def test_cell_runner_is_told_from_that_of_another_detector() -> None:
