@@ -36,6 +36,7 @@ __all__ = [
     'OperatingPoint',
     'conformal_threshold',
     'frames_needed',
+    'map_warning',
     'trigger_support',
     'trigger_warning',
 ]
@@ -526,9 +527,11 @@ def trigger_support(calibration: Calibration) -> tuple[int, int]:
     """
     point = calibration.operating_point
     above = int((calibration.raw_score > point.trigger).sum())
-    if not 0.0 < point.alpha < 1.0:
-        return above, 0
-    return above, math.ceil((_FIRM + 1) / point.alpha - 1e-9) - 1
+    return above, _frames_for_ten(point.alpha) if 0.0 < point.alpha < 1.0 else 0
+
+
+def _frames_for_ten(alpha: float) -> int:
+    return math.ceil((_FIRM + 1) / alpha - 1e-9) - 1
 
 
 def trigger_warning(calibration: Calibration) -> str:
@@ -540,4 +543,19 @@ def trigger_warning(calibration: Calibration) -> str:
     return (
         f'the trigger hangs on single frames: {above or "none"} of {held_out} held-out frames '
         f'scored over it; {_FIRM} would with {needed} held out'
+    )
+
+
+def map_warning(calibration: Calibration) -> str:
+    """Return a warning where the map's threshold hangs on the one or two highest cells, if any."""
+    if calibration.map is None:
+        return ''
+    alpha, held_out = calibration.map.alpha, calibration.raw_score.size
+    # by its rule: the highest cells themselves are not kept
+    above = held_out - math.ceil((held_out + 1) * (1.0 - alpha) - 1e-9)
+    if above > 1:
+        return ''
+    return (
+        f"the map's threshold hangs on single frames: {above or 'none'} of {held_out} held-out "
+        f'frames had a cell over it; {_FIRM} would with {_frames_for_ten(alpha)} held out'
     )

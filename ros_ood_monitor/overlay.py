@@ -211,7 +211,13 @@ def _square(reach: int) -> npt.NDArray[np.uint8]:
 
 
 def caption(
-    rgb: Picture, *, raw_score: float, threshold: float, score: float, state: State
+    rgb: Picture,
+    *,
+    raw_score: float,
+    threshold: float,
+    score: float,
+    state: State,
+    heatmap_peak: float | None = None,
 ) -> Picture:
     """
     Return a picture under a bar that says what the monitor says.
@@ -221,8 +227,8 @@ def caption(
     rgb : ndarray of shape (height, width, 3), uint8
         The picture. One narrower than 320 px is enlarged to at least that by a whole factor, for
         the words to have room.
-    raw_score, threshold, score, state
-        As in `Observation`.
+    raw_score, threshold, score, state, heatmap_peak
+        As in `Observation`; without a peak the bar says nothing of a map.
 
     Returns
     -------
@@ -235,6 +241,8 @@ def caption(
     height, width = rgb.shape[:2]
     word = state.value
     numbers = f'raw {_short(raw_score)}  trigger {_short(threshold)}  score {score:.3f}'
+    if heatmap_peak is not None:
+        numbers += f'  map {_short(heatmap_peak)} of 1'
     # the letters grow with the picture, as far as its width lets them
     letters = sum(cv2.getTextSize(text, _FONT, 1.0, 2)[0][0] for text in (word, numbers))
     size = min(width / (1.03 * letters + 52.0), max(0.5, min(height, width) / 640.0))
@@ -283,6 +291,7 @@ def annotated(rgb: Picture, observation: Observation, *, width: int | None = Non
         threshold=observation.threshold,
         score=observation.judged_score,
         state=observation.state,
+        heatmap_peak=observation.heatmap_peak,
     )
 
 

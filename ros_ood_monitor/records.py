@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import DecodeError, EngineError
 
 __all__ = [
+    'LIKE_TRAINING',
     'AlertState',
     'Frame',
     'Health',
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 Map = npt.NDArray[np.float32]
+
+LIKE_TRAINING: Final = 'like the training data'
+"""What is said of a stream whose frames are normal."""
 
 
 class State(str, Enum):
@@ -332,6 +336,16 @@ class Observation:
     def health_text(self) -> str:
         """Return the checks that fail or lately did; ok without, off where none are made."""
         return 'off' if self.health is None else str(self.health)
+
+    @property
+    def sentence(self) -> str:
+        """Return the alert's reason; of a frame that is normal only as a whole, that it is."""
+        reason = self.alert.reason
+        if self.state is not State.NORMAL or not self.regions:
+            return reason
+        count = len(self.regions)
+        whole = reason.replace(LIKE_TRAINING, f'{LIKE_TRAINING} as a whole', 1)
+        return f"{whole}; {count} region{'' if count == 1 else 's'} over the map's threshold"
 
     @property
     def regions_text(self) -> str:

@@ -21,7 +21,7 @@ import math
 from typing import ClassVar, Final
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.records import AlertState, State
+from ros_ood_monitor.records import AlertState, LIKE_TRAINING, State
 
 __all__ = ['Automaton', 'Verdict']
 
@@ -241,9 +241,9 @@ class Automaton(ABC):
         was = self._now
         if verdict is Verdict.CALM:
             if was.state is State.NORMAL:
-                return self._stay(math.nan, 'like the training data')
+                return self._stay(math.nan, LIKE_TRAINING)
             again = '' if is_first else ' again'
-            return self._enter(State.NORMAL, stamp, reason=f'like the training data{again}')
+            return self._enter(State.NORMAL, stamp, reason=f'{LIKE_TRAINING}{again}')
         peak = raw_score
         if was.state is State.SUSPECT:
             peak = max(was.peak, raw_score)

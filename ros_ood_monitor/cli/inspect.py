@@ -194,13 +194,16 @@ def _calibration(bundle: Any) -> list[str]:
 
 def _maps(bundle: Any) -> list[str]:
     """Return what 0 and 1 of a heat-map are; nothing for a bundle without a map."""
-    found = {name: bundle.calibration(name).map for name in bundle.manifest.precisions}
+    from ros_ood_monitor.calibration import map_warning
+
+    found = {name: bundle.calibration(name) for name in bundle.manifest.precisions}
+    warned = dict.fromkeys(filter(None, map(map_warning, found.values())))
     return [
-        f'  heat-map     {name}: 0 is a patch_score of {of_map.normal:.4g}, 1 of '
-        f'{of_map.threshold:.4g}; set for {of_map.alpha:.2%} of frames'
-        for name, of_map in found.items()
-        if of_map is not None
-    ]
+        f'  heat-map     {name}: 0 is a patch_score of {one.map.normal:.4g}, 1 of '
+        f'{one.map.threshold:.4g}; set for {one.map.alpha:.2%} of frames'
+        for name, one in found.items()
+        if one.map is not None
+    ] + [f'  WARNING      {warning}' for warning in warned]
 
 
 def _support(calibration: Any) -> str:

@@ -150,7 +150,7 @@ def observation_message(
     status = DiagnosticStatus(
         level=LEVELS[alert.state],
         name=name,
-        message=alert.reason,
+        message=observation.sentence,
         hardware_id=observation.camera,
         values=key_values(
             {

@@ -7,7 +7,7 @@ import math
 from typing import Any, Final, TYPE_CHECKING
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.calibration import trigger_warning
+from ros_ood_monitor.calibration import map_warning, trigger_warning
 
 if TYPE_CHECKING:  # it brings torch
     from ros_ood_monitor.training.evidence import Evidence
@@ -42,7 +42,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
     """
     training = bundle.manifest.raw['training']
     lines = [
-        *_trigger(bundle),
+        *_thresholds(bundle),
         *_repetition(found, training['frames']['backward_steps']),
         *_flows(found, training['settings']['flow']),
         *_map(found),
@@ -56,13 +56,14 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
     return lines
 
 
-def _trigger(bundle: Bundle) -> list[str]:
+def _thresholds(bundle: Bundle) -> list[str]:
     """Tell a warning of several precisions once."""
     names: dict[str, list[str]] = {}
     for precision in bundle.manifest.precisions:
-        hanging = trigger_warning(bundle.calibration(precision))
-        if hanging:
-            names.setdefault(hanging, []).append(precision)
+        calibration = bundle.calibration(precision)
+        for hanging in (trigger_warning(calibration), map_warning(calibration)):
+            if hanging:
+                names.setdefault(hanging, []).append(precision)
     several = len(bundle.manifest.precisions) > 1
     return [
         (f'{", ".join(of)}: ' if several else '')

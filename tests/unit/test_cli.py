@@ -17,6 +17,7 @@ import pytest
 from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.calibration import (
     Calibration,
+    map_warning,
     OperatingPoint,
     trigger_support,
     trigger_warning,
@@ -115,6 +116,22 @@ def test_a_trigger_that_hangs_on_single_frames_is_warned_about(
     assert trigger_support(calibration)[0] == above
     assert warned in trigger_warning(calibration)
     assert bool(trigger_warning(calibration)) == bool(warned)
+    assert map_warning(calibration) == ''  # there is none
+    cells = np.random.default_rng(count).normal(size=(count, 2, 2)).astype(np.float32)
+    mapped = Calibration.fit(np.arange(float(count)), alpha=alpha, patch_score=cells)
+    assert mapped.map is not None
+    assert (cells.max(axis=(1, 2)) > mapped.map.threshold).sum() == above
+    assert warned in map_warning(mapped)
+    assert bool(map_warning(mapped)) == bool(warned)
+
+
+def test_inspect_warns_of_a_map_that_hangs_on_single_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_tiny_bundle(tmp_path / 'tiny', maps=True, precisions=('fp32', 'fp16'))
+    assert main(['inspect', str(made.path)]) == 0
+    told = "the map's threshold hangs on single frames: 1 of 200 held-out frames had a cell over"
+    assert capsys.readouterr().out.count(told) == 1
 
 
 @pytest.mark.parametrize('alpha', [0.01, 0.03, 0.05, 0.2])

@@ -85,7 +85,9 @@ def test_an_overlay_of_another_size_is_refused() -> None:
 )
 def test_a_caption_fits_and_hides_nothing(width: int, height: int, state: State) -> None:
     rgb = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    drawn = caption(rgb, raw_score=123456.7, threshold=-8.25, score=0.9994, state=state)
+    drawn = caption(
+        rgb, raw_score=123456.7, threshold=-8.25, score=0.9994, state=state, heatmap_peak=1234.5
+    )
     times = drawn.shape[1] // width
     assert drawn.shape[1] >= 320
     bar = len(drawn) - times * height
@@ -95,6 +97,15 @@ def test_a_caption_fits_and_hides_nothing(width: int, height: int, state: State)
     assert ground[:, -2:].all()  # the words end before the picture does
     assert ground[0].sum() > 0.5 * drawn.shape[1]
     assert (drawn[:bar] > 200).all(axis=2).sum() > 50  # there are words
+
+
+def test_the_bar_tells_the_peak_where_there_is_a_map() -> None:
+    rgb = np.zeros((480, 640, 3), dtype=np.uint8)
+    told = {'raw_score': 1.0, 'threshold': 2.0, 'score': 0.5, 'state': State.NORMAL}
+    without, low, high = (caption(rgb, heatmap_peak=peak, **told) for peak in (None, 0.25, 1.25))
+    rights = [int(np.flatnonzero((bar > 200).any(axis=(0, 2)))[-1]) for bar in (without, low)]
+    assert rights[1] > rights[0] + 60  # more words
+    assert not np.array_equal(low, high)
 
 
 def test_an_overlay_leaves_what_was_not_looked_at_as_it_is() -> None:

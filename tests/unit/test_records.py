@@ -55,6 +55,32 @@ def test_alert_states_without_an_episode_are_equal_whichever_nan_says_so() -> No
     assert first != 'NORMAL'
 
 
+@pytest.mark.parametrize(
+    ('state', 'count', 'said'),
+    [
+        (State.NORMAL, 0, 'like the training data again'),
+        (
+            State.NORMAL,
+            1,
+            "like the training data as a whole again; 1 region over the map's threshold",
+        ),
+        (
+            State.NORMAL,
+            2,
+            "like the training data as a whole again; 2 regions over the map's threshold",
+        ),
+        (State.ALERT, 2, 'like the training data again'),
+    ],
+)
+def test_a_normal_frame_with_a_region_is_normal_only_as_a_whole(
+    state: State, count: int, said: str
+) -> None:
+    regions = (Region(1, 2, 3, 4, 12, 1.5),) * count
+    alert = AlertState(state, reason='like the training data again')
+    observed = Observation(0.0, '', 1.0, 0.5, 2.0, alert, regions=regions)
+    assert observed.sentence == said
+
+
 def test_regions_are_written_as_boxes_with_their_peaks() -> None:
     alert = AlertState(State.NORMAL)
     regions = (Region(1, 2, 30, 40, 900, 12.34567), Region(50, 60, 7, 8, 56, 1.0))
