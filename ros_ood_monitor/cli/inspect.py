@@ -118,13 +118,20 @@ def _facts(facts: dict[str, Any]) -> str:
 
 def _choice(training: dict[str, Any]) -> list[str]:
     """Say how detector and taps were chosen, where that is told."""
+    from ros_ood_monitor.cli.wording import choice_text
+
     choice = training.get('choice')
     if not isinstance(choice, dict):
         return []
+    density, start = choice.get('density', '?'), (choice.get('taps') or ['?'])[0]
+    first = next(iter(choice.get('auroc_from_tap_on', {}).get(density, ())), None)
+    text = choice_text(
+        density, start, choice.get('gain', math.nan), choice.get('standard_error', math.nan),
+        is_default=density == 'auto' and start == first,
+    )  # fmt: skip
     return [
-        f'  chosen       {choice.get("density", "?")} from {(choice.get("taps") or ["?"])[0]} on: '
-        f'AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the default '
-        f'{choice.get("default", "?")}'
+        f'  chosen       {text}; AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the '
+        f'default {choice.get("default", "?")}'
     ]
 
 

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         '--overlays',
         metavar='DIR',
         help='write a picture of every frame in ALERT there, with the heat-map where the bundle '
-        'has one; missing folders are made',
+        'has one; a new or an empty folder',
     )
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")

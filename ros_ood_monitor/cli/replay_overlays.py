@@ -23,14 +23,15 @@ class Overlays:
     Parameters
     ----------
     folder : str
-        Where to; made where it is missing.
+        Where to; made where it is missing. An empty one, for pictures of two runs in one folder
+        would be taken for those of one.
     camera_in_name : bool
         Whether files are named after cameras, too.
 
     Raises
     ------
     ParameterError
-        If the folder cannot be made.
+        If the folder cannot be made, or holds something.
 
     """
 
@@ -39,11 +40,22 @@ class Overlays:
         self._camera_in_name = camera_in_name
         self._frame: Frame | None = None
         self.count = 0
+        expected = 'overlays: expected a new or an empty folder'
+        if self._folder.exists() and not self._folder.is_dir():
+            msg = f'{expected}, got a file; name a folder: {folder}'
+            raise ParameterError(msg)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            held = sum(1 for _ in self._folder.iterdir())
         except OSError as error:
-            msg = f'cannot make the folder of overlays: {error.strerror}: {folder}'
+            msg = f'{expected}, got {error.strerror}; name another one: {folder}'
             raise ParameterError(msg) from error
+        if held:
+            msg = (
+                f'{expected}, got one that holds {held} file{"" if held == 1 else "s"}; empty it, '
+                f'or name another one: {folder}'
+            )
+            raise ParameterError(msg)
 
     def take(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Pass frames on, each to be answered before the next one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ros_ood_monitor.cli.wording import count, density_text, NO_NLL
+from ros_ood_monitor.cli.wording import choice_text, count, density_text, NO_NLL
 
 __all__ = ['summary', 'warnings']
 
@@ -165,11 +165,8 @@ def _choice(choice: Any) -> list[str]:
         + ', '.join(f'{name} from {one.taps[0]} on {one.auroc:.3f}' for name, one in best.items())
     ]
     taken = choice.taken
-    if taken is default:
-        return [*lines, 'taken      the default: none is better']
-    return [
-        *lines,
-        f'taken      {taken.density} from {taken.taps[0]} on, better than the default by '
-        f'{taken.gain:.3f} +- {taken.standard_error:.3f}'
-        + (', which is within chance' if choice.within_chance else ''),
-    ]
+    text = choice_text(
+        taken.density, taken.taps[0], taken.gain, taken.standard_error,
+        is_default=taken is default,
+    )  # fmt: skip
+    return [*lines, f'taken      {text}']

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['NO_NLL', 'count', 'density_text']
+__all__ = ['NO_NLL', 'choice_text', 'count', 'density_text']
 
 NO_NLL = frozenset({'mean_distance', 'pca_residual', 'knn', 'vim', 'woods'})
 """Kinds of density, as manifests name them, whose score is a distance or logits, no nll."""
@@ -35,3 +35,32 @@ def density_text(density: str, step: int | None, *, gaussian: bool = True) -> st
     if density != 'flow' or step is None:
         return density
     return f'flow: step {step}' + (' = Gaussian' if step == 0 and gaussian else '')
+
+
+def choice_text(
+    density: str, start: str, gain: float, standard_error: float, *, is_default: bool
+) -> str:
+    """
+    Say what evidence chose, and what its lead is worth.
+
+    Parameters
+    ----------
+    density, start : str
+        The detector that was taken, and the first of its taps.
+    gain, standard_error : float
+        Its AUROC over the default's, and the error of that.
+    is_default : bool
+        Whether it is the default.
+
+    Returns
+    -------
+    str
+        A sentence.
+
+    """
+    if is_default:
+        return 'the default: none is better'
+    return (
+        f'{density} from {start} on, better than the default by {gain:.3f} +- '
+        f'{standard_error:.3f}' + (', which is within chance' if gain < standard_error else '')
+    )

@@ -140,6 +140,12 @@ class TrainSettings:
         if self.density == 'woods' and not self.wild:
             msg = 'density woods learns from wild frames: expected some with --wild, got none'
             raise TrainingError(msg)
+        if self.map == 'none' and self.map_density != 'auto':
+            msg = (
+                f"map density is of a map: expected 'auto' where there is none, got "
+                f'{self.map_density!r}; leave out --map none, or --map-density'
+            )
+            raise TrainingError(msg)
         if self.split not in SPLITS:
             msg = f'split is unknown: expected one of {list(SPLITS)}, got {self.split!r}'
             raise TrainingError(msg)

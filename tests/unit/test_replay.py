@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import csv
 import math
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -412,8 +413,16 @@ def test_a_folder_of_overlays_that_cannot_be_is_refused_before_a_frame_is_scored
     tmp_path: Path, bundle: Bundle, bag: Path
 ) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ParameterError, match=f'cannot make the folder .*: {tmp_path}/file'):
-        command(bundle.path, bag, '--overlays', tmp_path / 'file')
+    for name, why in (
+        ('file', 'got a file; name a folder'),
+        ('file/o', 'got Not a directory; name another one'),
+        ('', 'got one that holds 1 file; empty it, or name another one'),
+    ):
+        folder = tmp_path / name
+        told = re.escape(f'overlays: expected a new or an empty folder, {why}: {folder}')
+        with pytest.raises(ParameterError, match=told):
+            command(bundle.path, bag, '--overlays', folder)
+    assert [file.name for file in tmp_path.iterdir()] == ['file']
 
 
 def test_skipped_frames_and_gaps_stand_in_the_summary(

@@ -18,6 +18,7 @@ torch = pytest.importorskip('torch')
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.inspect import _card
 from ros_ood_monitor.cli.train_summary import summary
+from ros_ood_monitor.cli.wording import choice_text
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.monitor import Monitor
@@ -58,6 +59,9 @@ def test_a_small_lead_is_taken_and_told_to_be_within_chance() -> None:
     assert choice.taken.density == 'knn'
     assert 0 < choice.taken.gain < choice.taken.standard_error
     assert choice.within_chance
+    told = choice_text('knn', 'fine', 0.01, 0.02, is_default=False)
+    assert told.endswith('better than the default by 0.010 +- 0.020, which is within chance')
+    assert 'chance' not in choice_text('knn', 'fine', 0.03, 0.02, is_default=False)
 
 
 def test_no_candidate_is_better_than_the_one_that_is_taken() -> None:
@@ -203,6 +207,8 @@ def test_summary_and_inspect_tell_what_was_taken(trained: tuple[TrainResult, Pat
     assert 'evidence   AUROC on near pseudo-OOD: auto on all taps' in text
     shown = '\n'.join(_card(result.bundle))
     assert f'chosen       {choice.taken.density} from {choice.taken.taps[0]} on' in shown
+    (line,) = [line for line in summary(result) if line.startswith('taken ')]
+    assert f'chosen       {line.removeprefix("taken").strip()}; AUROC on near' in shown
 
 
 def test_a_second_training_by_evidence_has_the_same_digest(

@@ -215,6 +215,8 @@ def test_auto_takes_stages_of_8_and_16_px_and_none_deeper_than_what_is_scored() 
 def test_map_settings_are_refused_early() -> None:
     with pytest.raises(TrainingError, match=r"map density is unknown: expected one of .*'magic'"):
         TrainSettings(map_density='magic').check()
+    with pytest.raises(TrainingError, match=r"map density is of a map: expected 'auto' .*'ppca'"):
+        TrainSettings(map='none', map_density='ppca').check_values()
 
 
 def test_changed_cells_are_those_that_a_defect_covers() -> None:
