@@ -14,6 +14,7 @@ pytest.importorskip('rclpy')
 
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
 from tests.ros.harness import image, normal_frame, peer, running_node, values, wait_until
+from tests.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.usefixtures('ros')
 
@@ -60,9 +61,10 @@ def test_foxglove_layout_places_every_panel_once() -> None:
 
 
 def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
-    tiny_bundle: Path,
+    tmp_path: Path,
 ) -> None:
-    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+    mapped = make_tiny_bundle(tmp_path / 'mapped', maps=True)
+    with running_node(model__bundle=str(mapped.path)) as node, peer() as me:
         me.activate()
         said = {'observation': values(me.publish_and_wait(image(normal_frame())))}
         said['alert'] = values(me.wait_for_alert('NORMAL'))
@@ -83,6 +85,9 @@ def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
                 assert key in said[topic.rsplit('/', 1)[-1]]
                 shown.add(key)
     assert shown == {'raw_score', 'threshold', 'state'}
+    heat = panels()['Image!heatmap']['imageMode']
+    assert topics[heat['imageTopic']] == 'sensor_msgs/msg/Image'
+    assert (heat['minValue'], heat['maxValue']) == (0, 2)  # the threshold in the middle
 
 
 def test_rviz_shows_the_input_and_a_picture_that_the_node_publishes(tiny_bundle: Path) -> None:
