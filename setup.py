@@ -57,7 +57,11 @@ TENSORRT = [
     'cuda-bindings',
     'tensorrt',
 ]
+REPORT = [
+    'plotly',
+]
 TEST = [
+    *REPORT,
     'onnx',
     'pytest',
     'scikit-learn',
@@ -114,7 +118,10 @@ setup(
     keywords=['ROS', 'out-of-distribution detection', 'anomaly detection', 'normalizing flow'],
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed']},
+    package_data={
+        PACKAGE: ['py.typed'],
+        f'{PACKAGE}.evaluation.bags.html_page': ['page.css', 'page.js'],
+    },
     data_files=shared_files(),
     zip_safe=False,
     install_requires=REQUIREMENTS,
@@ -122,6 +129,7 @@ setup(
         'bags': BAGS,
         'dev': DEV,
         'lunar': LUNAR,
+        'report': REPORT,
         'ros': [f'ros-jazzy-{name}' for name in ROS],
         'ros-kilted': [f'ros-kilted-{name}' for name in ROS],
         'tensorrt': TENSORRT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 import sys
 from typing import Any, Final
 
@@ -36,7 +37,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--json', metavar='FILE', help='write all numbers there (with --images every score, too)'
     )
-    parser.add_argument('--report', metavar='FILE', help='write the tables as Markdown there')
+    parser.add_argument(
+        '--report',
+        metavar='FILE',
+        help='write a report there: of bags, a .html page with everything in it, and JSON and '
+        'Parquet beside it; else the tables as Markdown',
+    )
     parser.add_argument(
         '--gate',
         metavar='FILE',
@@ -204,6 +210,7 @@ def _is_given(value: Any) -> bool:
 def _run_images(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.engines import open_engine
+    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation import report
     from ros_ood_monitor.evaluation.evaluate import evaluate
     from ros_ood_monitor.evaluation.sheet import save_sheet
@@ -212,6 +219,9 @@ def _run_images(args: argparse.Namespace, gate: dict[str, Any]) -> int:
 
     if args.sheet:
         check_plot(args.sheet)
+    if args.report and is_page(args.report):
+        msg = f'the report on folders of images is Markdown; name it .md: {args.report}'
+        raise ParameterError(msg)
     bundle = Bundle.load(bundle_path(args.bundle))
     engine = open_engine(bundle, args.engine, precision=args.precision, threads=args.threads)
     try:
@@ -237,6 +247,13 @@ def _run_images(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     return end_of_gate(report.facts(result), gate)
 
 
+def is_page(report: str) -> bool:
+    """Return whether a report is to be a page in HTML."""
+    from ros_ood_monitor.evaluation.bags.html_page import HTML_SUFFIXES
+
+    return Path(report).suffix.lower() in HTML_SUFFIXES
+
+
 def end_of_gate(facts: dict[str, Any], gate: dict[str, Any]) -> int:
     """
     Hold figures against limits and say what came of it.
@@ -260,8 +277,20 @@ def end_of_gate(facts: dict[str, Any], gate: dict[str, Any]) -> int:
     for one in short:
         print(f'gate: {one}', file=sys.stderr)
     if gate and not short:
-        print(f'gate: all {len(gate)} limits kept')
+        print(f'gate: {_all_kept(gate)}')
     return 1 if short else 0
+
+
+def gate_lines(facts: dict[str, Any], gate: dict[str, Any]) -> list[str]:
+    """Return what came of limits, for a report; nothing where there are none."""
+    from ros_ood_monitor.evaluation.gate import check_gate
+
+    short = [str(one) for one in check_gate(facts, gate)]
+    return short or ([_all_kept(gate)] if gate else [])
+
+
+def _all_kept(gate: dict[str, Any]) -> str:
+    return f'all {len(gate)} limits kept'
 
 
 def _show(name: str, done: int, total: int) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from ros_ood_monitor.cli.evaluate import end_of_gate
+from ros_ood_monitor.cli.evaluate import end_of_gate, gate_lines, is_page
+from ros_ood_monitor.cli.inspect import card
 from ros_ood_monitor.cli.wording import count
 
 __all__ = ['run_bags']
@@ -41,11 +42,17 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     from ros_ood_monitor.evaluation.bags.facts import facts, to_json
     from ros_ood_monitor.evaluation.bags.frame_file import check_frames, write_frames
     from ros_ood_monitor.evaluation.bags.given import LabelChoice
+    from ros_ood_monitor.evaluation.bags.html_page import check_html, write_html
     from ros_ood_monitor.evaluation.bags.runs import Scoring
     from ros_ood_monitor.evaluation.bags.store import default_store
     from ros_ood_monitor.evaluation.report import write_text
     from ros_ood_monitor.share import bundle_path
 
+    page = Path(args.report) if args.report and is_page(args.report) else None
+    if page is not None:
+        check_html(page)
+        args.json = args.json or page.with_suffix('.json')
+        args.parquet = args.parquet or page.with_suffix('.parquet')
     if args.parquet:
         check_frames(args.parquet)
     given = {} if args.ignore_margin is None else {'ignore_margin': args.ignore_margin}
@@ -85,10 +92,23 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     print(report.to_text(first, comparisons), end='')
     if args.json:
         write_text(args.json, to_json(plain))
-    if args.report:
-        write_text(args.report, report.markdown(first, comparisons))
     if args.parquet:
         write_frames(args.parquet, found)
+    if page is not None:
+        write_html(
+            page,
+            first,
+            comparisons,
+            command=args.command,
+            card=card(first.bundle),
+            gate=gate_lines(plain, gate),
+            beside={
+                Path(args.json).name: 'all figures, events and alerts (JSON)',
+                Path(args.parquet).name: 'every frame (Parquet)',
+            },
+        )
+    elif args.report:
+        write_text(args.report, report.markdown(first, comparisons))
     code = end_of_gate(plain, gate)
     failed = {bag.path for one in found for bag in one.failed}
     if failed:

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_everything(bundle), indent=2, default=str))
     else:
-        print('\n'.join(_card(bundle)))
+        print('\n'.join(card(bundle)))
     return 0
 
 
@@ -58,7 +58,8 @@ def _everything(bundle: Any) -> dict[str, Any]:
     return {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
 
 
-def _card(bundle: Any) -> list[str]:
+def card(bundle: Any) -> list[str]:
+    """Return what is to be told of a bundle, as lines."""
     manifest = bundle.manifest
     raw = manifest.raw
     backbone = raw.get('backbone', {})

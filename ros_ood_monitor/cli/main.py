@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import importlib
+import shlex
 import sys
 from typing import NoReturn
 
@@ -77,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
 
     """
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
+    args.command = shlex.join(['ood_monitor', *argv])
     try:
         return int(args.run(args))
     except OodMonitorError as error:

@@ -66,6 +66,7 @@ def scored(
         camera=np.array([c for _, c, _ in frames], np.uint16),
         state=state,
         changed=np.array(changed),
+        judged=np.ones(len(frames), np.bool_),
     )
 
 

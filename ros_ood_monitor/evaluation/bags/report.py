@@ -12,7 +12,7 @@ from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
 from ros_ood_monitor.evaluation.report import markdown_table, text_table
 from ros_ood_monitor.metrics import Interval
 
-__all__ = ['markdown', 'to_text']
+__all__ = ['difference_rows', 'markdown', 'notes', 'tables', 'title', 'to_text']
 
 _FRAME_HEAD = (
     'frames', 'ID', 'OOD', 'AUROC', '95 % interval', 'AUPR', 'fpr95_id_positive',
@@ -46,10 +46,10 @@ def to_text(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -
 
     """
     parts = ['\n'.join(_summary(evaluation))]
-    parts += [text_table(table) for table in _tables(evaluation)]
+    parts += [text_table(table) for table in tables(evaluation)]
     for one in comparisons:
-        parts.append('\n'.join([_title(one), text_table(_difference_rows(one))]))
-    return '\n\n'.join([*parts, '\n'.join(_notes(evaluation, comparisons))]) + '\n'
+        parts.append('\n'.join([title(one), text_table(difference_rows(one))]))
+    return '\n\n'.join([*parts, '\n'.join(notes(evaluation, comparisons))]) + '\n'
 
 
 def markdown(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> str:
@@ -72,11 +72,11 @@ def markdown(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) 
     parts = [
         f'# Evaluation of {evaluation.bundle.manifest.name}',
         _list(_summary(evaluation)),
-        *(markdown_table(table) for table in _tables(evaluation)),
+        *(markdown_table(table) for table in tables(evaluation)),
     ]
     for one in comparisons:
-        parts += [f'## {_title(one)}', markdown_table(_difference_rows(one))]
-    return '\n\n'.join([*parts, _list(_notes(evaluation, comparisons))]) + '\n'
+        parts += [f'## {title(one)}', markdown_table(difference_rows(one))]
+    return '\n\n'.join([*parts, _list(notes(evaluation, comparisons))]) + '\n'
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -98,7 +98,8 @@ def _summary(evaluation: BagEvaluation) -> list[str]:
     ]
 
 
-def _tables(evaluation: BagEvaluation) -> list[list[Sequence[str]]]:
+def tables(evaluation: BagEvaluation) -> list[list[Sequence[str]]]:
+    """Return the tables of frames and of events, each with its head as the first row."""
     rows = evaluation.rows
     groups = [
         (what, group)
@@ -144,7 +145,8 @@ def _event_cells(name: str, figures: EventFigures) -> list[str]:
     ]
 
 
-def _difference_rows(one: Comparison) -> list[Sequence[str]]:
+def difference_rows(one: Comparison) -> list[Sequence[str]]:
+    """Return the table of a comparison, its head as the first row."""
     named = [(name, one.metrics[name], '+.4f') for name in FRAME_METRICS]
     named += [
         ('time to alert, s', one.time_to_alert, '+.2f'),
@@ -162,7 +164,8 @@ def _difference_rows(one: Comparison) -> list[Sequence[str]]:
     return [_DIFFERENCE_HEAD, *cells]
 
 
-def _title(one: Comparison) -> str:
+def title(one: Comparison) -> str:
+    """Return which bundle is compared with which."""
     first, second = one.first.bundle, one.second.bundle
     return (
         f'{second.manifest.name} ({second.digest[:12]}) less {first.manifest.name} '
@@ -178,44 +181,45 @@ def _range(interval: Interval | None, form: str) -> str:
     return _DASH if interval is None else f'{interval.low:{form}} to {interval.high:{form}}'
 
 
-def _notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison]) -> list[str]:
+def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> list[str]:
+    """Return what is to be known beside the figures, a sentence each."""
     bootstrap, settings = evaluation.bootstrap, evaluation.settings
     events, frames = evaluation.rows.together.events, evaluation.rows.together.frames
-    notes = [
+    told = [
         f'intervals of frames draw blocks of {bootstrap.block} frames ({bootstrap.seconds:.3g} s) '
         'of each camera, as long as the scores remember',
         f'{frames.ignored_frames} frames within {settings.ignore_margin:g} s of a label count as '
         'neither; hours are of in-distribution time, each camera for itself',
     ]
     if events.events and frames.intervals['auroc'] is None and frames.id_frames:
-        notes.append('no interval: too few stretches of either class to tell chance')
+        told.append('no interval: too few stretches of either class to tell chance')
     if events.was_on:
-        notes.append(
+        told.append(
             'events found that began under an alert that was on already, without a time to alert: '
             f'{events.was_on}'
         )
     if events.outlasted:
-        notes.append(
+        told.append(
             'events whose alert lasted to the next event or the end of the bag, without a time to '
             f'clear: {events.outlasted}'
         )
     if events.missed_in_fault:
-        notes.append(
+        told.append(
             'events missed while the monitor was in FAULT, so that it said that it could not '
             f'tell: {events.missed_in_fault}'
         )
     if events.normal_time_in_alert:
         share = events.normal_time_in_alert
-        notes.append(f'{share:.2%} of in-distribution frames were in ALERT')
+        told.append(f'{share:.2%} of in-distribution frames were in ALERT')
     for one in comparisons:
-        notes.append(
-            f'{_title(one)}: events found by the second alone: {one.only_second} of {one.events}, '
+        told.append(
+            f'{title(one)}: events found by the second alone: {one.only_second} of {one.events}, '
             f'by the first alone: {one.only_first}'
         )
     if len(evaluation.bags) > _MOST:
-        notes.append(f'bags after the first {_MOST} are in --json')
+        told.append(f'bags after the first {_MOST} are in --json')
     for bag in evaluation.bags:
-        notes += [f'{bag.name}: {problem}' for problem in bag.problems[:_NAMED]]
+        told += [f'{bag.name}: {problem}' for problem in bag.problems[:_NAMED]]
     failed = [bag for one in (evaluation, *(c.second for c in comparisons)) for bag in one.failed]
-    notes += dict.fromkeys(f'failed: {bag.name}: {bag.error}' for bag in failed)
-    return notes
+    told += dict.fromkeys(f'failed: {bag.name}: {bag.error}' for bag in failed)
+    return told

@@ -37,7 +37,7 @@ FAULT: Final = STATES.index(State.FAULT)
 
 _ARRAYS: Final = {
     'stamp': 'd', 'log_time': 'd', 'raw_score': 'd', 'peak': 'd', 'latency_ms': 'f', 'camera': 'H',
-    'state': 'B', 'changed': 'B',
+    'state': 'B', 'changed': 'B', 'judged': 'B',
 }  # fmt: skip
 """Frames' arrays, and their types as `array` names them."""
 
@@ -85,7 +85,7 @@ class Facts:
 @dataclass(frozen=True, eq=False)
 class ScoredBag:
     """
-    What the monitor said of the frames of a bag, in the order of recording; 38 bytes a frame.
+    What the monitor said of the frames of a bag, in the order of recording; 39 bytes a frame.
 
     Parameters
     ----------
@@ -105,6 +105,8 @@ class ScoredBag:
         Place in `STATES`.
     changed : ndarray of shape (n,), bool
         True where the frame left the previous state.
+    judged : ndarray of shape (n,), bool
+        False where the input was so poor that the score reached no alert logic.
 
     """
 
@@ -117,6 +119,7 @@ class ScoredBag:
     camera: npt.NDArray[np.uint16]
     state: npt.NDArray[np.uint8]
     changed: npt.NDArray[np.bool_]
+    judged: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return int(self.stamp.size)
@@ -237,6 +240,7 @@ def score_bag(
             arrays['camera'].append(place[seen.camera])
             arrays['state'].append(STATES.index(alert.state))
             arrays['changed'].append(alert.changed)
+            arrays['judged'].append(seen.health is None or seen.health.is_usable)
             if seen.health is not None:
                 failing.update({fault.name for fault in seen.health.faults})
             if alert.changed and alert.state is State.ALERT:
@@ -255,7 +259,8 @@ def score_bag(
             wall=time.perf_counter() - began,
         )
     held = {name: np.array(values) for name, values in arrays.items()}  # each (n,)
-    held['changed'] = held['changed'].astype(np.bool_)
+    for name in ('changed', 'judged'):
+        held[name] = held[name].astype(np.bool_)
     return ScoredBag(facts, **held)
 
 

@@ -16,7 +16,7 @@ from ros_ood_monitor.evaluation.bags.scored import ScoredBag
 
 __all__ = ['ScoreStore', 'default_store']
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def default_store() -> Path:
