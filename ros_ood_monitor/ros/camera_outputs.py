@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Float32, Header
 
+from ros_ood_monitor.alerting.running_episode import RunningEpisode
 from ros_ood_monitor.records import AlertState, Observation, State
 from ros_ood_monitor.ros import qos
 from ros_ood_monitor.ros.converters import (
@@ -19,7 +20,6 @@ from ros_ood_monitor.ros.converters import (
     seconds_of,
     time_of,
 )
-from ros_ood_monitor.ros.episode import Episode
 from ros_ood_monitor.ros.pictures import CameraPictures
 
 __all__ = ['CameraOutputs']
@@ -74,7 +74,7 @@ class CameraOutputs:
         self._lock = lock
         self._announce = announce
         self._header = Header()
-        self._episode = Episode()
+        self._episode = RunningEpisode()
         self.camera = name
         self.bundle = ''
         self.state: State | None = None
@@ -206,7 +206,7 @@ class CameraOutputs:
         """Start anew: the next frame belongs to another stretch of time."""
         with self._lock:
             self._header = Header(frame_id=self._header.frame_id)
-            self._episode = Episode()
+            self._episode = RunningEpisode()
             self.camera = self._name
 
     def _log(self, alert: AlertState, duration: float) -> None:

@@ -10,8 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from ros_ood_monitor import statuses
 from ros_ood_monitor.decode import decode_compressed, decode_image
-from ros_ood_monitor.records import AlertState, Frame, Observation, State
+from ros_ood_monitor.records import AlertState, Frame, Observation
 
 __all__ = [
     'LEVELS',
@@ -24,13 +25,7 @@ __all__ = [
     'time_of',
 ]
 
-LEVELS: Final = {
-    State.NORMAL: DiagnosticStatus.OK,
-    State.SUSPECT: DiagnosticStatus.WARN,
-    State.ALERT: DiagnosticStatus.ERROR,
-    State.STALE: DiagnosticStatus.STALE,
-    State.FAULT: DiagnosticStatus.ERROR,
-}
+LEVELS: Final = {state: bytes([level]) for state, level in statuses.LEVELS.items()}
 """Level of a DiagnosticStatus for every state."""
 
 
@@ -118,7 +113,7 @@ def frame_from_compressed(
 
 def key_values(values: dict[str, object]) -> list[KeyValue]:
     """Return diagnostic values; floats keep all their digits, so that they can be compared."""
-    return [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+    return [KeyValue(key=key, value=value) for key, value in statuses.texts(values).items()]
 
 
 def observation_message(
@@ -146,34 +141,10 @@ def observation_message(
         With exactly one status.
 
     """
-    alert = observation.alert
-    status = DiagnosticStatus(
-        level=LEVELS[alert.state],
-        name=name,
-        message=observation.sentence,
-        hardware_id=observation.camera,
-        values=key_values(
-            {
-                'raw_score': observation.raw_score,
-                'score': observation.score,
-                'threshold': observation.threshold,
-                'state': alert.state.value,
-                'health': observation.health_text,
-                'latency_ms': latency_ms,
-                'processing_ms': observation.latency_ms,
-                **_places(observation),
-                'bundle': bundle,
-            }
-        ),
+    status = statuses.observation_status(
+        observation, name=name, bundle=bundle, latency_ms=latency_ms
     )
-    return DiagnosticArray(header=header, status=[status])
-
-
-def _places(observation: Observation) -> dict[str, object]:
-    """Return where the picture is strange; nothing for a bundle without a map."""
-    if observation.heatmap_peak is None:
-        return {}
-    return {'heatmap_peak': observation.heatmap_peak, 'regions': observation.regions_text}
+    return DiagnosticArray(header=header, status=[_message(status)])
 
 
 def alert_status(
@@ -206,25 +177,18 @@ def alert_status(
         With the state in words and values.
 
     """
-    return DiagnosticStatus(
-        level=LEVELS[alert.state],
-        name=name,
-        message=alert.reason,
-        hardware_id=camera,
-        values=key_values(
-            {
-                'state': alert.state.value,
-                'reason': alert.reason,
-                'since': alert.since,
-                'peak': peak,
-                'duration': duration,
-                'bundle': bundle,
-            }
-        ),
+    return _message(
+        statuses.alert_status(
+            alert, name=name, camera=camera, bundle=bundle, peak=peak, duration=duration
+        )
     )
 
 
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return repr(float(value))  # numpy's repr would name its type
-    return str(value)
+def _message(status: statuses.Status) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=bytes([status.level]),
+        name=status.name,
+        message=status.message,
+        hardware_id=status.hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+    )

@@ -6,10 +6,10 @@ import math
 
 from ros_ood_monitor.records import AlertState, State
 
-__all__ = ['Episode']
+__all__ = ['RunningEpisode']
 
 
-class Episode:
+class RunningEpisode:
     """
     What ``~/alert`` tells beside the state; in image time, as a replay counts it.
 
