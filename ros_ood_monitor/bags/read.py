@@ -73,11 +73,23 @@ class PendingFrame:
     def __init__(self, message: RawMessage, kind: str, camera: str, typestore: Any) -> None:
         self.topic = message.topic
         self.log_time = message.log_time / 1e9
-        self._message, self._kind = message, kind
+        self.log_ns = message.log_time
+        self.type = kind
+        self._message = message
         self._camera, self._typestore = camera, typestore
 
     def __str__(self) -> str:
         return f'{self.topic} at {self.log_time:.6f} s'
+
+    @property
+    def data(self) -> bytes:
+        """Return the serialised message."""
+        return bytes(decompress_message(self._message.data))
+
+    @property
+    def header(self) -> Any:
+        """Return the header of a message that `decode` could read."""
+        return self._typestore.deserialize_cdr(self.data, self.type).header
 
     def decode(self) -> Frame:
         """
@@ -89,7 +101,7 @@ class PendingFrame:
             If its message holds no picture.
 
         """
-        return _to_frame(self._message, self._kind, self._camera, self._typestore)
+        return _to_frame(self._message, self.type, self._camera, self._typestore)
 
 
 class BagReader:
@@ -241,6 +253,31 @@ class BagReader:
             As for `frames`.
 
         """
+        received = self.received_frames(topics, every=every, workers=workers)
+        return ((message.log_time, frame) for message, frame in received)
+
+    def received_frames(
+        self, topics: Sequence[str] | None = None, *, every: int = 1, workers: int = 0
+    ) -> Iterator[tuple[PendingFrame, Frame]]:
+        """
+        Decode like `logged_frames`, and give what each frame came in.
+
+        Parameters
+        ----------
+        topics, every, workers
+            As for `logged_frames`.
+
+        Yields
+        ------
+        tuple of (PendingFrame, Frame)
+            The message, and the next frame.
+
+        Raises
+        ------
+        BagError, ParameterError
+            As for `frames`.
+
+        """
         pending = self.pending(topics, every=every)  # refuses what is wrong now, not when iterated
         return self._frames(pending, workers)
 
@@ -305,7 +342,7 @@ class BagReader:
 
     def _frames(
         self, pending: Iterator[PendingFrame], workers: int
-    ) -> Iterator[tuple[float, Frame]]:
+    ) -> Iterator[tuple[PendingFrame, Frame]]:
         decoded = 0
         first_skipped = len(self.skipped)
         topics: dict[str, None] = {}
@@ -318,7 +355,7 @@ class BagReader:
                 _log.log(level, 'frame skipped: %s: %s', message, frame)
                 continue
             decoded += 1
-            yield message.log_time, frame
+            yield message, frame
         if not decoded:
             failed = self.skipped[first_skipped:]
             why = (

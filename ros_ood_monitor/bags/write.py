@@ -146,7 +146,9 @@ class BagWriter:
         time = self.make('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec)
         return self.make('std_msgs/msg/Header', stamp=time, frame_id=frame_id)
 
-    def write(self, topic: str, msgtype: str, message: Any, stamp: float) -> None:
+    def write(
+        self, topic: str, msgtype: str, message: Any, stamp: float, *, log_ns: int | None = None
+    ) -> None:
         """
         Write one message.
 
@@ -160,6 +162,8 @@ class BagWriter:
             A message built by ``make``, or one serialised already (CDR).
         stamp : float
             Log time, in s.
+        log_ns : int, optional
+            The same in ns, where it is known to the last of them.
 
         Raises
         ------
@@ -179,7 +183,8 @@ class BagWriter:
                 )
             if not isinstance(message, (bytes, bytearray, memoryview)):
                 message = self.typestore.serialize_cdr(message, msgtype)
-            self._writer.write(self._connections[key], _nanoseconds(stamp), message)
+            time = _nanoseconds(stamp) if log_ns is None else log_ns
+            self._writer.write(self._connections[key], time, message)
         except self._errors as error:
             self.abort()
             raise self._failed(error) from error

@@ -15,6 +15,7 @@ _OF_IMAGES: Final = ('ood', 'masks', 'boxes', 'sheet')
 _OF_BAGS: Final = (
     'bags', 'labels', 'label_topic', 'all_id', 'all_ood', 'topic', 'every', 'ignore_margin',
     'refractory', 'against', 'parquet', 'jobs', 'cache', 'no_cache', 'keep_going',
+    'write_bag', 'with_images',
 )  # fmt: skip
 """Options that mean something for one of the two only; none has a default that says something."""
 
@@ -127,6 +128,15 @@ def _add_bags(group: Any) -> None:
         help='another bundle for the same bags, with paired differences; may be given again',
     )
     group.add_argument('--parquet', metavar='FILE', help='write a row for each frame there')
+    group.add_argument(
+        '--write-bag',
+        metavar='BAG',
+        help='replay the bags once more and write scores, observations, alerts and overlays as '
+        'the node would have published them: a folder, or of one bag a file that ends in .mcap',
+    )
+    group.add_argument(
+        '--with-images', action='store_true', help='copy the images into these bags, too'
+    )
     group.add_argument(
         '--jobs',
         type=at_least(1),

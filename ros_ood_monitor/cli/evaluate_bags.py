@@ -36,6 +36,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         The exit code.
 
     """
+    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.bags import report
     from ros_ood_monitor.evaluation.bags.compare import compare
     from ros_ood_monitor.evaluation.bags.evaluate import evaluate_bags, Settings
@@ -45,6 +46,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     from ros_ood_monitor.evaluation.bags.html_page import check_html, write_html
     from ros_ood_monitor.evaluation.bags.runs import Scoring
     from ros_ood_monitor.evaluation.bags.store import default_store
+    from ros_ood_monitor.evaluation.bags.written import check_written, write_bags
     from ros_ood_monitor.evaluation.report import write_text
     from ros_ood_monitor.share import bundle_path
 
@@ -55,6 +57,12 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         args.parquet = args.parquet or page.with_suffix('.parquet')
     if args.parquet:
         check_frames(args.parquet)
+    whole = [*args.bags, *(args.all_id or ()), *(args.all_ood or ())]
+    if args.with_images and not args.write_bag:
+        msg = '--with-images is of the bag that --write-bag makes: give that, too'
+        raise ParameterError(msg)
+    if args.write_bag:
+        check_written(Path(args.write_bag), [Path(bag) for bag in whole])
     given = {} if args.ignore_margin is None else {'ignore_margin': args.ignore_margin}
     settings = Settings(refractory=args.refractory, seed=args.seed, **given)
     labels = LabelChoice(
@@ -109,6 +117,13 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         )
     elif args.report:
         write_text(args.report, report.markdown(first, comparisons))
+    if args.write_bag:
+        target = Path(args.write_bag)
+        with _quiet_log():
+            for made in write_bags(
+                target, first, with_images=args.with_images, progress=_progress
+            ):
+                print(f'wrote {made}')
     code = end_of_gate(plain, gate)
     failed = {bag.path for one in found for bag in one.failed}
     if failed:

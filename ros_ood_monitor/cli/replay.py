@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 from ros_ood_monitor.cli.arguments import at_least
@@ -42,6 +43,15 @@ def add_parser(subparsers: Any) -> None:
         help='write a picture of every frame in ALERT there, with the heat-map where the bundle '
         'has one; a new or an empty folder',
     )
+    parser.add_argument(
+        '--write-bag',
+        metavar='BAG',
+        help='write a bag with the scores, observations, alerts and overlays that the node would '
+        'have published: a folder, or one file that ends in .mcap',
+    )
+    parser.add_argument(
+        '--with-images', action='store_true', help='copy the scored images into that bag, too'
+    )
     parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
     parser.add_argument(
@@ -64,22 +74,31 @@ def run(args: argparse.Namespace) -> int:
     """Replay the bag, print what happened and write the files asked for."""
     from ros_ood_monitor.bags import BagReader
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.camera_names import camera_names
     from ros_ood_monitor.cli import replay_report as report
     from ros_ood_monitor.cli.replay_overlays import Overlays
-    from ros_ood_monitor.errors import EngineError
+    from ros_ood_monitor.errors import EngineError, ParameterError
     from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.replay import check_table, replay, write_table
     from ros_ood_monitor.share import bundle_path
     from ros_ood_monitor.sketch import FrameTally
+    from ros_ood_monitor.write_back import WriteBack
 
+    if args.with_images and not args.write_bag:
+        msg = '--with-images is of the bag that --write-bag makes: give that, too'
+        raise ParameterError(msg)
     if args.out:
         check_table(args.out)
     if args.plot:
         check_plot(args.plot)
     bundle = Bundle.load(bundle_path(args.bundle))
-    with report.Console(quiet=args.quiet) as console, BagReader(args.bag) as bag:
-        frames = bag.frames(args.topic, every=args.every)
+    with (
+        report.Console(quiet=args.quiet) as console,
+        BagReader(args.bag) as bag,
+        contextlib.ExitStack() as stack,
+    ):
+        received = bag.received_frames(args.topic, every=args.every)
         topics = args.topic or [topic.name for topic in bag.image_topics]
         console.print(*report.facts(bag, topics))
         monitor = Monitor.from_bundle(
@@ -94,6 +113,17 @@ def run(args: argparse.Namespace) -> int:
             known = FrameTally(bundle.trained_frames())
             timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
             watch = report.Watch(console, monitor, several=len(topics) > 1)
+            back = None
+            if args.write_bag:
+                back = stack.enter_context(
+                    WriteBack(
+                        args.write_bag,
+                        bundle=f'{bundle.manifest.name}@{bundle.digest[:12]}',
+                        cameras=camera_names(topics),
+                        with_images=args.with_images,
+                    )
+                )
+            frames = back.take(received) if back else (frame for _, frame in received)
             if args.overlays:
                 overlays = Overlays(args.overlays, camera_in_name=len(topics) > 1)
                 frames = overlays.take(frames)
@@ -104,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
             )
             total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
             stream = watch.follow(console.progress(observations, total))
+            if back:
+                stream = back.follow(stream)
             if args.overlays:
                 stream = overlays.follow(stream)
             if args.plot:
@@ -113,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 for _ in stream:
                     pass
+            stack.close()  # the bag takes its name
         finally:
             monitor.close()
         console.print(*watch.summary(bag.skipped))
@@ -120,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
             console.warn(str(known))
         if args.plot:
             timeline.save(args.plot, watch.episodes)
-        written = [path for path in (args.out, args.plot) if path]
+        written = [path for path in (args.out, args.plot, args.write_bag) if path]
         console.print(*(f'wrote {path}' for path in written))
         if args.overlays:
             console.print(f'wrote {overlays.count} overlays to {args.overlays}')
