@@ -113,7 +113,14 @@ class Page:
 
     def press(self, key: str) -> None:
         """Press a key."""
-        codes = {'ArrowRight': 39, 'ArrowLeft': 37, 'Escape': 27, 'Enter': 13, ' ': 32}
+        codes = {
+            'ArrowRight': 39,
+            'ArrowLeft': 37,
+            'Escape': 27,
+            'Enter': 13,
+            ' ': 32,
+            'Delete': 46,
+        }
         code = codes.get(key) or ord(key.upper())
         text = {'text': key} if len(key) == 1 else {}
         self.call(

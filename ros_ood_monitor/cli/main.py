@@ -22,6 +22,7 @@ VERBS = (
     'build-engine',
     'replay',
     'evaluate',
+    'label',
     'mark',
     'bench',
     'benchmark',
