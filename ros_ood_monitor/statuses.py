@@ -64,7 +64,9 @@ def observation_status(
         **_places(observation),
         'bundle': bundle,
     }
-    return Status(LEVELS[alert.state], name, observation.sentence, observation.camera, texts(values))
+    return Status(
+        LEVELS[alert.state], name, observation.sentence, observation.camera, texts(values)
+    )
 
 
 def alert_status(

@@ -119,6 +119,7 @@ def test_data_and_pictures_are_those_of_the_bag(server: LabelServer, bundle: Bun
     front = data['cameras'][0]
     assert front['shown'] == pytest.approx(0.1 * np.arange(50), abs=1e-5)
     assert len(front['y']) == 50
+    assert front['scores'] == front['y']
     assert data['threshold'] == bundle.calibration('fp32').operating_point.trigger
     for place in (0, 17, 49):
         status, jpeg = ask(server, f'picture?camera=1&place={place}')
@@ -248,13 +249,13 @@ def test_keys_in_a_browser_make_a_label_that_evaluate_finds(
         for _ in range(9):
             tab.press('ArrowRight')
         tab.press('o')
-        tab.wait('document.getElementById("status").textContent.startsWith("1 labels saved")')
+        tab.wait('document.getElementById("status").textContent.startsWith("1 label saved")')
         assert tab.run('document.querySelectorAll("#labels tr").length') == 1
         tab.wait('document.getElementById("picture").naturalWidth === 90')
         tab.press('Delete')
         tab.wait('document.getElementById("status").textContent.startsWith("0 labels saved")')
         tab.press('u')
-        tab.wait('document.getElementById("status").textContent.startsWith("1 labels saved")')
+        tab.wait('document.getElementById("status").textContent.startsWith("1 label saved")')
         picture = cv2.imdecode(np.frombuffer(tab.screenshot(), np.uint8), cv2.IMREAD_COLOR)
         assert picture.std() > 20
         assert tab.problems == []

@@ -6,6 +6,7 @@ const data = await (await fetch('data')).json();
 // times below are in s from the bag's first frame, in the file they are stamps
 let labels = data.labels.map((one) => ({...one, start: one.start - data.start, end: one.end - data.start}));
 const history = [];
+const counted = (n) => `${n} label${n === 1 ? '' : 's'}`;
 let camera = 0, place = 0, began = null, timer = null;
 let view = [0, Math.max(data.duration, 1e-3)];
 
@@ -31,7 +32,7 @@ async function save() {
       method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(rows),
     });
     if (!answer.ok) throw new Error(await answer.text());
-    status(`${(await answer.json()).saved} labels saved in ${data.file}`);
+    status(`${counted((await answer.json()).saved)} saved in ${data.file}`);
   } catch (error) {
     status(`NOT saved: ${error.message}`, true);
   }
@@ -48,8 +49,8 @@ function show() {
   const shown = data.cameras[camera];
   at('picture').src = `picture?camera=${camera}&place=${place}`;
   at('time').textContent = `${now().toFixed(3)} s`;
-  if (shown.x.length) {
-    const score = shown.y[nearest(shown.x, now())];
+  if (shown.scores.length) {
+    const score = shown.scores[place];
     at('score').textContent = `raw_score ${score.toPrecision(5)}${score > data.threshold ? ', over the threshold' : ''}`;
   }
   const body = at('labels');
@@ -154,6 +155,6 @@ at('camera').addEventListener('change', () => { turn(+at('camera').value); at('c
 at('plot').addEventListener('click', (event) => go(view[0] + event.offsetX / at('plot').clientWidth * (view[1] - view[0])));
 addEventListener('resize', draw);
 show();
-status(`${labels.length} labels, to be saved in ${data.file}`);
+status(`${counted(labels.length)}, to be saved in ${data.file}`);
 document.body.dataset.ready = 'yes';
 })();

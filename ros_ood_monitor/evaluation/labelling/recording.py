@@ -124,11 +124,13 @@ class Recording:
         for camera in self.cameras:
             stamp, score = np.array(camera.stamp), np.array(camera.raw_score)
             chosen = decimated(score) if score.size else np.empty(0, np.int64)
+            shown = np.array(camera.shown, np.int64)
             cameras.append(
                 {
                     'name': camera.name,
                     'topic': camera.topic,
-                    'shown': np.round(stamp[np.array(camera.shown, np.int64)] - start, 6).tolist(),
+                    'shown': np.round(stamp[shown] - start, 6).tolist(),
+                    'scores': score[shown].tolist() if score.size else [],
                     'x': np.round(stamp[chosen] - start, 4).tolist(),
                     'y': score[chosen].tolist(),
                     'period': float(np.median(np.diff(stamp))) if stamp.size > 1 else 0.1,
