@@ -208,7 +208,7 @@ def _summary(evaluation: Evaluation) -> list[str]:
 
 
 def _point(evaluation: Evaluation) -> OperatingPoint:
-    return evaluation.bundle.calibration(evaluation.engine['precision']).operating_point
+    return evaluation.calibration.operating_point
 
 
 def _set_for(evaluation: Evaluation) -> str:
