@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -171,9 +172,9 @@ def test_an_odd_day_among_those_that_state_is_no_established_rate(
 
 
 def calibrated_on(
-    days: list[ScoreStream], calibration: Calibration, **how: object
+    days: list[ScoreStream], calibration: Calibration, **how: Any
 ) -> RateCalibration:
-    return calibrate_rate(days, calibration, per_hour=4.0, count=count_fast, **how)  # type: ignore[arg-type]
+    return calibrate_rate(days, calibration, per_hour=4.0, count=count_fast, **how)
 
 
 @pytest.mark.parametrize('logic', sorted(LOGICS))
