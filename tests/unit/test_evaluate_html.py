@@ -290,15 +290,15 @@ def test_too_many_frames_are_thinned_where_no_alert_can_come_from(
     explored: tuple[BagEvaluation, list[ScoredBag], Any],
 ) -> None:
     evaluation, _, _ = explored
-    whole, thin = explorer_data(evaluation), explorer_data(evaluation, most_frames=5500)
+    whole, thin = explorer_data(evaluation), explorer_data(evaluation, most_frames=2500)
     assert whole is not None
     assert thin is not None
     assert whole['floor'] is None
     assert sum(one['frames'] for one in whole['streams']) == 8000
-    assert sum(one['frames'] for one in thin['streams']) <= 5500
+    assert sum(one['frames'] for one in thin['streams']) <= 2500
     assert thin['bags'] == 2
     assert thin['floor'] <= 3.0
-    few = explorer_data(evaluation, most_frames=3000)
+    few = explorer_data(evaluation, most_frames=900)
     assert few is not None
     assert (few['bags'], few['of_bags']) == (1, 2)
     assert explorer_data(evaluation, most_frames=10) is None
@@ -408,7 +408,7 @@ def test_the_page_runs_the_alert_rule_as_the_monitor_does(
     explored: tuple[BagEvaluation, list[ScoredBag], Any], tmp_path: Path
 ) -> None:
     evaluation, bags, point = explored
-    thin = explorer_data(evaluation, most_frames=5500)
+    thin = explorer_data(evaluation, most_frames=2500)
     assert thin is not None
     write = {'pictures': [], 'problems': [], 'command': '', 'card': [], 'gate': [], 'beside': {}}
     plotly = 'const Plotly = {newPlot(n, d, l) { n.layout = l; n.on = () => {}; }, relayout() {}};'

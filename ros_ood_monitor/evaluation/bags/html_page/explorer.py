@@ -34,9 +34,9 @@ def explorer_data(
     """
     Pack scores, labels and the alert rule for a page.
 
-    Where there are too many frames, those are left out from which no alert can come, at any
-    threshold that the page then offers: low scores that come when the logic is back in NORMAL.
-    Bags that do not fit even so are left out whole.
+    Where there are too many frames, those are left out that change nothing at any threshold that
+    the page then offers: scores that are not over the lowest one and come while no alert can be
+    on. Bags that do not fit even so are left out whole.
 
     Parameters
     ----------
@@ -118,12 +118,11 @@ def _thinned(
     for share in _FLOORS:
         floor = min(float(np.quantile(scores, share)), trigger)
         # a guess that costs nothing before the exact count, which takes a second a million frames
-        at_least = np.count_nonzero(scores >= min(point.release, floor))
-        if at_least > most and share < 1.0 and floor < trigger:
+        if np.count_nonzero(scores > floor) > most and share < 1.0 and floor < trigger:
             continue
         kept = [
             [
-                _needed(bag, bag.scored.rows_of(k), point, min(point.release, floor))
+                _needed(bag, bag.scored.rows_of(k), point, floor)
                 for k in range(len(bag.scored.facts.cameras))
             ]
             for bag in bags
@@ -134,26 +133,32 @@ def _thinned(
 
 
 def _needed(
-    bag: JudgedBag, rows: npt.NDArray[np.int64], point: OperatingPoint, level: float
+    bag: JudgedBag, rows: npt.NDArray[np.int64], point: OperatingPoint, floor: float
 ) -> Mask:
-    """Return which frames of a camera matter to a logic that takes none under ``level`` amiss."""
+    """Return which frames of a camera change anything at a threshold of at least ``floor``."""
     scored = bag.scored
+    release = min(point.release, floor)
     seconds = dict(point.settings).get('release_seconds', 0.0)
     keep = np.ones(rows.size, np.bool_)
-    calm, first, is_over = 0, 0.0, False
+    over, calm, first = 0, 0, 0.0
+    may_alert = False  # as far as the highest scores tell: nothing else is sure for all thresholds
     frames = zip(
         scored.raw_score[rows].tolist(), scored.stamp[rows].tolist(),
         scored.judged[rows].tolist(), (scored.state[rows] == FAULT).tolist(), strict=True,
     )  # fmt: skip
     for k, (score, stamp, is_judged, is_fault) in enumerate(frames):
-        if is_fault or (is_judged and score >= level):
-            calm, is_over = 0, False
-        elif is_over:
-            keep[k] = False
+        if is_fault:
+            over = calm = 0
         elif is_judged:
+            over = over + 1 if score > floor else 0
+            may_alert = may_alert or over >= point.trigger_frames
+        keep[k] = may_alert or over > 0
+        if may_alert and is_judged:
             first = first if calm else stamp
-            calm += 1
-            is_over = calm >= point.release_frames and stamp - first >= seconds
+            calm = calm + 1 if score < release else 0
+            # this frame is the first one in NORMAL, at the latest
+            may_alert = not (calm >= point.release_frames and stamp - first >= seconds)
+            calm = calm if may_alert else 0
     return keep
 
 
