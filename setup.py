@@ -121,6 +121,7 @@ setup(
     package_data={
         PACKAGE: ['py.typed'],
         f'{PACKAGE}.evaluation.bags.html_page': ['page.css', 'page.js'],
+        f'{PACKAGE}.evaluation.labelling': ['label.css', 'label.html', 'label.js'],
     },
     data_files=shared_files(),
     zip_safe=False,

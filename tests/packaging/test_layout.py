@@ -70,6 +70,16 @@ def colcon_prefix(
 PATH = os.environ.get('PATH', '')
 
 
+def test_pip_installs_every_file_of_the_package(pip_prefix: Path) -> None:
+    (installed,) = pip_prefix.glob(f'lib/python*/site-packages/{PACKAGE}')
+
+    def files(folder: Path) -> set[Path]:
+        found = (path.relative_to(folder) for path in folder.rglob('*') if path.is_file())
+        return {path for path in found if '__pycache__' not in path.parts}
+
+    assert files(installed) == files(ROOT / PACKAGE)
+
+
 def test_pip_installs_every_shared_file(pip_prefix: Path) -> None:
     assert shared_files(pip_prefix) == expected_files()
 
