@@ -36,6 +36,7 @@ from ros_ood_monitor.metrics import auroc, fpr95_id_positive
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.replay import replay
 from tests.bag_tools import IMAGE, STRING, write_bag
+from tests.interrupts import heed_interrupts
 from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -442,7 +443,12 @@ def test_ctrl_c_keeps_finished_bags_and_the_same_command_goes_on(
         '--all-id', str(long), '--cache', str(store), '--jobs', '2',
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not list(store.glob('[!.]*.npz')):

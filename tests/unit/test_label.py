@@ -31,6 +31,7 @@ from ros_ood_monitor.evaluation.labelling import (
 )
 from ros_ood_monitor.evaluation.labelling import recording as recording_module
 from tests.browser import browser
+from tests.interrupts import heed_interrupts
 from tests.tiny_bundle import make_tiny_bundle
 
 START = 1_800_000_000.0
@@ -206,7 +207,9 @@ def test_long_bags_show_fewer_pictures_and_every_score(
 def test_the_verb_serves_until_ctrl_c(bag: Path, tmp_path: Path) -> None:
     out = tmp_path / 'mine.yaml'
     command = [sys.executable, '-m', 'ros_ood_monitor', 'label', str(bag), '--out', str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     assert process.stdout is not None
     try:
         first = process.stdout.readline()

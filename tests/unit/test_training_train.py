@@ -36,6 +36,7 @@ from ros_ood_monitor.training.pseudo_ood import KINDS
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
 from tests.flow_tools import features
+from tests.interrupts import heed_interrupts
 from tests.training_tools import scene, write_scenes
 
 TAPS = ('blocks.0', 'blocks.1')
@@ -525,8 +526,7 @@ def test_interrupt_leaves_nothing_and_exits_130(data: Path, tmp_path: Path) -> N
         env=environment(tmp_path / 'temporary'),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        # a background job of a shell ignores SIGINT, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stderr is not None
         seen = b''
