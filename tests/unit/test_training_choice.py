@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.cli.inspect import card
+from ros_ood_monitor.cli import inspect as inspection
 from ros_ood_monitor.cli.train_summary import summary
 from ros_ood_monitor.cli.wording import choice_text
 from ros_ood_monitor.errors import TrainingError
@@ -205,7 +205,7 @@ def test_summary_and_inspect_tell_what_was_taken(trained: tuple[TrainResult, Pat
     assert choice is not None
     text = '\n'.join(summary(result))
     assert 'evidence   AUROC on near pseudo-OOD: auto on all taps' in text
-    shown = '\n'.join(card(result.bundle))
+    shown = '\n'.join(inspection.card(result.bundle))
     assert f'chosen       {choice.taken.density} from {choice.taken.taps[0]} on' in shown
     (line,) = [line for line in summary(result) if line.startswith('taken ')]
     assert f'chosen       {line.removeprefix("taken").strip()}; AUROC on near' in shown
@@ -230,7 +230,7 @@ def test_one_detector_can_be_asked_for_and_tells_its_memory(
     assert 'choice' not in training
     facts = training['taps']['features.18']['facts']
     assert facts['mib'] == pytest.approx(4 * facts['coreset'] * 1280 / 2**20, abs=1e-3)
-    assert f'{facts["coreset"]} training frames, ' in '\n'.join(card(result.bundle))
+    assert f'{facts["coreset"]} training frames, ' in '\n'.join(inspection.card(result.bundle))
     assert 'in nats (knn: their score)' in '\n'.join(summary(result))
 
 

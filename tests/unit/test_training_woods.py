@@ -19,7 +19,7 @@ torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle, SKETCH
-from ros_ood_monitor.cli.inspect import card
+from ros_ood_monitor.cli import inspect as inspection
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.cli.train_summary import summary, warnings
 from ros_ood_monitor.engines.ort_engine import open_session
@@ -280,7 +280,7 @@ def test_the_head_is_told_beside_the_detector_that_never_saw_wild_frames(
     text = '\n'.join(summary(woods))
     assert f'of {wild.head.wild[1]} held-out wild frames' in text
     assert '(woods: its share in the logit)' in text
-    assert 'it learnt from them' in '\n'.join(card(woods.bundle))
+    assert 'it learnt from them' in '\n'.join(inspection.card(woods.bundle))
 
 
 def test_wild_frames_of_the_scorer_are_frames_that_the_bundle_knows(woods: TrainResult) -> None:
