@@ -15,6 +15,7 @@ __all__ = ['Snapshot', 'StreamCounts']
 
 _WINDOW: Final = 300  # frames in the percentiles: 10 s at 30 Hz
 _LARGEST_GAP: Final = 1000  # frames: a pause of half a minute at 30 Hz
+_ONE_ALONE: Final = 10  # numbers in a row are those of one publisher
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class StreamCounts:
         self._lock = threading.Lock()
         self._publishers = publishers
         self._was_shared = False
+        self._in_row = 0
         self._received = self._scored = self._dropped = self._skipped = 0
         self._late = self._bad = self._missed = self._lost = self._incompatible_qos = 0
         self._overdue = 0
@@ -118,10 +120,14 @@ class StreamCounts:
 
         """
         before, self._number = self._number, number
-        if number is None or before is None or number == before + 1:
+        if number is None or before is None:
             return
+        if number == before + 1:
+            self._in_row += 1
+            return
+        was_shared = self._was_shared and self._in_row < _ONE_ALONE
         # asked only now: it costs more than all the rest of the counting
-        was_shared, self._was_shared = self._was_shared, self._publishers() > 1
+        self._in_row, self._was_shared = 0, self._publishers() > 1
         gap = number - before - 1
         # a larger jump, or one back, is another publisher and no gap
         if 0 < gap <= _LARGEST_GAP and not (was_shared or self._was_shared):

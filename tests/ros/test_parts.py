@@ -254,6 +254,20 @@ def test_numbers_of_several_publishers_have_no_gaps() -> None:
     assert counts.snapshot(1.0).missed == 1
 
 
+def test_gap_is_counted_again_once_a_publisher_that_came_anew_is_alone() -> None:
+    heard = [1]
+    counts = StreamCounts(now=0.0, publishers=lambda: heard[0])
+    for number in range(50, 60):
+        counts.on_number(number)
+    heard[0] = 2  # the driver came back, and its old self is still known
+    counts.on_number(1)
+    heard[0] = 1
+    for number in range(2, 13):
+        counts.on_number(number)
+    counts.on_number(33)
+    assert counts.snapshot(1.0).missed == 20
+
+
 def test_received_frames_are_scored_dropped_skipped_late_or_bad() -> None:
     counts = StreamCounts(now=0.0)
     counts.on_received()
