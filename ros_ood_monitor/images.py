@@ -1,5 +1,5 @@
 """
-Folders of image files: what is in them, and one file as a picture.
+Folders of image files: what is in them, one file as a picture, and a picture as a file.
 
 Trainer and evaluation list and read through here, and the pixels come from the decoder that the
 node uses, so that a file and a compressed message of the same bytes are the same picture.
@@ -12,13 +12,14 @@ from pathlib import Path
 import re
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.decode import decode_compressed
 from ros_ood_monitor.errors import DecodeError, ParameterError
 
-__all__ = ['IMAGE_SUFFIXES', 'image_files', 'natural_key', 'read_image']
+__all__ = ['IMAGE_SUFFIXES', 'encode_jpeg', 'image_files', 'natural_key', 'read_image']
 
 IMAGE_SUFFIXES: Final = ('.jpeg', '.jpg', '.png')
 """File names that count as images, compared without regard to case."""
@@ -134,3 +135,34 @@ def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
     except DecodeError as error:
         msg = f'{error}: {path}'
         raise DecodeError(msg) from error
+
+
+def encode_jpeg(rgb: npt.NDArray[np.uint8], quality: int) -> bytes:
+    """
+    Return a picture as a JPEG file.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The picture.
+    quality : int
+        Of JPEG, 1 to 100.
+
+    Returns
+    -------
+    bytes
+        The file.
+
+    Raises
+    ------
+    DecodeError
+        If it is too large for one.
+
+    """
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    done, file = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not done:
+        size = f'{rgb.shape[1]}x{rgb.shape[0]}'
+        msg = f'picture is too large for a JPEG: expected at most 65500 px a side, got {size}'
+        raise DecodeError(msg)
+    return file.tobytes()

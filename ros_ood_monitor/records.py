@@ -330,7 +330,12 @@ class Observation:
     @property
     def judged_score(self) -> float:
         """Return the score; NaN where the frame is no usable picture, and says nothing."""
-        return self.score if self.health is None or self.health.is_usable else math.nan
+        return self.score if self.is_judged else math.nan
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the score reached the alert logic: the frame is a usable picture."""
+        return self.health is None or self.health.is_usable
 
     @property
     def health_text(self) -> str:

@@ -10,11 +10,12 @@ import tempfile
 from types import TracebackType
 from typing import Any, Final
 
-import cv2
+import numpy as np
 
 from ros_ood_monitor.alerting.running_episode import RunningEpisode
 from ros_ood_monitor.bags import BagWriter, PendingFrame
-from ros_ood_monitor.errors import BagError
+from ros_ood_monitor.errors import BagError, DecodeError
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
 from ros_ood_monitor.statuses import alert_status, observation_status, Status
@@ -168,9 +169,8 @@ class WriteBack:
             told = [one.status for one in self._told.values() if one.status is not None]
             self._put_statuses(message, f'/{_NODE}/alert', header, told)
         drawn = annotated(frame.rgb, observation, width=_OVERLAY_WIDTH)
-        bgr = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
-        done, jpeg = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, _OVERLAY_QUALITY))
-        if done:
+        with suppress(DecodeError):  # no JPEG is so large: the rest is told all the same
+            jpeg = np.frombuffer(encode_jpeg(drawn, _OVERLAY_QUALITY), np.uint8)
             picture = self._writer.make(_COMPRESSED, header=header, format='jpeg', data=jpeg)
             self._put(message, f'{prefix}/overlay/compressed', _COMPRESSED, picture)
         self.count += 1

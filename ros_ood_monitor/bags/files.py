@@ -22,13 +22,21 @@ from ros_ood_monitor.bags.mcap_stream import full_type, in_order, RawMessage, st
 from ros_ood_monitor.bags.order import backward_steps
 from ros_ood_monitor.errors import BagError
 
-__all__ = ['URI_MARKS', 'StorageFile', 'decompress_message', 'find_files', 'require_libraries']
+__all__ = [
+    'URI_MARKS',
+    'StorageFile',
+    'decompress_message',
+    'find_files',
+    'is_bag',
+    'require_libraries',
+]
 
 _MCAP_MAGIC: Final = b'\x89MCAP0\r\n'
 _SQLITE_MAGIC: Final = b'SQLite format 3\x00'
 _ZSTD_MAGIC: Final = b'\x28\xb5\x2f\xfd'  # never the start of a CDR message (0x00 0x00..0x0b)
 _ROS1_MAGIC: Final = b'#ROSBAG V'
 _SUFFIXES: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+_METADATA_KEY: Final = 'rosbag2_bagfile_information'
 URI_MARKS: Final = frozenset('#?%')
 """Characters that end or change a path in an URI."""
 _NO_TIME: Final = 2**63 - 1
@@ -54,6 +62,33 @@ def require_libraries() -> None:
             "run: pip install '.[bags]' in the clone"
         )
         raise BagError(msg) from error
+
+
+def is_bag(path: Path) -> bool:
+    """
+    Tell whether a path looks like a bag, without reading one.
+
+    Parameters
+    ----------
+    path : Path
+        Anything.
+
+    Returns
+    -------
+    bool
+        True for a storage file by its name, and for a folder with one or with a bag's metadata.
+
+    """
+    if path.is_file():
+        return path.name.endswith(_SUFFIXES)
+    if not path.is_dir():
+        return False
+    metadata = path / 'metadata.yaml'
+    if metadata.is_file():
+        with metadata.open('rb') as file:  # data sets of images have a metadata.yaml, too
+            if _METADATA_KEY.encode() in file.read(4096):
+                return True
+    return any(child.name.endswith(_SUFFIXES) for child in path.iterdir())
 
 
 def find_files(path: Path) -> tuple[list[Path], list[str]]:
@@ -279,7 +314,7 @@ def _read_metadata(path: Path) -> list[str]:
     """Return the file names in a bag's metadata."""
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        facts = content['rosbag2_bagfile_information']
+        facts = content[_METADATA_KEY]
         names = [str(name) for name in facts['relative_file_paths']]
         form = str(facts.get('compression_format') or 'zstd')
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:

@@ -11,12 +11,12 @@ import tempfile
 from types import TracebackType
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bags.files import require_libraries, URI_MARKS
 from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.records import Frame
 
 __all__ = ['BagWriter']
@@ -223,9 +223,7 @@ class BagWriter:
 
         """
         if not isinstance(image, bytes):
-            bgr = cv2.cvtColor(Frame(image).rgb, cv2.COLOR_RGB2BGR)
-            _, packed = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
-            image = packed.tobytes()
+            image = encode_jpeg(Frame(image).rgb, quality)
         message = self.make(
             _COMPRESSED,
             header=self.make_header(stamp, frame_id),

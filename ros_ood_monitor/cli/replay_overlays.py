@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 import re
 
-import cv2
-
 from ros_ood_monitor.atomic import new_file
-from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.errors import DecodeError, ParameterError
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation, State
 
@@ -92,14 +91,10 @@ class Overlays:
         camera = re.sub(r'[^\w.-]+', '_', frame.camera).strip('._')
         name = f'{camera}_' if camera and self._camera_in_name else ''
         path = self._folder / f'{name}{frame.stamp:.6f}.jpg'
-        drawn = cv2.cvtColor(annotated(frame.rgb, observation), cv2.COLOR_RGB2BGR)
-        done, file = cv2.imencode('.jpg', drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])
         try:
-            if not done:
-                raise OSError(None, 'no JPEG of this size')
             with new_file(path) as aside:
-                aside.write_bytes(file.tobytes())
-        except OSError as error:
-            msg = f'cannot write overlay: {error.strerror}: {path}'
+                aside.write_bytes(encode_jpeg(annotated(frame.rgb, observation), 90))
+        except (OSError, DecodeError) as error:
+            msg = f'cannot write overlay: {getattr(error, "strerror", None) or error}: {path}'
             raise ParameterError(msg) from error
         self.count += 1

@@ -165,7 +165,7 @@ class Watch:
             self._last[observation.camera] = observation.stamp
             self._log.add(observation)
             if observation.health is not None:
-                self._unusable += not observation.health.is_usable
+                self._unusable += not observation.is_judged
                 self._faults.update(fault.name for fault in observation.health.faults)
             # a frame or two over the threshold is everyday; the table has those changes too
             was = self._states.get(observation.camera)

@@ -15,10 +15,11 @@ import numpy as np
 import yaml
 
 from ros_ood_monitor.bags import BagReader, TopicInfo
-from ros_ood_monitor.bags.files import find_files
+from ros_ood_monitor.bags.files import find_files, is_bag
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
+from ros_ood_monitor.evaluation.bags.labels import LABELS
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.recorder.recordings import is_recording
@@ -29,9 +30,6 @@ from ros_ood_monitor.sketch import FrameTally
 
 __all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'score_held_out']
 
-_LABELS: Final = 'labels.yaml'
-_STORAGE: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
-_BAG_MARK: Final = b'rosbag2_bagfile_information'
 _KNOWN: Final = 0.01
 """Share of a recording's frames that may be among those of training, by chance."""
 
@@ -96,7 +94,7 @@ def find_held_out(paths: Sequence[Path | str]) -> list[HeldOut]:
 def _bag_of(place: Path) -> Path:
     """Return the folder of the bag that a file is a part of; else the place itself."""
     folder = place.parent
-    if not (place.is_file() and (folder / 'metadata.yaml').is_file() and _is_bag(folder)):
+    if not (place.is_file() and (folder / 'metadata.yaml').is_file() and is_bag(folder)):
         return place
     try:
         files, _ = find_files(folder)
@@ -121,7 +119,7 @@ def _names(given: dict[Path, str]) -> dict[Path, str]:
 
 
 def _below(path: Path) -> list[HeldOut]:
-    if path.is_file() or _is_bag(path):
+    if path.is_file() or is_bag(path):
         return [HeldOut(path.name, path)]
     if not path.exists():
         msg = f'recording not found: expected a bag or a folder of images, got nothing: {path}'
@@ -135,15 +133,6 @@ def _below(path: Path) -> list[HeldOut]:
     ]
 
 
-def _is_bag(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    metadata = path / 'metadata.yaml'  # data sets of images have one, too
-    if metadata.is_file() and _BAG_MARK in metadata.read_bytes()[:4096]:
-        return True
-    return any(child.name.endswith(_STORAGE) for child in path.iterdir())
-
-
 def _refuse_selected(path: Path) -> None:
     """Refuse what is not a stretch of normal operation as it comes."""
     if is_recording(path):
@@ -152,7 +141,7 @@ def _refuse_selected(path: Path) -> None:
             f'how often one comes; give recordings that were made anyway: {path}'
         )
         raise CalibrationError(msg)
-    for file in (path / _LABELS, path.parent / _LABELS):
+    for file in (path / LABELS, path.parent / LABELS):
         if not file.is_file():
             continue
         try:
@@ -216,7 +205,7 @@ def score_held_out(
         monitors, frames = _monitors(bundle, engine, known), 0
         for answer in replay(monitors, _frames(recording, topics, every, frame_rate_hz)):
             frames += 1
-            if answer.health is None or answer.health.is_usable:  # others reach no alert logic
+            if answer.is_judged:
                 pairs = rows.setdefault(answer.camera, array('d'))
                 pairs.extend((answer.stamp, answer.raw_score))
         _check_known(recording, known, frames)

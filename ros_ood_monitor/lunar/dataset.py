@@ -6,10 +6,10 @@ from collections.abc import Callable
 import csv
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor import images
 from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.lunar.sequence import render_sequence
@@ -37,9 +37,7 @@ def encode_jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
         A JPEG file.
 
     """
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    _, buffer = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return buffer.tobytes()
+    return images.encode_jpeg(rgb, JPEG_QUALITY)
 
 
 def write_sequences(

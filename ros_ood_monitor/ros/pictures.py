@@ -13,14 +13,12 @@ import threading
 import traceback
 from typing import Any, Final
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation
 from ros_ood_monitor.ros import qos
@@ -129,7 +127,7 @@ class CameraPictures:
                 self._images.publish(heat, encoding='32FC1', header=header)
         if _is_heard(self._overlay):
             drawn = annotated(frame.rgb, observation, width=settings.publish_overlay_width)
-            data = array.array('B', _jpeg(drawn, settings.publish_overlay_quality))
+            data = array.array('B', encode_jpeg(drawn, settings.publish_overlay_quality))
             message = CompressedImage(header=header, format='jpeg')
             message.data = data
             self._overlay.publish(message)
@@ -212,12 +210,3 @@ class PictureThread:
 
 def _is_heard(publisher: Publisher | None) -> bool:
     return publisher is not None and publisher.get_subscription_count() > 0
-
-
-def _jpeg(rgb: npt.NDArray[np.uint8], quality: int) -> bytes:
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    done, file = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        msg = f'OpenCV cannot encode a picture of {rgb.shape[1]}x{rgb.shape[0]} as JPEG'
-        raise RuntimeError(msg)
-    return file.tobytes()

@@ -14,13 +14,13 @@ import logging
 import os
 from pathlib import Path
 
+from ros_ood_monitor.bags.files import find_files, is_bag
 from ros_ood_monitor.errors import BagError, ParameterError, TrainingError
 from ros_ood_monitor.images import image_files, natural_key
 from ros_ood_monitor.recorder import Recording
 
 __all__ = ['Source', 'few', 'find_sources', 'storage_files']
 
-_BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _LIST_SUFFIX = '.txt'
 # fmt: off
 _ANOMALOUS = frozenset((
@@ -29,7 +29,6 @@ _ANOMALOUS = frozenset((
 ))
 # fmt: on
 _EXPECTED = 'a bag, a folder of bags or of images, or a .txt list of them'
-_BAG_MARK = b'rosbag2_bagfile_information'
 _FEW = 3  # names in a message
 
 _log = logging.getLogger(__name__)
@@ -174,7 +173,7 @@ def _listed(list_file: Path) -> list[Source]:
         if not text:
             continue
         path = list_file.parent / text
-        if path.is_dir() or _is_bag(path):
+        if path.is_dir() or is_bag(path):
             sources += _find(path)
         elif not path.is_file():
             msg = f'line {number} of the list names nothing that is there: {path}'
@@ -193,30 +192,17 @@ def _listed(list_file: Path) -> list[Source]:
 
 def _bags(root: Path) -> list[Path]:
     """Return the bags at and below a path, in natural order; none is searched for another."""
-    if _is_bag(root):
+    if is_bag(root):
         return [root]
     if not root.is_dir():
         return []
     found: list[Path] = []
     for place, folders, _ in os.walk(root, onerror=_refuse):
         inner = [Path(place, name) for name in folders if not name.startswith('.')]
-        bags = [path for path in inner if _is_bag(path)]
+        bags = [path for path in inner if is_bag(path)]
         found += bags
         folders[:] = [path.name for path in inner if path not in bags]
     return sorted(found, key=natural_key)
-
-
-def _is_bag(path: Path) -> bool:
-    if path.is_file():
-        return path.name.endswith(_BAG_SUFFIXES)
-    if not path.is_dir():
-        return False
-    metadata = path / 'metadata.yaml'
-    if metadata.is_file():
-        with metadata.open('rb') as file:  # data sets of images have a metadata.yaml, too
-            if _BAG_MARK in file.read(4096):
-                return True
-    return any(child.name.endswith(_BAG_SUFFIXES) for child in path.iterdir())
 
 
 def _refuse(error: OSError) -> None:
@@ -272,8 +258,6 @@ def storage_files(bag: Path) -> frozenset[str]:
         Real paths of its storage files.
 
     """
-    from ros_ood_monitor.bags.files import find_files
-
     try:
         files, _ = find_files(bag)
     except BagError:  # told when it is read

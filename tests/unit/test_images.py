@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ros_ood_monitor.decode import decode_compressed
 from ros_ood_monitor.errors import DecodeError, ParameterError
-from ros_ood_monitor.images import image_files, read_image
+from ros_ood_monitor.images import encode_jpeg, image_files, read_image
 
 
 def _write(path: Path, *, seed: int = 0, size: tuple[int, int] = (6, 8)) -> np.ndarray:
@@ -87,3 +88,12 @@ def test_truncated_file_is_refused_with_its_path_last(tmp_path: Path) -> None:
 def test_absent_file_is_a_decode_error(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r'No such file.*absent\.png$'):
         read_image(tmp_path / 'absent.png')
+
+
+def test_picture_becomes_a_jpeg_of_the_same_size_and_one_too_large_is_refused() -> None:
+    rgb = np.full((20, 30, 3), (200, 40, 90), np.uint8)
+    again = decode_compressed(encode_jpeg(rgb, 90), format='jpeg')
+    assert again.shape == rgb.shape
+    assert np.abs(again.astype(int) - rgb).max() <= 4  # red is red, not blue
+    with pytest.raises(DecodeError, match='expected at most 65500 px a side, got 70000x1'):
+        encode_jpeg(np.zeros((1, 70000, 3), np.uint8), 90)

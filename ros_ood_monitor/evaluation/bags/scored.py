@@ -240,7 +240,7 @@ def score_bag(
             arrays['camera'].append(place[seen.camera])
             arrays['state'].append(STATES.index(alert.state))
             arrays['changed'].append(alert.changed)
-            arrays['judged'].append(seen.health is None or seen.health.is_usable)
+            arrays['judged'].append(seen.is_judged)
             if seen.health is not None:
                 failing.update({fault.name for fault in seen.health.faults})
             if alert.changed and alert.state is State.ALERT:

@@ -19,6 +19,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.evaluation.bags.html_page.curves import decimated
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
@@ -229,9 +230,8 @@ def _keep(camera: Camera, frame: Frame, pictures: BinaryIO, every: float) -> Non
     camera.next_picture = frame.stamp + every
     scale = min(1.0, _WIDTH / frame.width)
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    small = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    jpeg = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
+    small = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    jpeg = encode_jpeg(small, _QUALITY)
     camera.offsets.append((pictures.tell(), len(jpeg)))
     camera.shown.append(len(camera.stamp) - 1)
     pictures.write(jpeg)

@@ -14,6 +14,7 @@ from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.judged import JudgedBag
+from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.overlay import CALIBRATED, overlay
 from ros_ood_monitor.records import Frame
@@ -216,9 +217,8 @@ def _drawn(frame: Frame, monitor: Monitor | None) -> tuple[bytes, bytes]:
 
 
 def _jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     for quality in _QUALITIES:
-        content = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+        content = encode_jpeg(rgb, quality)
         if len(content) <= _MOST_BYTES:
             break
     return content
