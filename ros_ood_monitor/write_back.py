@@ -156,7 +156,7 @@ class WriteBack:
         if self._with_images:
             self._put(message, message.topic, message.type, message.data)
         prefix = f'/{_NODE}/{camera}' if self._several else f'/{_NODE}'
-        score = self._writer.make(_FLOAT, data=observation.score)
+        score = self._writer.make(_FLOAT, data=observation.judged_score)
         self._put(message, f'{prefix}/score', _FLOAT, score)
         status = observation_status(
             observation,

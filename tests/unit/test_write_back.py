@@ -213,3 +213,19 @@ def test_images_without_a_bag_to_copy_them_into_are_refused(
 ) -> None:
     assert main(['replay', str(bundle.path), str(bag), '--with-images']) == 1
     assert '--write-bag' in capsys.readouterr().err
+
+
+def test_an_unusable_picture_has_no_score_on_its_topic_as_on_the_nodes(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    normal = np.random.default_rng(5).uniform(100, 156, (60, 90, 3)).astype(np.uint8)
+    with BagWriter(tmp_path / 'in') as writer:
+        for k in range(8):
+            black = np.zeros_like(normal)
+            writer.write_image('/image_raw', black if k >= 4 else normal + k % 2, 10.0 + k / 10)
+    out = tmp_path / 'out.mcap'
+    assert main(['replay', str(bundle.path), str(tmp_path / 'in'), '--write-bag', str(out)]) == 0
+    observations = said(bundle, tmp_path / 'in')
+    assert [o.is_judged for o in observations] == [True] * 4 + [False] * 4
+    scores = [message.data for _, message in read(out)['/ood_monitor/score']]
+    assert np.isnan(scores).tolist() == [False] * 4 + [True] * 4
