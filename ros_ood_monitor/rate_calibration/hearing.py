@@ -1,0 +1,63 @@
+"""A limit at which the alert is silent in front of what is plainly odd is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.alerting import make_logic
+from ros_ood_monitor.calibration import OperatingPoint
+from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.records import State
+from ros_ood_monitor.score_streams import ScoreStream
+
+__all__ = ['check_hearing']
+
+_REACH: Final = 1.0
+"""How far over the highest score that is known to be normal, in its distance to the median."""
+
+_PATIENCE_S: Final = 60.0
+"""Time in which an alert logic must hear what is far odder than all held-out frames."""
+
+
+def check_hearing(
+    point: OperatingPoint,
+    held_out: npt.NDArray[np.float64],
+    choosing: Sequence[ScoreStream],
+    *,
+    before: float,
+    quiet: Mapping[str, float],
+) -> None:
+    """
+    Refuse a limit at which the alert is silent in front of what is plainly odd.
+
+    What is plainly odd lies as far over the highest score that is known as that over the median;
+    the third of the choosing sequences that reaches highest is not asked, it may be odd itself,
+    and where no other is left, twice as far.
+    """
+    tops: dict[str, float] = {}
+    for stream in choosing:
+        top = float(stream.raw_score.max(initial=-math.inf))
+        tops[stream.sequence] = max(top, tops.get(stream.sequence, top))
+    asked = sorted(tops.values())[: len(tops) - math.ceil(len(tops) / 3)]
+    highest, middle = max([float(held_out[-1]), *asked]), float(np.median(held_out))
+    odd = highest + (_REACH if asked else 2.0 * _REACH) * (highest - middle)
+    odd += 1e-9 * max(1.0, abs(odd))  # scores that are all the same
+    logic = make_logic(point, held_out, stale_after=math.inf)
+    for k in range(math.ceil(_PATIENCE_S * point.frame_rate_hz) + point.trigger_frames):
+        if logic.update(odd, k / point.frame_rate_hz).state is State.ALERT:
+            return
+    (name, at), *others = quiet.items()
+    rest = f', the others from {others[0][1]:.4g} on' if others else ''
+    msg = (
+        f'limit is beyond hearing: {point.logic} at {logic.limit:.4g} (before: {before:.4g}) '
+        f'would be silent for {_PATIENCE_S:g} s of scores at {odd:.4g}, far over the highest '
+        f'score that is known to be normal ({highest:.4g}); look at what sets it: '
+        f'sequence {name} is quiet from {at:.4g} on{rest}. Leave out what is not normal, train '
+        'with what is, or choose another logic'
+    )
+    raise CalibrationError(msg)

@@ -1,0 +1,115 @@
+"""The hours of a calibration: who chooses, who states, and what these can state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+from typing import Final
+
+from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rates import (
+    affordable_episodes,
+    hours_needed,
+    most_in_alert,
+    poisson_upper,
+)
+from ros_ood_monitor.score_streams import ScoreStream, sequence_hours, split_streams
+
+__all__ = ['check_hours', 'quiet_rate_to_aim_at', 'rate_to_aim_at']
+
+_SURE: Final = 0.9
+"""Probability with which the stating hours confirm the rate that is aimed at."""
+
+_FARTHEST: Final = 10.0
+"""Times the hours that there are, how many hours a tail may stand for."""
+
+
+def rate_to_aim_at(per_hour: float, hours: float) -> float:
+    """
+    Return the rate to choose a limit for, so that some hours are likely to confirm another.
+
+    Parameters
+    ----------
+    per_hour : float
+        The rate that is wanted at most.
+    hours : float
+        Hours that state it.
+
+    Returns
+    -------
+    float
+        Per hour. At this rate, the alerts in these hours are few enough to bound ``per_hour`` with
+        probability 0.9; a tenth of ``per_hour`` where no number of alerts is.
+
+    """
+    affordable = affordable_episodes(per_hour, hours)
+    if affordable < 0:
+        return 0.1 * per_hour
+    return poisson_upper(affordable, 1.0 - _SURE) / hours
+
+
+def quiet_rate_to_aim_at(per_hour: float, hours: float) -> float:
+    """Return `rate_to_aim_at` for the hours that alerts leave quiet."""
+    # alerts leave fewer quiet hours, which matters where many are asked for
+    quiet = hours * (1.0 - min(0.5, most_in_alert(per_hour)))
+    return rate_to_aim_at(per_hour, quiet if affordable_episodes(per_hour, quiet) >= 0 else hours)
+
+
+def check_hours(
+    streams: Sequence[ScoreStream], *, per_hour: float, seed: int = 0, extrapolate: bool = False
+) -> tuple[list[ScoreStream], list[ScoreStream], str]:
+    """
+    Divide streams into those that choose a limit and those that state its rate, if they can.
+
+    Parameters
+    ----------
+    streams : sequence of ScoreStream
+        All of them; scores do not matter.
+    per_hour, seed, extrapolate
+        As for `calibrate_rate`.
+
+    Returns
+    -------
+    choosing, stating : list of ScoreStream
+        No frame is in both.
+    rule : {'sequence', 'block'}
+        As of `split_streams`.
+
+    Raises
+    ------
+    CalibrationError
+        If there are too few hours.
+
+    """
+    total = sum(sequence_hours(streams).values())
+    share = min(0.75, max(0.5, 1.2 * hours_needed(per_hour) / total)) if total else 0.5
+    choosing, stating, rule = split_streams(streams, share=share, seed=seed)
+    hours = sum(sequence_hours(stating).values())
+    farthest = (_FARTHEST if extrapolate else 1.0) * hours
+    if not (hours and any(stream.hours for stream in choosing)) or (
+        affordable_episodes(per_hour, farthest) < 0
+    ):
+        raise CalibrationError(_too_short(per_hour, hours, total, extrapolate=extrapolate))
+    return choosing, stating, rule
+
+
+def _too_short(per_hour: float, hours: float, total: float, *, extrapolate: bool) -> str:
+    needed = hours_needed(per_hour)
+    instead = ''
+    if hours:
+        stated = hours_needed(1.0) / hours
+        instead = f', ask for {_two_digits_up(stated):g} or more'
+        if extrapolate:
+            instead += f' ({_two_digits_up(stated / _FARTHEST):g} by a tail, and no less)'
+        elif needed <= _FARTHEST * hours:
+            instead += ', or pass --extrapolate'
+    return (
+        f'too few hours for {per_hour:g} false alerts per hour: stating it takes at least '
+        f'{needed:.3g} quiet hours, got {hours:.3g} of {total:.3g} (the others choose the '
+        f'setting); record about {2.0 * needed:.3g} h in all{instead}'
+    )
+
+
+def _two_digits_up(value: float) -> float:
+    digits = 1 - math.floor(math.log10(value))
+    return float(round(math.ceil(value * 10.0**digits) / 10.0**digits, max(digits, 0)))
