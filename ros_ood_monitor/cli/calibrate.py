@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ros_ood_monitor.cli.replay_report import Console
     from ros_ood_monitor.evaluation.held_out import HeldOut
     from ros_ood_monitor.rate_calibration import RateCalibration
-    from ros_ood_monitor.score_streams import ScoreStream
+    from ros_ood_monitor.rate_calibration.score_streams import ScoreStream
 
 __all__ = ['add_parser', 'run']
 
@@ -224,7 +224,7 @@ def _check_before_scoring(
     from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.evaluation.held_out import hours_by_metadata
     from ros_ood_monitor.rate_calibration import check_hours
-    from ros_ood_monitor.score_streams import sequence_hours
+    from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
 
     streams, frames = hours_by_metadata(
         recordings, topics=args.topic, every=args.every, frame_rate_hz=args.rate
@@ -255,7 +255,7 @@ def _score(
     from ros_ood_monitor.errors import EngineError
     from ros_ood_monitor.evaluation.held_out import score_held_out
     from ros_ood_monitor.monitor import Monitor
-    from ros_ood_monitor.score_streams import sequence_hours
+    from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
 
     monitor = Monitor.from_bundle(
         bundle, engine=args.engine, precision=precision, threads=args.threads

@@ -22,10 +22,10 @@ from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, Para
 from ros_ood_monitor.evaluation.bags.labels import LABELS
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.rate_calibration.score_streams import RATES_DIFFER, ScoreStream
 from ros_ood_monitor.recorder.recordings import is_recording
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.score_streams import RATES_DIFFER, ScoreStream
 from ros_ood_monitor.sketch import FrameTally
 
 __all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'score_held_out']

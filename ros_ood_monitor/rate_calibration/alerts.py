@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ros_ood_monitor.alerting import EpisodeLog, make_logic
 from ros_ood_monitor.calibration import OperatingPoint
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, STALE_AFTER
 from ros_ood_monitor.records import State
-from ros_ood_monitor.score_streams import ScoreStream, STALE_AFTER
 
 __all__ = ['LOGICS_ON_SCORES', 'Alerts', 'Count', 'count_episodes']
 

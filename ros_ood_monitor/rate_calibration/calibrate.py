@@ -17,8 +17,12 @@ from ros_ood_monitor.rate_calibration.hours import check_hours, quiet_rate_to_ai
 from ros_ood_monitor.rate_calibration.part import Part
 from ros_ood_monitor.rate_calibration.refractory import check_refractory, usual_refractory
 from ros_ood_monitor.rate_calibration.result import RateCalibration
+from ros_ood_monitor.rate_calibration.score_streams import (
+    frame_rate_of,
+    ScoreStream,
+    sequence_hours,
+)
 from ros_ood_monitor.rates import affordable_episodes, most_in_alert, RateBound
-from ros_ood_monitor.score_streams import frame_rate_of, ScoreStream, sequence_hours
 
 __all__ = ['calibrate_rate']
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from ros_ood_monitor.alerting import make_logic
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream
 from ros_ood_monitor.records import State
-from ros_ood_monitor.score_streams import ScoreStream
 
 __all__ = ['check_hearing']
 

@@ -7,13 +7,17 @@ import math
 from typing import Final
 
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rate_calibration.score_streams import (
+    ScoreStream,
+    sequence_hours,
+    split_streams,
+)
 from ros_ood_monitor.rates import (
     affordable_episodes,
     hours_needed,
     most_in_alert,
     poisson_upper,
 )
-from ros_ood_monitor.score_streams import ScoreStream, sequence_hours, split_streams
 
 __all__ = ['check_hours', 'quiet_rate_to_aim_at', 'rate_to_aim_at']
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import CalibrationError
 from ros_ood_monitor.rate_calibration.alerts import Alerts, Count, LOGICS_ON_SCORES
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, sequence_hours
 from ros_ood_monitor.rates import Tail
-from ros_ood_monitor.score_streams import ScoreStream, sequence_hours
 
 __all__ = ['Part']
 

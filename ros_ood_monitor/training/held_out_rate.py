@@ -11,7 +11,7 @@ import numpy as np
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.errors import CalibrationError
 from ros_ood_monitor.rate_calibration import calibrate_rate, RateCalibration
-from ros_ood_monitor.score_streams import ScoreStream
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.settings import TrainSettings

@@ -26,7 +26,7 @@ from scipy.signal import lfilter
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
 from ros_ood_monitor.errors import CalibrationError
 from ros_ood_monitor.rate_calibration import Alerts, calibrate_rate, RateCalibration
-from ros_ood_monitor.score_streams import ScoreStream
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream
 
 FRAME_RATE_HZ = 2.0
 REFRACTORY_S = 10.0

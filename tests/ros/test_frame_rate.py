@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.rate_calibration.score_streams import STALE_AFTER
 from ros_ood_monitor.rates import RateBound
 from ros_ood_monitor.ros.alert_remarks import rate_text, stated_rate, threshold_remarks
 from ros_ood_monitor.ros.frame_rate import FrameRateCheck
@@ -26,7 +27,6 @@ from ros_ood_monitor.ros.open_monitor import alert_point
 from ros_ood_monitor.ros.publishers import Publishers
 from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.stream_counts import StreamCounts
-from ros_ood_monitor.score_streams import STALE_AFTER
 from tests.ros.harness import peer, running_node, wait_until
 
 BOUND = RateBound.measure(

@@ -24,8 +24,8 @@ from ros_ood_monitor.evaluation.held_out import (
     score_held_out,
 )
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, split_streams
 from ros_ood_monitor.recorder.recordings import SUMMARY
-from ros_ood_monitor.score_streams import ScoreStream, split_streams
 from ros_ood_monitor.sketch import frame_digest, FrameSketch
 from tests.bag_tools import STORE, STRING, write_bag
 from tests.tiny_bundle import make_tiny_bundle

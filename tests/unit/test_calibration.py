@@ -183,3 +183,14 @@ def test_damaged_settings_are_refused(text: str) -> None:
     np.savez(buffer, **arrays)
     with pytest.raises(CalibrationError, match='not readable'):
         Calibration.from_bytes(buffer.getvalue())
+
+
+def test_p_values_flag_what_is_over_the_conformal_threshold() -> None:
+    scores = np.random.default_rng(1).normal(size=199)
+    calibration = Calibration.fit(scores, alpha=0.05)
+    trigger = calibration.operating_point.trigger
+    assert calibration.p_value(trigger + 1e-9, alpha=0.05) <= 0.05 < calibration.p_value(trigger)
+    assert calibration.p_value(math.inf) == 1 / 200
+    assert calibration.p_value(-math.inf) == 1.0
+    with pytest.raises(CalibrationError, match='expected at least 999, got 199'):
+        calibration.p_value(0.0, alpha=0.001)

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from ros_ood_monitor.alerting import LOGICS, make_logic
@@ -20,13 +19,12 @@ from ros_ood_monitor.rate_calibration import (
     RateCalibration,
     usual_refractory,
 )
-from ros_ood_monitor.rates import poisson_upper
-from ros_ood_monitor.score_streams import (
-    frame_rate_of,
+from ros_ood_monitor.rate_calibration.score_streams import (
     ScoreStream,
     sequence_hours,
     split_streams,
 )
+from ros_ood_monitor.rates import poisson_upper
 
 pytest.importorskip('scipy')
 from tests.bench.false_alert_rate import count_fast, deploy, observe, sequence, World
@@ -266,52 +264,3 @@ def test_stated_bounds_hold_in_fresh_sequences(calibration: Calibration) -> None
         established += found.bound.is_established
     assert within >= 36
     assert established >= 24
-
-
-def line(stamp: npt.NDArray[np.float64], name: str = 'a') -> ScoreStream:
-    return ScoreStream(name, '', stamp, np.zeros(len(stamp)))
-
-
-def test_gaps_and_steps_back_are_no_hours_watched() -> None:
-    stamp = np.concatenate([np.arange(0.0, 61.0), np.arange(1000.0, 1061.0), [5.0]])
-    assert line(stamp).hours == pytest.approx(120.0 / 3600.0)
-    assert line(np.zeros(50)).hours == 0.0
-    assert line(np.zeros(1)).hours == 0.0
-
-
-def test_few_sequences_are_cut_with_a_minute_between() -> None:
-    stamp = np.arange(0.0, 3600.0)
-    choosing, stating, rule = split_streams([line(stamp)], share=0.75, seed=0)
-    assert rule == 'block'
-    assert stating[0].stamp[0] - choosing[0].stamp[-1] == pytest.approx(60.0, abs=2.0)
-    assert stating[0].hours / (stating[0].hours + choosing[0].hours) == pytest.approx(0.75, 0.02)
-
-
-def test_sequences_are_dealt_out_whole_and_by_the_seed() -> None:
-    four = [line(np.arange(0.0, 600.0), name) for name in 'abcd']
-    dealt = {
-        frozenset(one.sequence for one in split_streams(four, share=0.5, seed=seed)[1])
-        for seed in range(8)
-    }
-    assert {len(names) for names in dealt} == {2}
-    assert len(dealt) > 1
-
-
-def test_frame_rates_that_differ_are_refused_by_name() -> None:
-    slow = [line(np.arange(0.0, 60.0, 1.0 + 0.05 * k), f'slow {k}') for k in range(3)]
-    assert frame_rate_of(slow) == pytest.approx(1.0 / 1.05)
-    with pytest.raises(CalibrationError, match=r'got 5 Hz.*: fast'):
-        frame_rate_of([*slow, line(np.arange(0.0, 60.0, 0.2), 'fast')])
-    with pytest.raises(CalibrationError, match='no time to watch'):
-        frame_rate_of([line(np.arange(0.0, 60.0, 5.0))])
-
-
-def test_p_values_flag_what_is_over_the_conformal_threshold() -> None:
-    scores = np.random.default_rng(1).normal(size=199)
-    calibration = Calibration.fit(scores, alpha=0.05)
-    trigger = calibration.operating_point.trigger
-    assert calibration.p_value(trigger + 1e-9, alpha=0.05) <= 0.05 < calibration.p_value(trigger)
-    assert calibration.p_value(math.inf) == 1 / 200
-    assert calibration.p_value(-math.inf) == 1.0
-    with pytest.raises(CalibrationError, match='expected at least 999, got 199'):
-        calibration.p_value(0.0, alpha=0.001)
