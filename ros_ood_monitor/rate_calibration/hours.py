@@ -53,7 +53,22 @@ def rate_to_aim_at(per_hour: float, hours: float) -> float:
 
 
 def quiet_rate_to_aim_at(per_hour: float, hours: float) -> float:
-    """Return `rate_to_aim_at` for the hours that alerts leave quiet."""
+    """
+    Return `rate_to_aim_at` for the part of some hours that alerts at most leave quiet.
+
+    Parameters
+    ----------
+    per_hour : float
+        The rate that is wanted at most.
+    hours : float
+        Hours watched that state it.
+
+    Returns
+    -------
+    float
+        Per hour.
+
+    """
     # alerts leave fewer quiet hours, which matters where many are asked for
     quiet = hours * (1.0 - min(0.5, most_in_alert(per_hour)))
     return rate_to_aim_at(per_hour, quiet if affordable_episodes(per_hour, quiet) >= 0 else hours)
