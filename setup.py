@@ -64,6 +64,7 @@ TEST = [
     *REPORT,
     'onnx',
     'pytest',
+    'pytest-xdist',
     'scikit-learn',
 ]
 DEV = [
