@@ -25,7 +25,7 @@ from ros_ood_monitor.engines.cache import (
 )
 from ros_ood_monitor.engines.cuda import Device, find_device
 from ros_ood_monitor.engines.plan import build_plan, OnProgress, Plan, Shape
-from ros_ood_monitor.engines.trt_library import Library, load_library
+from ros_ood_monitor.engines.trt_library import check_installed, Library, load_library
 from ros_ood_monitor.errors import EngineError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     'build_engine',
     'build_plan',
     'check_can_build',
+    'check_can_run',
     'gpu_facts',
     'graph_digests',
     'pick_precision',
@@ -221,6 +222,31 @@ def check_can_build(library: str, precisions: Sequence[str], *, device: int = 0)
     found = load_library(library)
     pick_precision(found.name, precisions)
     target_of(found, device, BuildOptions())
+
+
+def check_can_run(library: str, *, device: int = 0) -> None:
+    """
+    Refuse a build before it begins where its engine could not run: no library, driver or GPU.
+
+    Parameters
+    ----------
+    library : {'tensorrt', 'tensorrt_rtx'}
+        What shall build and run it; it is looked for and not loaded.
+    device : int, default 0
+        The GPU.
+
+    Raises
+    ------
+    EngineError
+        If one of them is not there; the message says how to mend it.
+
+    """
+    try:
+        check_installed(library)
+        find_device(device)
+    except EngineError as error:
+        msg = f'nothing is built, since an engine could not run here: {error}'
+        raise EngineError(msg) from error
 
 
 def _timing_file(cache: Path, library: Library, target: dict[str, str]) -> Path:

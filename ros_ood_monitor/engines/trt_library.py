@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 import functools
-import importlib
+import importlib.util
 from typing import Any, Final
 
 from ros_ood_monitor.errors import EngineError
@@ -22,6 +22,7 @@ __all__ = [
     'USED_OF_RTX',
     'USED_OF_TENSORRT',
     'Library',
+    'check_installed',
     'load_library',
     'make_log',
 ]
@@ -165,6 +166,26 @@ def load_library(name: str = 'auto') -> Library:
         problems[-1] += f' ({_INSTALL[wanted]})'
     msg = '; '.join(problems)
     raise EngineError(msg)
+
+
+def check_installed(name: str) -> None:
+    """
+    Refuse a library that is not there, without loading it: that takes seconds and memory.
+
+    Parameters
+    ----------
+    name : {'tensorrt', 'tensorrt_rtx'}
+        Its module's name.
+
+    Raises
+    ------
+    EngineError
+        If there is no such module. One that is there may still not load.
+
+    """
+    if importlib.util.find_spec(name) is None:
+        msg = f'{name} is not installed ({_INSTALL[name]})'
+        raise EngineError(msg)
 
 
 @functools.cache

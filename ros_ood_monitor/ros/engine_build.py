@@ -98,6 +98,9 @@ class EngineBuild:
         self._is_stopped = False
         arguments = [str(monitor.bundle.path), '--library', library]
         arguments += ['--precision', monitor.precision, '--device', str(settings.model_device)]
+        together = min(settings.input_batch, len(settings.input_topics))
+        if together > 1:
+            arguments += ['--batch', '1', str(together), str(together)]
         if settings.model_engine_cache:
             arguments += ['--cache', settings.model_engine_cache]
         self.process = BuildProcess(arguments, on_end=self._go_on)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.engines.build import check_can_run
 from ros_ood_monitor.engines.trt_library import LIBRARIES
+from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.engine_build import EngineBuild, library_to_build
@@ -91,6 +93,7 @@ class EngineUpgrade:
             self._remark(facts, f'not on {library}: {reason}')
 
         try:
+            check_can_run(library, device=settings.model_device)
             self._build = EngineBuild(
                 monitors[0],
                 library,
@@ -99,6 +102,9 @@ class EngineUpgrade:
                 on_failed=on_failed,
                 open_built=self._open_built,
             )
+        except EngineError as error:
+            self._remark(facts, f'not on {library}: {error}')
+            return
         except OSError as error:
             self._remark(facts, f'not on {library}: its build does not start: {error}')
             return

@@ -6,6 +6,7 @@ import gc
 import os
 from pathlib import Path
 import queue
+import shutil
 import threading
 from typing import Any
 import weakref
@@ -21,11 +22,14 @@ pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
 from lifecycle_msgs.msg import Transition
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.engines import Engine, trt_library
+from ros_ood_monitor.engines.build import build_engine
+from ros_ood_monitor.engines.cache import read_engines
 from ros_ood_monitor.engines.cuda import find_device
 from ros_ood_monitor.engines.ort_engine import OrtEngine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.records import Reading
+from ros_ood_monitor.ros import engine_upgrade
 from ros_ood_monitor.ros.engine_build import EngineBuild
 from ros_ood_monitor.ros.open_monitor import open_monitor
 from ros_ood_monitor.ros.settings import Settings
@@ -67,6 +71,12 @@ def parameters(bundle: Path, cache: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def as_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a build begin as where there is a GPU; what it builds runs on none in these tests."""
+    monkeypatch.setattr(engine_upgrade, 'check_can_run', lambda *_library, **_device: None)
+
+
 def model_values(me: Peer, **expected: str) -> DiagnosticStatus:
     """Wait for a report on the model whose message and values hold what is expected of them."""
 
@@ -82,6 +92,7 @@ def model_values(me: Peer, **expected: str) -> DiagnosticStatus:
     return found
 
 
+@pytest.mark.usefixtures('as_with_a_gpu')
 def test_a_built_engine_takes_over_in_a_running_alert_and_nothing_else_changes(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -110,8 +121,8 @@ def test_a_built_engine_takes_over_in_a_running_alert_and_nothing_else_changes(
         assert len(list(tmp_path.glob('*/backbone.plan'))) == 1
 
 
-def test_without_a_gpu_onnxruntime_goes_on_and_the_reason_is_told_once(
-    tiny_bundle: Path, tmp_path: Path
+def test_without_a_gpu_nothing_is_built_and_onnxruntime_goes_on_and_says_why(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
         find_device()
@@ -119,15 +130,33 @@ def test_without_a_gpu_onnxruntime_goes_on_and_the_reason_is_told_once(
         pass
     else:
         pytest.skip('there is a GPU')
-    for _ in range(2):  # the second time it is there already
-        with running_node(**parameters(tiny_bundle, tmp_path)), peer() as me:
+
+    def tell(text: str, **parameters_: Any) -> str:
+        with (
+            running_node(**parameters(tiny_bundle, tmp_path), **parameters_) as node,
+            peer() as me,
+        ):
             me.activate()
-            status = model_values(me, message='not on tensorrt_rtx', engine='onnxruntime')
+            status = model_values(me, message=text, engine='onnxruntime')
             assert status.level == DiagnosticStatus.WARN
-            assert 'nvidia-smi' in status.message
+            assert node._upgrade.status == '', 'no process was started'
             assert me.publish_and_wait(image(normal_frame()))
+            return str(status.message)
+
+    said = tell('not on tensorrt_rtx: nothing is built, since an engine could not run here: ')
+    assert 'look at nvidia-smi' in said
+    assert list(tmp_path.iterdir()) == []
+    # an engine that is there already, such as one that was copied, does not run either
+    build_engine(Bundle.load(tiny_bundle), library='tensorrt_rtx', cache=tmp_path)
+    assert 'nothing is built' not in tell('not on tensorrt_rtx (asked for; not tensorrt_rtx: CUDA')
+    # without its library it could not, GPU or not
+    monkeypatch.setattr(trt_library.importlib.util, 'find_spec', lambda _name: None)
+    shutil.rmtree(next(tmp_path.iterdir()))
+    said = tell('not on tensorrt_rtx: nothing is built, since an engine could not run here: ')
+    assert 'tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)' in said
 
 
+@pytest.mark.usefixtures('as_with_a_gpu')
 def test_cleaning_up_ends_a_build_and_closes_what_is_being_opened(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +194,8 @@ def test_a_built_engine_that_computes_something_else_is_closed_and_not_given_on(
         model_engine='tensorrt_rtx',
         model_build_if_missing=True,
         model_engine_cache=str(tmp_path),
+        input_topics=('front', 'left', 'rear'),
+        input_batch=8,
     )
     failures: queue.Queue[str] = queue.Queue()
     build = EngineBuild(
@@ -178,3 +209,6 @@ def test_a_built_engine_that_computes_something_else_is_closed_and_not_given_on(
     assert 'does NOT reproduce 3 goldens' in failures.get(timeout=DEADLINE_S)
     assert build.status == 'failed'
     assert opened[0]._backbone is None
+    # three cameras give no more than three pictures for a call
+    (files,) = read_engines(tmp_path)
+    assert files.identity.options['batch'] == [1, 3, 3]
