@@ -1,8 +1,12 @@
-"""The corridor: one frame in, one observation out; the same on the robot and in a replay."""
+"""
+The corridor: one frame in, one observation out; the same on the robot and in a replay.
+
+Frames of several cameras may share one call of their engine; each is judged by its own monitor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +26,7 @@ from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.records import AlertState, Frame, Health, Observation, Reading
 
-__all__ = ['Monitor']
+__all__ = ['Monitor', 'observe_together']
 
 
 class Monitor:
@@ -214,31 +218,7 @@ class Monitor:
             If the engine fails; the alert state is left as it was.
 
         """
-        start = self._clock()
-        batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
-        if self._on_input is not None:
-            self._on_input(batch[0])
-        reading = self.engine.infer(batch)
-        raw_score = float(reading.raw_score[0])
-        score = self.calibration.score(raw_score)
-        checks = self.health  # read once: it may be exchanged meanwhile
-        health = None if checks is None else checks.look(batch[0], frame)
-        if health is None or health.is_usable:
-            alert = self.alert.update(raw_score, frame.stamp)
-        else:
-            alert = self._without_judgement(health)
-        return Observation(
-            stamp=frame.stamp,
-            camera=frame.camera,
-            raw_score=raw_score,
-            score=score,
-            threshold=self.alert.threshold,
-            alert=alert,
-            health=health,
-            image_size=(frame.height, frame.width),
-            **self._where(reading, frame),
-            latency_ms=(self._clock() - start) * 1e3,
-        )
+        return observe_together([(self, frame)])[0]
 
     def observe_image(
         self, rgb: npt.NDArray[np.uint8], *, stamp: float | None = None, camera: str = ''
@@ -269,19 +249,6 @@ class Monitor:
 
         """
         return self.observe(Frame(rgb, self._clock() if stamp is None else stamp, camera))
-
-    def _where(self, reading: Reading, frame: Frame) -> dict[str, Any]:
-        """Return what an observation says about places; nothing without a map."""
-        if self._mapper is None or reading.patch_score is None:
-            return {}
-        # of its own: an engine may write its next answer where this one lies
-        patches = reading.patch_score[0].copy()  # (gh, gw)
-        return {
-            'heatmap_peak': self._mapper.peak(patches),
-            'regions': self._mapper.regions(patches, (frame.height, frame.width)),
-            'patch_score': patches,
-            'project': self._mapper,
-        }
 
     def check_silence(self, seconds: float) -> AlertState:
         """
@@ -317,12 +284,6 @@ class Monitor:
         """
         return self.alert.fault(reason)
 
-    def _without_judgement(self, health: Health) -> AlertState:
-        reason = next((str(fault) for fault in health.faults if fault.blinds), '')
-        if health.is_blind:
-            return self.alert.fault(reason or f'the input was {health} until just now')
-        return replace(self.alert.state, changed=False, reason=f'not judged: {reason}')
-
     def verify(self) -> Verification:
         """
         Compare the engine with the bundle's goldens.
@@ -348,3 +309,96 @@ class Monitor:
     def close(self) -> None:
         """Give back what the engine holds."""
         self.engine.close()
+
+    def _prepare(self, frame: Frame) -> npt.NDArray[np.uint8]:
+        batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
+        if self._on_input is not None:
+            self._on_input(batch[0])
+        return batch
+
+    def _judge(
+        self, frame: Frame, image: npt.NDArray[np.uint8], reading: Reading, row: int, start: float
+    ) -> Observation:
+        """Make an observation of one row of what the engine read."""
+        raw_score = float(reading.raw_score[row])
+        score = self.calibration.score(raw_score)
+        checks = self.health  # read once: it may be exchanged meanwhile
+        health = None if checks is None else checks.look(image, frame)
+        if health is None or health.is_usable:
+            alert = self.alert.update(raw_score, frame.stamp)
+        else:
+            alert = self._without_judgement(health)
+        return Observation(
+            stamp=frame.stamp,
+            camera=frame.camera,
+            raw_score=raw_score,
+            score=score,
+            threshold=self.alert.threshold,
+            alert=alert,
+            health=health,
+            image_size=(frame.height, frame.width),
+            **self._where(reading, row, frame),
+            latency_ms=(self._clock() - start) * 1e3,
+        )
+
+    def _where(self, reading: Reading, row: int, frame: Frame) -> dict[str, Any]:
+        """Return what an observation says about places; nothing without a map."""
+        if self._mapper is None or reading.patch_score is None:
+            return {}
+        # of its own: an engine may write its next answer where this one lies
+        patches = reading.patch_score[row].copy()  # (gh, gw)
+        return {
+            'heatmap_peak': self._mapper.peak(patches),
+            'regions': self._mapper.regions(patches, (frame.height, frame.width)),
+            'patch_score': patches,
+            'project': self._mapper,
+        }
+
+    def _without_judgement(self, health: Health) -> AlertState:
+        reason = next((str(fault) for fault in health.faults if fault.blinds), '')
+        if health.is_blind:
+            return self.alert.fault(reason or f'the input was {health} until just now')
+        return replace(self.alert.state, changed=False, reason=f'not judged: {reason}')
+
+
+def observe_together(frames: Sequence[tuple[Monitor, Frame]]) -> list[Observation]:
+    """
+    Score frames of several cameras in one call of their engine; else as `Monitor.observe`.
+
+    Parameters
+    ----------
+    frames : sequence of tuple of Monitor and Frame
+        At least one frame, each with the monitor of its camera; of any size. The monitors run one
+        bundle on one engine, see `Monitor.another`.
+
+    Returns
+    -------
+    list of Observation
+        In the order of the frames. ``latency_ms`` of each is the time from the beginning of this
+        call: the engine's whole time, which each of them had to wait, is in all of them.
+
+    Raises
+    ------
+    EngineError
+        If the engine fails, or the monitors are of different bundles or precisions; the alert
+        states are left as they were.
+
+    """
+    first = frames[0][0]
+    starts = [monitor._clock() for monitor, _ in frames]
+    for monitor, frame in frames[1:]:
+        if (monitor.bundle.digest, monitor.precision) != (first.bundle.digest, first.precision):
+            msg = (
+                f'frames of camera {frame.camera!r} belong to another bundle or precision: '
+                f'expected {first.precision} of {first.bundle.path}, got {monitor.precision} of '
+                f'{monitor.bundle.path}; observe them apart'
+            )
+            raise EngineError(msg)
+    images = [monitor._prepare(frame) for monitor, frame in frames]  # n x (1, h, w, 3)
+    # of one frame, which is the usual case, nothing is copied
+    batch = images[0] if len(images) == 1 else np.concatenate(images)  # (n, h, w, 3)
+    reading = first.engine.infer(batch)
+    return [
+        monitor._judge(frame, batch[row], reading, row, start)
+        for row, ((monitor, frame), start) in enumerate(zip(frames, starts, strict=True))
+    ]

@@ -19,6 +19,11 @@ class Engine(Protocol):
     precision: str
     """The bundle's precision that it runs."""
 
+    @property
+    def batch(self) -> int:
+        """Return how many inputs gain by one call: 1 where they take what they take one by one."""
+        ...
+
     def infer(self, batch: npt.NDArray[np.uint8]) -> Reading:
         """
         Score a batch of network inputs.
@@ -42,7 +47,7 @@ class Engine(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame does not pay for lazy initialisation."""
+        """Run whatever a call may find not ready yet, so that no frame pays for it."""
         ...
 
     def describe(self) -> dict[str, str]:

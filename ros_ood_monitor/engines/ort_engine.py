@@ -7,7 +7,7 @@ several times slower, not faster (``docs/deployment.md``).
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import Any, Final, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,9 @@ class OrtEngine:
         If ONNX Runtime is missing, refuses a graph, or the two graphs do not fit together.
 
     """
+
+    batch: Final = 1
+    """On a CPU a batch takes what its pictures take one by one; what a GPU gains is not known."""
 
     def __init__(
         self,

@@ -31,6 +31,9 @@ __all__ = ['TrtEngine', 'load_plan', 'plan_version']
 _SCORES: Final = ('raw_score', 'patch_score')
 """What the scorer makes, the map only where the bundle has one."""
 
+_CAPTURED: Final = 8
+"""Largest batch that is captured beforehand; a larger one when it comes first."""
+
 _BUILD: Final = 'build it on this device: ood_monitor build-engine'
 
 
@@ -145,9 +148,15 @@ class TrtEngine:
         # (n,), and (n, gh, gw) where the scorer makes a map
         return reading_of(*(np.concatenate(each) for each in zip(*scores, strict=True)))
 
+    @property
+    def batch(self) -> int:
+        """Return how many pictures it was built for at most: more go in turns."""
+        return self._most
+
     def warm_up(self) -> None:
-        """Run one grey picture, which compiles what is compiled late and captures the graph."""
-        self.infer(np.full((1, *self._shape), 127, dtype=np.uint8))
+        """Run grey pictures, which compiles what is compiled late and captures each batch."""
+        for count in range(self._least, max(self._least, min(self._most, _CAPTURED)) + 1):
+            self.infer(np.full((count, *self._shape), 127, dtype=np.uint8))
         self._kernels.save()
 
     def describe(self) -> dict[str, str]:

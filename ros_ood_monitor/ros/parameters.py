@@ -196,6 +196,17 @@ PARAMETERS: Final[tuple[ParameterSpec, ...]] = (
         applies='live',
     ),
     ParameterSpec(
+        'input.batch',
+        0,
+        'Most frames, one a camera, that go into one call of the engine, of those that wait when '
+        'the call before has ended; 0 leaves it to the engine: as many as a TensorRT engine was '
+        'built for, one on onnxruntime.',
+        unit='frames',
+        minimum=0,
+        maximum=64,
+        applies='live',
+    ),
+    ParameterSpec(
         'input.deadline_ms',
         0.0,
         'Image stamp to published score, or processing time where stamps are of another clock: an '

@@ -1,5 +1,5 @@
 """
-The thread that scores: one engine, a frame of each camera in turn.
+The thread that scores: one engine, a frame of each camera in turn, or of several in one call.
 
 The executor's thread only puts messages into slots of one; decoding, inference and publishing
 happen here.
@@ -14,7 +14,8 @@ import time
 import traceback
 from typing import Any, Final
 
-from ros_ood_monitor.records import AlertState
+from ros_ood_monitor.monitor import observe_together
+from ros_ood_monitor.records import AlertState, Frame, Observation
 from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.slot import LatestSlots
 
@@ -33,6 +34,8 @@ class ScoringThread:
         One a camera.
     max_wait : float
         Longest time for which a frame may wait for its turn, in s; 0 sets no limit.
+    batch : int, default 0
+        Most frames, one a camera, in one call of the engine; 0 takes what the engine gains by.
     on_fault : callable
         Told once, with every camera's FAULT, the reason and a traceback, that the engine failed;
         the thread then ends.
@@ -48,12 +51,14 @@ class ScoringThread:
         streams: Sequence[CameraStream],
         *,
         max_wait: float,
+        batch: int = 0,
         on_fault: Callable[[list[AlertState], str, str], None],
         on_error: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.streams = tuple(streams)
         self.max_wait = max_wait
+        self.batch = batch
         self._on_fault = on_fault
         self._on_error = on_error
         self._slots: LatestSlots[Any] = LatestSlots(len(self.streams), clock)
@@ -132,33 +137,48 @@ class ScoringThread:
     def _run(self) -> None:
         while self._slots.is_open:
             try:
-                self._score_next()
+                self._score()
                 if self._slots.is_open and time.monotonic() - self._looked >= _LOOK_S:
                     self._looked = time.monotonic()
                     for stream in self.streams:  # one that is alive hides no dead one
                         stream.look_at_clock()
-            except Exception:  # noqa: BLE001, an answer that cannot be published is no fault
+            except Exception:  # noqa: BLE001, a state that cannot be published is no fault
                 if self._slots.is_open:
                     self._on_error(traceback.format_exc())
 
-    def _score_next(self) -> None:
-        taken = self._slots.take(_LOOK_S, self.max_wait or math.inf)
-        if taken is None:
-            return
-        stream = self.streams[taken.slot]
-        if taken.is_late:
-            stream.leave_out(taken.waited)
-            return
-        frame = stream.decode(taken.item)
-        if frame is None:
+    def _score(self) -> None:
+        most = self.batch or self.streams[0].monitor.engine.batch
+        # nobody is waited for: a call has what is there when the one before it has ended
+        taken = self._slots.take_together(most, _LOOK_S, self.max_wait or math.inf)
+        pictures = []
+        for each in taken:
+            stream = self.streams[each.slot]
+            if each.is_late:
+                stream.leave_out(each.waited)
+                continue
+            frame = stream.decode(each.item)
+            if frame is not None:
+                pictures.append((stream, each.item, frame))
+        if not pictures:
             return
         try:
-            observation = stream.monitor.observe(frame)
+            answers = observe_together([(stream.monitor, frame) for stream, _, frame in pictures])
         except Exception as error:  # noqa: BLE001, nothing can be scored without the engine
             self._fail(f'engine failed: {error}', traceback.format_exc())
             return
-        if self._slots.is_open:  # else it was stopped meanwhile: this answer comes too late
-            stream.publish(taken.item, frame, observation)
+        for picture, answer in zip(pictures, answers, strict=True):
+            self._publish(*picture, answer)
+
+    def _publish(
+        self, stream: CameraStream, message: Any, frame: Frame, answer: Observation
+    ) -> None:
+        if not self._slots.is_open:
+            return  # it was stopped meanwhile: this answer comes too late
+        try:
+            stream.publish(message, frame, answer)
+        except Exception:  # noqa: BLE001, an answer that cannot be published is no fault
+            if self._slots.is_open:
+                self._on_error(traceback.format_exc())
 
     def _fail(self, reason: str, details: str) -> None:
         if not self._slots.is_open:

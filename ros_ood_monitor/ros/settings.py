@@ -34,6 +34,7 @@ class Settings:
     input_depth: int
     input_max_rate_hz: float
     input_max_wait: float
+    input_batch: int
     input_deadline_ms: float
     alert_logic: str
     alert_trigger: float

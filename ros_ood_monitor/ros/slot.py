@@ -103,24 +103,46 @@ class LatestSlots(Generic[_T]):
             None after the timeout or once the slots are closed.
 
         """
+        taken = self.take_together(1, timeout, max_wait)
+        return taken[0] if taken else None
+
+    def take_together(
+        self, most: int, timeout: float, max_wait: float = math.inf
+    ) -> list[Taken[_T]]:
+        """
+        Take the items whose turn it is, waiting for one and not for any further.
+
+        Parameters
+        ----------
+        most : int
+            How many at most, at least 1; late ones are counted.
+        timeout, max_wait
+            As `take` has them.
+
+        Returns
+        -------
+        list of Taken
+            Of as many slots, in their turn; empty after the timeout or once the slots are closed.
+
+        """
         with self._changed:
             self._changed.wait_for(lambda: any(self._items) or not self._open, timeout)
             if not self._open:
-                return None
-            for slot in self._order:
-                held = self._items[slot]
-                if held is not None:
-                    break
-            else:
-                return None
-            self._items[slot] = None
-            item, since = held
-            waited = self._clock() - since
-            is_late = waited > max_wait
-            if not is_late:
-                self._order.remove(slot)
-                self._order.append(slot)
-            return Taken(slot, item, waited, is_late)
+                return []
+            now = self._clock()
+            full = [slot for slot in self._order if self._items[slot] is not None][:most]
+            return [self._take_from(slot, now, max_wait) for slot in full]
+
+    def _take_from(self, slot: int, now: float, max_wait: float) -> Taken[_T]:
+        held, self._items[slot] = self._items[slot], None
+        assert held is not None
+        item, since = held
+        waited = now - since
+        is_late = waited > max_wait
+        if not is_late:
+            self._order.remove(slot)
+            self._order.append(slot)
+        return Taken(slot, item, waited, is_late)
 
     def close(self) -> None:
         """Wake the taker for good; items given later are never taken."""

@@ -102,6 +102,7 @@ class Watch:
         self._scoring = ScoringThread(
             [self._stream(k, monitor) for k, monitor in enumerate(monitors)],
             max_wait=settings.input_max_wait,
+            batch=settings.input_batch,
             on_fault=self._fail,
             on_error=self._on_error,
             clock=self._clock,
@@ -155,6 +156,7 @@ class Watch:
         """Take over the parameters that apply live, but for those of the monitors."""
         self._settings = settings
         self._scoring.max_wait = settings.input_max_wait
+        self._scoring.batch = settings.input_batch
         for stream in self._scoring.streams:
             stream.limit.rate_hz = settings.input_max_rate_hz
             stream.deadline_ms = settings.input_deadline_ms

@@ -138,15 +138,12 @@ def engines() -> str:
     for name, device in EXPECTED.items():
         own = [facts for facts in found if of_bench(facts) == name]
         for facts in own:
-            engine, infer = facts['engine'], facts['times_ms']['infer']
+            infer = facts['times_ms']['infer']
             frames = 1e3 / facts['times_ms']['observe_camera']['p50']
-            is_cpu = engine['device'] == 'cpu'
             process = facts.get('process')
             rows.append(
                 (
-                    f'`{name}` {engine["version"]}',
-                    facts['context']['cpu'] + ', one thread' if is_cpu else engine['device'],
-                    engine['precision'],
+                    *_where(name, facts),
                     ' / '.join(f'{infer[key]:.1f}' for key in ('min', 'p50', 'p99')),
                     f'{frames:.0f}',
                     f'{process["ready_s"]:.1f} s' if process else NOBODY,
@@ -155,6 +152,13 @@ def engines() -> str:
         if not own:
             rows.append((f'`{name}`', device, *[NOBODY] * 4))
     return table(rows)
+
+
+def _where(name: str, facts: dict[str, Any]) -> tuple[str, str, str]:
+    engine = facts['engine']
+    is_cpu = engine['device'] == 'cpu'
+    device = facts['context']['cpu'] + ', one thread' if is_cpu else engine['device']
+    return f'`{name}` {engine["version"]}', device, engine['precision']
 
 
 def of_bench(facts: dict[str, Any]) -> str:
@@ -222,11 +226,30 @@ def builds() -> str:
     return table(rows)
 
 
+def batches() -> str:
+    """Return what each engine gains by taking several pictures in one call."""
+    counts = ('2', '3', '4', '8')
+    rows: list[tuple[str, ...]] = [
+        ('engine', 'on', 'precision', *(f'{count} pictures' for count in counts)),
+    ]
+    found = [read(path.stem) for path in sorted(RESULTS.glob('batches_*.json'))]
+    for name, device in EXPECTED.items():
+        own = [facts for facts in found if of_bench(facts) == name]
+        for facts in own:
+            ratios = facts['one_call_of_single_calls']
+            cells = (f'{ratios[c]["median"]:.2f}' for c in counts)
+            rows.append((*_where(name, facts), *cells))
+        if not own:
+            rows.append((f'`{name}`', device, *[NOBODY] * (1 + len(counts))))
+    return table(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     'speed': speed,
     'engines': engines,
     'precisions': precisions,
     'builds': builds,
+    'batches': batches,
 }
 
 

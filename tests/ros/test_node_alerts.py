@@ -176,6 +176,8 @@ def test_gap_between_stamps_is_an_interruption(tiny_bundle: Path) -> None:
 class _Breaking:
     """A real engine that fails at the n-th frame after it was proven."""
 
+    batch = 1
+
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self.precision = engine.precision

@@ -173,6 +173,8 @@ def test_garbage_jpeg_is_counted_and_the_next_one_scored(tiny_bundle: Path) -> N
 class _Gate:
     """A real engine that answers only when it is let: the slowest engine there is."""
 
+    batch = 1
+
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self.precision = engine.precision

@@ -45,6 +45,8 @@ BLACK = np.zeros((60, 90, 3), np.uint8)
 class Hanging:
     """A real engine that answers only when it is let, and is closed by nobody else."""
 
+    batch = 1
+
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self.precision = engine.precision

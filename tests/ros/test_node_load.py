@@ -38,6 +38,8 @@ ROUNDS = 4  # another process of a busy machine may spoil one
 class _Slow:
     """The real engine on many copies of a frame: a fixed piece of work, as of a larger network."""
 
+    batch = 1
+
     def __init__(self, engine: Any, copies: int) -> None:
         self._engine = engine
         self.precision = engine.precision

@@ -125,6 +125,35 @@ def test_slots_take_turns_and_an_empty_one_costs_nothing() -> None:
     assert order == [0, 2, 0, 2, 0, 2, 1, 0, 2]
 
 
+def test_several_slots_are_taken_at_once_in_their_turn_and_the_rest_comes_first_next_time() -> (
+    None
+):
+    now = [0.0]
+    slots: LatestSlots[int] = LatestSlots(4, clock=lambda: now[0])
+
+    def taken(most: int) -> list[tuple[int, bool]]:
+        return [(each.slot, each.is_late) for each in slots.take_together(most, 0.0, 1.0)]
+
+    assert taken(3) == []
+    slots.put(0, 1)
+    assert taken(3) == [(1, False)], 'nobody is waited for'
+    for slot in range(4):
+        slots.put(0, slot)
+    assert taken(3) == [(0, False), (2, False), (3, False)]
+    for slot in range(4):
+        slots.put(0, slot)
+    assert taken(2) == [(1, False), (0, False)]
+    now[0] = 2.0
+    slots.put(0, 0)
+    assert taken(4) == [(2, True), (3, True), (0, False)]
+    for slot in range(4):
+        slots.put(0, slot)
+    assert taken(4) == [(2, False), (3, False), (1, False), (0, False)], 'late: no turn was had'
+    slots.put(0)
+    slots.close()
+    assert taken(4) == []
+
+
 def test_item_that_waited_for_too_long_is_late_and_costs_its_slot_no_turn() -> None:
     now = [0.0]
     slots: LatestSlots[int] = LatestSlots(3, clock=lambda: now[0])

@@ -12,7 +12,7 @@ import pytest
 from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.monitor import Monitor, observe_together
 from ros_ood_monitor.records import Frame, Observation, Reading, State
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -189,3 +189,59 @@ def test_a_bundle_without_maps_has_no_places(bundle: Bundle) -> None:
         (), None, None, None,
     )  # fmt: skip
     assert seen.heatmap_at((4, 4)) is None
+
+
+def test_cameras_in_one_call_are_judged_as_each_is_alone(mapped: Bundle) -> None:
+    def monitors() -> list[Monitor]:
+        first = Monitor.from_bundle(mapped)
+        logic = {'trigger': first.threshold, 'release': first.threshold, 'trigger_frames': 2}
+        return [first, *(first.another(ConsecutiveLogic(**logic)) for _ in range(2))]
+
+    def picture(k: int, camera: int) -> Frame:
+        (frame,) = frames(1, odd=range(k in range(2, 9) and camera == 1), seed=3 * k + camera)
+        rgb = frame.rgb[: 60 - 12 * camera, : 90 - 5 * camera]  # no two of one size
+        return Frame(np.ascontiguousarray(rgb), stamp=frame.stamp + k / 10, camera=str(camera))
+
+    together, apart = monitors(), monitors()
+    seen = []
+    for k in range(12):
+        stream = [picture(k, camera) for camera in range(3)]
+        answers = observe_together(list(zip(together, stream, strict=True)))
+        for got, monitor, frame in zip(answers, apart, stream, strict=True):
+            wanted = monitor.observe(frame)
+            assert (got.camera, got.stamp) == (frame.camera, frame.stamp)
+            assert got.raw_score == pytest.approx(wanted.raw_score, rel=1e-6)
+            assert got.alert.state is wanted.alert.state
+            assert (got.alert.changed, got.image_size) == (wanted.alert.changed, wanted.image_size)
+            assert got.health_text == wanted.health_text
+            assert got.patch_score is not None
+            assert wanted.patch_score is not None
+            np.testing.assert_allclose(got.patch_score, wanted.patch_score, rtol=1e-4, atol=1e-5)
+            assert [region[:4] for region in got.regions] == [r[:4] for r in wanted.regions]
+        seen.append([answer.state for answer in answers])
+    assert {states[1] for states in seen} == {State.NORMAL, State.SUSPECT, State.ALERT}
+    assert {state for states in seen for state in (states[0], states[2])} == {State.NORMAL}
+
+
+def test_one_call_is_in_the_processing_time_of_each_and_its_failure_leaves_every_state(
+    bundle: Bundle,
+) -> None:
+    ticks = itertools.count(step=0.25)
+    first = Monitor.from_bundle(bundle, clock=lambda: next(ticks))
+    logic = ConsecutiveLogic(trigger=first.threshold, release=first.threshold)
+    pair = [first, first.another(logic)]
+    stream = list(zip(pair, frames(2, odd=range(2)), strict=True))
+    # two ticks as it starts, then one for each answer
+    assert [o.latency_ms for o in observe_together(stream)] == [500.0, 500.0]
+    before = [monitor.state for monitor in pair]
+    first.engine.close()
+    with pytest.raises(EngineError, match='ONNX Runtime failed'):
+        observe_together(stream)
+    assert [monitor.state for monitor in pair] == before
+
+
+def test_cameras_of_two_bundles_share_no_call(bundle: Bundle, mapped: Bundle) -> None:
+    pair = Monitor.from_bundle(bundle), Monitor.from_bundle(mapped)
+    with pytest.raises(EngineError, match=r"camera 'left' belong to another bundle .* apart"):
+        observe_together(list(zip(pair, frames(2, odd=range(0)), strict=True)))
+    assert len(observe_together([(pair[0], frames(1, odd=range(0))[0])])) == 1
