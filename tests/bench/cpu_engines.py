@@ -15,6 +15,7 @@ in every round, so a ratio of two holds on a busy machine, too.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import tempfile
@@ -42,15 +43,20 @@ RANGES = 128  # pictures that int8 takes its ranges from
 BATCHES = (1, 4)
 
 
-def with_all_precisions(bundle: Bundle, images: npt.NDArray[np.uint8], folder: Path) -> Bundle:
-    """Write the bundle in every precision; all have the first one's calibration and goldens."""
+def in_precisions(
+    bundle: Bundle,
+    precisions: Sequence[str],
+    folder: Path,
+    images: npt.NDArray[np.uint8] | None = None,
+) -> Bundle:
+    """Write the bundle in other precisions; all have fp32's calibration and goldens."""
     backbone, given = bundle.backbone('fp32'), precision_files('fp32')
     files = {'scorer.onnx': bundle.scorer()}
-    for precision in PRECISIONS:
+    for precision in precisions:
         names = precision_files(precision)
         files[names[0]] = convert(backbone, precision, calibration_images=images)
         files |= {names[k]: bundle.read(given[k]) for k in (1, 2)}
-    manifest = {**bundle.manifest.raw, 'precisions': list(PRECISIONS)}
+    manifest = {**bundle.manifest.raw, 'precisions': list(precisions)}
     return write_bundle(folder, manifest=manifest, files=files)
 
 
@@ -121,7 +127,7 @@ def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     preprocess = Preprocessor(height, width)
     rgb = [read_image(path) for path in list_folder(args.ranges)[:RANGES]]
     images = np.concatenate([preprocess(each) for each in rgb])  # (k, h, w, 3)
-    bundle = with_all_precisions(source, images, folder)
+    bundle = in_precisions(source, PRECISIONS, folder, images)
     engines = {name: open_engine(bundle, 'onnxruntime', precision=name) for name in PRECISIONS}
     calls = contenders(bundle, engines, rgb[:4])
     times = interleave(calls, rounds=args.rounds, burst=3, warm_up=5)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ros_ood_monitor.alerting import make_logic
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines.build import build_engine, BuildOptions
 from ros_ood_monitor.engines.cuda import cudart, find_device
@@ -15,6 +16,8 @@ from ros_ood_monitor.engines.ort_engine import OrtEngine
 from ros_ood_monitor.engines.trt_engine import TrtEngine
 from ros_ood_monitor.engines.trt_library import load_library
 from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.monitor import Monitor, observe_together
+from ros_ood_monitor.records import Frame
 from tests.tiny_bundle import make_tiny_bundle
 
 BATCH = (1, 2, 3)
@@ -49,8 +52,14 @@ def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine
         pytest.skip(f'needs a GPU: {error}')
     opened: list[TrtEngine] = []
 
-    def open_(precision: str = 'fp32', *, capture: bool = True, of: Bundle = bundle) -> TrtEngine:
-        options = BuildOptions(batch=BATCH)
+    def open_(
+        precision: str = 'fp32',
+        *,
+        capture: bool = True,
+        of: Bundle = bundle,
+        batch: tuple[int, int, int] = BATCH,
+    ) -> TrtEngine:
+        options = BuildOptions(batch=batch)
         files, _ = build_engine(of, precision=precision, options=options, cache=tmp_path)
         try:
             opened.append(TrtEngine(of, files, capture=capture))
@@ -108,6 +117,34 @@ def test_maps_are_those_of_onnxruntime_in_every_batch(
     assert wanted.patch_score is not None
     np.testing.assert_allclose(got.patch_score, wanted.patch_score, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(got.raw_score, wanted.raw_score, rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_cameras_share_a_call_and_every_batch_is_captured_beforehand(
+    with_maps: Bundle, open_trt: Callable[..., TrtEngine]
+) -> None:
+    engine = open_trt(of=with_maps)
+    engine.warm_up()
+    assert engine.batch == 3
+    assert list(engine._graphs) == [1, 2, 3]
+    rng = np.random.default_rng(4)
+    stream = [Frame(rng.integers(100, 156, (60, 90 + k, 3)).astype(np.uint8)) for k in range(3)]
+    first, apart = Monitor(with_maps, engine), Monitor(with_maps, OrtEngine(with_maps))
+    cameras = [
+        first,
+        *(
+            first.another(
+                make_logic(first.calibration.operating_point, first.calibration.raw_score)
+            )
+            for _ in range(2)
+        ),
+    ]
+    for frame, got in zip(
+        stream, observe_together(list(zip(cameras, stream, strict=True))), strict=True
+    ):
+        wanted = apart.observe(frame)
+        assert got.raw_score == pytest.approx(wanted.raw_score, rel=1e-4)
+        assert got.heatmap_peak == pytest.approx(wanted.heatmap_peak, rel=1e-3)
 
 
 @pytest.mark.gpu
