@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.engines import Engine, open_engine
+from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.build import build_engine, BuildOptions, PRECISIONS
 from ros_ood_monitor.engines.cache import EngineFiles
 from ros_ood_monitor.engines.cuda import call, cudart, find_device
@@ -126,12 +126,13 @@ def tensorrt(library: str, found: Found, path: Path, folder: Path) -> None:
                     bundle, library=library, precision=precision, options=options, cache=cache
                 )
                 found[f'{precision} build_s'] = files.about['build_s']
-                with opened(bundle, files) as engine:
-                    found[precision] = facts_of_engine(bundle, engine)
+                with (
+                    opened(bundle, files) as engine,
+                    opened(bundle, files, capture=False) as plain,
+                ):
+                    found[precision] = facts_of_engine(bundle, engine, plain)
                     gains = batches.measured(bundle, engine, rounds=_ROUNDS)
                     write_row(folder, f'batches_{library}_{precision}', bundle, gains)
-                with opened(bundle, files, capture=False) as engine:
-                    found[f'{precision} without a CUDA graph'] = times_of_engine(bundle, engine)
             with found.trying(f'{precision} bench'):
                 os.environ['OOD_MONITOR_ENGINES'] = str(cache)
                 facts = benchmark(bundle, engine=library, precision=precision)
@@ -152,13 +153,20 @@ def opened(bundle: Bundle, files: EngineFiles, *, capture: bool = True) -> Itera
         engine.close()
 
 
-def facts_of_engine(bundle: Bundle, engine: TrtEngine) -> dict[str, Any]:
-    """Return parity with the goldens, times, and what of them the GPU does not work."""
-    times = times_of_engine(bundle, engine)
+def facts_of_engine(bundle: Bundle, engine: TrtEngine, plain: TrtEngine) -> dict[str, Any]:
+    """Return parity with the goldens (of fp32, whatever runs), times, and what the GPU works."""
+    images = batches.pictures(bundle, engine.precision, max(COUNTS))
+    monitor, frame = Monitor(bundle, engine), Frame(images[0])
+    calls: dict[str, Call] = {'observe': lambda _: monitor.observe(frame)}
+    for count in COUNTS:
+        batch = images[:count]
+        calls[f'replayed {count}'] = lambda _, batch=batch: engine.infer(batch)
+        calls[f'enqueued {count}'] = lambda _, batch=batch: plain.infer(batch)
+    times = {name: summary(t) for name, t in interleave(calls, **_HOW_OFTEN).items()}
     shares = {}
     for count in COUNTS:
         own = execution_ms(engine, count)
-        whole = times[f'infer {count}']['p50']
+        whole = times[f'replayed {count}']['p50']
         shares[str(count)] = {'gpu_ms': own, 'share_outside': 1.0 - own / whole}
     return {
         'engine': engine.describe(),
@@ -166,17 +174,6 @@ def facts_of_engine(bundle: Bundle, engine: TrtEngine) -> dict[str, Any]:
         'times_ms': times,
         'execution': shares,
     }
-
-
-def times_of_engine(bundle: Bundle, engine: Engine) -> dict[str, Any]:
-    """Return times of calls with one picture and more, and of a monitor."""
-    images = batches.pictures(bundle, engine.precision, max(COUNTS))
-    monitor, frame = Monitor(bundle, engine), Frame(images[0])
-    calls: dict[str, Call] = {
-        f'infer {count}': lambda _, batch=images[:count]: engine.infer(batch) for count in COUNTS
-    }
-    calls['observe'] = lambda _: monitor.observe(frame)
-    return {name: summary(t) for name, t in interleave(calls, **_HOW_OFTEN).items()}
 
 
 def execution_ms(engine: TrtEngine, count: int) -> float:
