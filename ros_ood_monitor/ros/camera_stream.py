@@ -90,7 +90,9 @@ class CameraStream:
         self.health = HealthCounts()
         self.deadline_ms = 0.0
         self._clock = clock
-        self._last_frame = self._last_score = clock()
+        self._last_score = clock()
+        # the latest frame that was let in, that a turn took, and that is done with, by number
+        self._accepted = self._taken = self._done = 0
         self._unusable = ''
         self._left_out = 0  # by the rate limit, since the last score
         self._hung = False
@@ -120,19 +122,22 @@ class CameraStream:
             self.counts.on_received(skipped=True)
             self._left_out += 1
             return False
-        self._last_frame = now
+        self._accepted += 1
         return True
 
     def leave_out(self, waited: float) -> None:
         """Count a frame that waited for too long, in s."""
+        self._done = self._accepted
         self.counts.on_late()
         self._unusable = f'it waited {waited:.2f} s for the engine'
 
     def decode(self, message: Any) -> Frame | None:
         """Return the picture of a message; None where it is none, which is counted and told."""
+        self._taken = self._accepted  # what comes from now on waits for the next turn
         try:
             return self._decode(message)
         except Exception as error:  # noqa: BLE001, whatever it is: this frame, not the node
+            self._done = self._taken
             is_known = isinstance(error, DecodeError)
             self._unusable = str(error) if is_known else f'{type(error).__name__}: {error}'
             self.counts.on_bad(self._unusable)
@@ -141,6 +146,7 @@ class CameraStream:
 
     def publish(self, message: Any, frame: Frame, observation: Observation) -> None:
         """Publish and count the monitor's answer to this message and its picture."""
+        self._done = self._taken
         if self._hung:
             observation = self._after_hang(observation)
         self._on_scored(message, observation)  # before: who hears of it may ask about it
@@ -172,14 +178,14 @@ class CameraStream:
         last = self._last_score  # before the clock: another thread may note a score meanwhile
         now = self._clock()
         if now < last or last == 0.0:
-            self._last_frame = self._last_score = last = now
+            self._last_score = last = now
         return now - last
 
     def report_hang(self, longest: float) -> str:
         """
         Publish FAULT while the thread that scores cannot, because the engine does not come back.
 
-        It is STALE where this camera waits for nothing: no frame of it has come meanwhile.
+        It is STALE where this camera waits for nothing: no frame of it is in work or in its slot.
 
         Parameters
         ----------
@@ -195,7 +201,7 @@ class CameraStream:
         seconds = self.seconds_without_score()
         if seconds < longest:
             return ''
-        if self._last_frame > self._last_score:
+        if self._accepted > self._done:
             self._hung, state = True, State.FAULT
             reason = f'{seconds:.2f} s without a score: the engine has not answered'
         else:
