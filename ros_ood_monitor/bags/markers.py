@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import struct
 from typing import Any, Final, NamedTuple
 
-from ros_ood_monitor.bags.files import decompress_message
-from ros_ood_monitor.bags.read import BagReader
+from ros_ood_monitor.bags.messages import MessageReader
+from ros_ood_monitor.bags.plain import decompress_message
 from ros_ood_monitor.errors import BagError
 
 __all__ = ['MARKER_TYPES', 'Marked', 'marked_stretches']
@@ -23,7 +23,7 @@ class Marked(NamedTuple):
     kind: str
 
 
-def marked_stretches(bag: BagReader, topic: str, *, kind: str) -> Iterator[Marked]:
+def marked_stretches(bag: MessageReader, topic: str, *, kind: str) -> Iterator[Marked]:
     """
     Read the stretches that a topic marks.
 
@@ -32,7 +32,7 @@ def marked_stretches(bag: BagReader, topic: str, *, kind: str) -> Iterator[Marke
 
     Parameters
     ----------
-    bag : BagReader
+    bag : MessageReader
         The bag.
     topic : str
         Its marker topic, one of `MARKER_TYPES`.

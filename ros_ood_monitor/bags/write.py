@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.bags.files import require_libraries, URI_MARKS
+from ros_ood_monitor.bags.libraries import require_libraries
+from ros_ood_monitor.bags.plain import URI_MARKS
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.images import encode_jpeg
 from ros_ood_monitor.records import Frame

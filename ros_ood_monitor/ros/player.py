@@ -25,7 +25,7 @@ from rclpy.utilities import remove_ros_args, try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.bags import BagReader
-from ros_ood_monitor.bags.files import decompress_message
+from ros_ood_monitor.bags.plain import decompress_message
 from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
 from ros_ood_monitor.ros.stop_signal import StopSignal
 

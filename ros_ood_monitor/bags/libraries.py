@@ -1,0 +1,29 @@
+"""The libraries that read and write bags, which are installed only where they are wanted."""
+
+from __future__ import annotations
+
+from ros_ood_monitor.errors import BagError
+
+__all__ = ['require_libraries']
+
+
+def require_libraries() -> None:
+    """
+    Fail early, and with the way out, where the bag libraries are not installed.
+
+    Raises
+    ------
+    BagError
+        If ``rosbags``, ``mcap`` or ``zstandard`` cannot be imported.
+
+    """
+    try:
+        import mcap  # noqa: F401
+        import rosbags.rosbag2  # noqa: F401
+        import zstandard  # noqa: F401
+    except ImportError as error:
+        msg = (
+            f'reading and writing bags needs the package {error.name!r}, which is not installed; '
+            "run: pip install '.[bags]' in the clone"
+        )
+        raise BagError(msg) from error
