@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.box_metrics import Box, check_box, mask_of_boxes
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.truth import truth_files
+from ros_ood_monitor.metrics.boxes import Box, check_box, mask_of_boxes
 
 __all__ = ['BoxFolder', 'read_boxes']
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ros_ood_monitor.box_metrics import box_hits, BoxHits
 from ros_ood_monitor.calibration import MapCalibration
 from ros_ood_monitor.evaluation.folders import ScoredFolder
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.mapper import Mapper
+from ros_ood_monitor.metrics.boxes import box_hits, BoxHits
 from ros_ood_monitor.preprocess import Preprocessor
 
 __all__ = ['MapFigures', 'MapRow', 'measure_maps']

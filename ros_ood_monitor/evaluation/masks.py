@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.box_metrics import Box
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.truth import truth_files
+from ros_ood_monitor.metrics.boxes import Box
 
 __all__ = ['MaskFolder', 'read_mask']
 

@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.box_metrics import box_hits, BoxHits
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
 from ros_ood_monitor.evaluation.truth import Truth
 from ros_ood_monitor.mapper import Mapper
-from ros_ood_monitor.pixel_metrics import (
+from ros_ood_monitor.metrics.boxes import box_hits, BoxHits
+from ros_ood_monitor.metrics.pixels import (
     PixelIntervals,
     PixelMetrics,
     PixelScores,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ros_ood_monitor.atomic import new_file
-from ros_ood_monitor.box_metrics import BoxHits
 from ros_ood_monitor.calibration import OperatingPoint, trigger_support, trigger_warning
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.evaluate import Evaluation, Row
@@ -17,7 +16,8 @@ from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
 from ros_ood_monitor.evaluation.map_figures import MapFigures, MapRow
 from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation, PixelRow
 from ros_ood_monitor.metrics import Interval
-from ros_ood_monitor.pixel_metrics import FPR_LIMIT
+from ros_ood_monitor.metrics.boxes import BoxHits
+from ros_ood_monitor.metrics.pixels import FPR_LIMIT
 
 __all__ = ['facts', 'markdown', 'markdown_table', 'text_table', 'to_json', 'to_text', 'write_text']
 

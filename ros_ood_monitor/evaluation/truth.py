@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.box_metrics import Box
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.metrics.boxes import Box
 
 __all__ = ['Truth', 'part_of', 'truth_files']
 

@@ -46,7 +46,6 @@ import torch
 from torch import nn, Tensor
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
-from ros_ood_monitor.box_metrics import box_hits, mask_of_boxes
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines.ort_engine import open_session, OrtEngine
 from ros_ood_monitor.evaluation.boxes import read_boxes
@@ -56,7 +55,8 @@ from ros_ood_monitor.evaluation.report import text_table, write_text
 from ros_ood_monitor.evaluation.timing import interleave, ratio
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_difference, auroc_interval
-from ros_ood_monitor.pixel_metrics import PixelScores
+from ros_ood_monitor.metrics.boxes import box_hits, mask_of_boxes
+from ros_ood_monitor.metrics.pixels import PixelScores
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import load_backbone
 from ros_ood_monitor.training.scorer import highest_mean

@@ -28,7 +28,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ros_ood_monitor.box_metrics import box_hits, mask_of_boxes
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.evaluation.boxes import read_boxes
 from ros_ood_monitor.evaluation.machine import context
@@ -37,7 +36,8 @@ from ros_ood_monitor.evaluation.timing import interleave, ratio
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import auroc, auroc_difference
-from ros_ood_monitor.pixel_metrics import PixelScores
+from ros_ood_monitor.metrics.boxes import box_hits, mask_of_boxes
+from ros_ood_monitor.metrics.pixels import PixelScores
 from ros_ood_monitor.training.export import export_backbone, export_scorer, output_names
 from ros_ood_monitor.training.fitting import (
     deviation_of_sum,

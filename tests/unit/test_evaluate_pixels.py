@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from ros_ood_monitor.box_metrics import Box, box_hits
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import evaluate as verb
 from ros_ood_monitor.engines import Engine, open_engine
@@ -28,9 +27,10 @@ from ros_ood_monitor.evaluation.sheet import save_sheet, worst
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.metrics import aupr, auroc
+from ros_ood_monitor.metrics.boxes import Box, box_hits
+from ros_ood_monitor.metrics.pixels import PixelScores
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.overlay import CALIBRATED, overlay
-from ros_ood_monitor.pixel_metrics import PixelScores
 from ros_ood_monitor.preprocess import Preprocessor
 from tests.tiny_bundle import make_tiny_bundle
 

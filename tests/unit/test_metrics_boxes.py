@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros_ood_monitor.box_metrics import Box, box_hits, mask_of_boxes
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.metrics.boxes import Box, box_hits, mask_of_boxes
 
 
 def test_a_box_is_hit_by_one_pixel_over_the_threshold() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.metrics import auroc
-from ros_ood_monitor.pixel_metrics import PixelScores
+from ros_ood_monitor.metrics.pixels import PixelScores
 
 Pictures = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]
 

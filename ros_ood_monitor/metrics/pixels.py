@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.metrics import check_bootstrap, Interval, middle
+from ros_ood_monitor.metrics.bootstrap import check_bootstrap, Interval, middle
 
 __all__ = ['FPR_LIMIT', 'PixelIntervals', 'PixelMetrics', 'PixelScores']
 
