@@ -29,7 +29,7 @@ from ros_ood_monitor.training.deployed import (
     score_for_gate,
     shipped,
 )
-from ros_ood_monitor.training.evidence import Evidence, report_data
+from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.export import (
     check_backbone,
     check_scorer,
@@ -47,6 +47,7 @@ from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.report import write_report
+from ros_ood_monitor.training.report_rows import report_data
 from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import split_frames
