@@ -40,21 +40,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _everything(bundle: Any) -> dict[str, Any]:
     from ros_ood_monitor.calibration import trigger_support
+    from ros_ood_monitor.json_values import finite
 
     points = {}
     for precision in bundle.manifest.precisions:
         calibration = bundle.calibration(precision)
         above, _ = trigger_support(calibration)
-        rate = calibration.operating_point.rate
-        point = {
-            # JSON has no NaN
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(calibration.operating_point).items()
-        } | {'rate': None if rate is None else rate.card()}
-        points[precision] = {
-            **point, 'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
+        points[precision] = finite({
+            **asdict(calibration.operating_point),
+            'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
             'map': calibration.map and asdict(calibration.map),
-        }  # fmt: skip
+        })  # fmt: skip
     return {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
 
 

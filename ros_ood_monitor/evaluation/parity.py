@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +10,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.goldens import Verification
+from ros_ood_monitor.json_values import finite
 
 __all__ = ['parity']
 
@@ -56,10 +56,6 @@ def parity(bundle: Bundle, engine: Engine, found: Verification | EngineError) ->
     )  # fmt: skip
     return about | {
         'ok': found.ok,
-        **dict(zip(_FIGURES, map(_finite, figures), strict=True)),
+        **dict(zip(_FIGURES, finite(figures), strict=True)),
         'failure': None,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

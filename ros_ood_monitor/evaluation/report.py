@@ -15,6 +15,7 @@ from ros_ood_monitor.evaluation.evaluate import Evaluation, Row
 from ros_ood_monitor.evaluation.folders import LEAST_PICTURES, ScoredFolder
 from ros_ood_monitor.evaluation.map_figures import MapFigures, MapRow
 from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation, PixelRow
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.metrics import Interval
 from ros_ood_monitor.metrics.boxes import BoxHits
 from ros_ood_monitor.metrics.pixels import FPR_LIMIT
@@ -59,7 +60,7 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
         'engine': evaluation.engine,
         'operating_point': {
             'trigger': evaluation.trigger,
-            'alpha': None if math.isnan(evaluation.alpha) else evaluation.alpha,
+            'alpha': finite(evaluation.alpha),
             **_point(evaluation).rate_card,
             'id_over_trigger': evaluation.id_over_trigger,
             'held_out': evaluation.calibration.raw_score.size,
@@ -131,7 +132,7 @@ def _hits(row: MapRow) -> dict[str, Any]:
 
 
 def _boxes(boxes: BoxHits) -> dict[str, Any]:
-    return {**vars(boxes), 'chance': boxes.chance if math.isfinite(boxes.chance) else None}
+    return {**vars(boxes), 'chance': finite(boxes.chance)}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:

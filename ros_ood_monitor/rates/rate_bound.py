@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.rates.bounds import bootstrap_upper_rate, upper_rate
 
 __all__ = ['RateBound', 'most_in_alert']
@@ -232,10 +233,8 @@ class RateBound:
 
     def card(self) -> dict[str, Any]:
         """Return all fields as plain values, None for NaN."""
-        return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(self).items()
-        }
+        card: dict[str, Any] = finite(asdict(self))
+        return card
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> RateBound:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 import datetime as dt
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any, Final
 
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.json_values import finite
 
 __all__ = [
     'FORMAT',
@@ -190,17 +190,7 @@ def mark_recording(path: Path | str, shows: str, *, note: str = '') -> Recording
 
 def to_json(facts: Mapping[str, Any]) -> str:
     """Return facts as strict JSON; numbers that are not finite are null."""
-    return json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return json.dumps(finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
 
 
 def _below(root: Path) -> Iterator[Path]:

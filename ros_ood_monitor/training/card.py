@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 import datetime as dt
 import importlib.metadata
-import math
 from typing import Any
 
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
@@ -239,10 +239,7 @@ def _map_card(found: Evidence) -> dict[str, Any]:
             {}
             if found.map_choice is None
             else {
-                'auroc': {
-                    name: None if math.isnan(area) else round(area, 4)
-                    for name, area in found.map_choice.items()
-                }
+                'auroc': {name: finite(round(area, 4)) for name, area in found.map_choice.items()}
             }
         ),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
-import math
 from typing import Any, Final
 
 from ros_ood_monitor.evaluation.bags.blocks import FRAME_METRICS
@@ -15,6 +14,7 @@ from ros_ood_monitor.evaluation.bags.events import Event
 from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
 from ros_ood_monitor.evaluation.bags.judged import Alert, JudgedBag
 from ros_ood_monitor.evaluation.bags.rows import Row
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.metrics import Interval
 
 __all__ = ['SCHEMA', 'facts', 'to_json']
@@ -49,7 +49,7 @@ def facts(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         'engine': evaluation.engine,
         'operating_point': {
             'threshold': evaluation.threshold,
-            'alpha': _number(point.alpha),
+            'alpha': finite(point.alpha),
             'logic': point.logic,
             **point.rate_card,
         },
@@ -132,16 +132,12 @@ def _bag(bag: JudgedBag) -> dict[str, Any]:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    return {name: _number(value) for name, value in vars(event).items()}
+    told: dict[str, Any] = finite(vars(event))
+    return told
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    told = {name: _number(value) for name, value in vars(alert.episode).items()}
-    return {'bag': alert.bag, **told, 'is_false': alert.is_false}
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {'bag': alert.bag, **finite(vars(alert.episode)), 'is_false': alert.is_false}
 
 
 def _comparison(one: Comparison) -> dict[str, Any]:

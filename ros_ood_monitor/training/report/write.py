@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.training.report.data import ReportData
 from ros_ood_monitor.training.report.figures import draw_all
 from ros_ood_monitor.training.report.page import render
@@ -119,8 +119,6 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return finite(value)
     return str(value)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.judged import JudgedBag
+from ros_ood_monitor.json_values import finite
 
 __all__ = ['MOST_STREAMS', 'decimated', 'histogram', 'operating_curves', 'timelines']
 
@@ -98,7 +99,7 @@ def _timeline(
         'frames': int(rows.size),
         'origin': origin,
         'x': [round(value, 4) for value in x.tolist()],
-        'y': [None if np.isnan(value) else float(f'{value:.6g}') for value in y.tolist()],
+        'y': [finite(float(f'{value:.6g}')) for value in y.tolist()],
         'labels': [
             [max(event.start - origin, float(stamp.min())),
              min(event.end - origin, float(stamp.max())), event.kind]
