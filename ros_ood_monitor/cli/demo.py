@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.errors import OodMonitorError
     from ros_ood_monitor.ros.demo_picture import draw_overview
-    from ros_ood_monitor.ros.demo_trace import key_moments, read_labels
+    from ros_ood_monitor.ros.demo_trace import key_moments
     from ros_ood_monitor.share import bundle_path
 
     bundle = Bundle.load(bundle_path(args.bundle))
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         msg = f'cannot make the output folder: {error.strerror}: {args.out}'
         raise OodMonitorError(msg) from error
 
-    truth = read_labels(bag)
+    truth = _labelled(bag)
     # the lowest held-out score: a scale that does not move while it is read
     printer = _Printer(truth, floor=float(bundle.calibration().raw_score[0]))
     print(f'bundle  {bundle.manifest.name}  ({bundle.path})')
@@ -87,6 +87,16 @@ def run(args: argparse.Namespace) -> int:
     print('\n' + '\n'.join(_summary(shown, truth)))
     print(f'\npicture: {picture}')
     return 0 if shown.exit_code == 0 else 1
+
+
+def _labelled(bag: Path) -> list[Any]:
+    """Return the stretches that the labels beside a bag name by image stamps; none without."""
+    from ros_ood_monitor.evaluation.bags.labels import labels_beside, read_labels
+    from ros_ood_monitor.ros.demo_trace import Interval
+
+    file = labels_beside(bag)
+    labels = read_labels(file) if file else ()
+    return [Interval(one.start, one.end, one.kind) for one in labels if one.time == 'stamp']
 
 
 class _Printer:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import yaml
 
 from ros_ood_monitor.bags import BagReader, TopicInfo
 from ros_ood_monitor.bags.files import find_files, is_bag
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
-from ros_ood_monitor.evaluation.bags.labels import LABELS
+from ros_ood_monitor.evaluation.bags.labels import labels_beside, read_labels
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.rate_calibration.score_streams import RATES_DIFFER, ScoreStream
@@ -141,20 +140,13 @@ def _refuse_selected(path: Path) -> None:
             f'how often one comes; give recordings that were made anyway: {path}'
         )
         raise CalibrationError(msg)
-    for file in (path / LABELS, path.parent / LABELS):
-        if not file.is_file():
-            continue
-        try:
-            rows = yaml.safe_load(file.read_text(encoding='utf-8'))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            msg = f'labels cannot be read ({" ".join(str(error).split())}): {file}'
-            raise CalibrationError(msg) from error
-        if rows:
-            msg = (
-                'recording shows anomalies: its labels name some, and a rate of false alerts is '
-                f'one of normal operation; give other recordings, or cut them out: {file}'
-            )
-            raise CalibrationError(msg)
+    labels = labels_beside(path)
+    if labels is not None and read_labels(labels):
+        msg = (
+            'recording shows anomalies: its labels name some, and a rate of false alerts is '
+            f'one of normal operation; give other recordings, or cut them out: {labels}'
+        )
+        raise CalibrationError(msg)
 
 
 def score_held_out(

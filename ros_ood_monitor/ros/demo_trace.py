@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
-import yaml
-
-from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.records import State
 
-__all__ = ['Interval', 'Point', 'alerts_of', 'key_moments', 'read_labels']
-
-LABELS: Final = 'labels.yaml'
+__all__ = ['Interval', 'Point', 'alerts_of', 'key_moments']
 
 
 @dataclass(frozen=True)
@@ -57,42 +50,6 @@ class Interval:
     start: float
     end: float
     label: str = ''
-
-
-def read_labels(bag: Path) -> list[Interval]:
-    """
-    Return the labelled stretches of a bag.
-
-    Parameters
-    ----------
-    bag : Path
-        The bag; ``labels.yaml`` is looked for in its folder and beside it: a list of mappings
-        with ``start`` and ``end`` (image stamps, in s) and ``kind``.
-
-    Returns
-    -------
-    list of Interval
-        In the file's order; empty where there is no such file.
-
-    Raises
-    ------
-    BagError
-        If the file is something else.
-
-    """
-    for path in (bag / LABELS, bag.parent / LABELS):
-        if path.is_file():
-            try:
-                rows = yaml.safe_load(path.read_text(encoding='utf-8')) or []
-                return [
-                    Interval(float(r['start']), float(r['end']), str(r.get('kind', '')))
-                    for r in rows
-                ]
-            except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
-                what = f'{type(error).__name__}: {error}'
-                msg = f'labels must be a list of start, end and kind, got {what}: {path}'
-                raise BagError(msg) from error
-    return []
 
 
 def alerts_of(points: Sequence[Point]) -> list[Interval]:

@@ -14,10 +14,9 @@ pytest.importorskip('rosbags')
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.demo import _bar, _summary, _with_maps, BAR_WIDTH
-from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.records import State
 from ros_ood_monitor.ros.demo import Shown
-from ros_ood_monitor.ros.demo_trace import alerts_of, Interval, key_moments, Point, read_labels
+from ros_ood_monitor.ros.demo_trace import alerts_of, key_moments, Point
 from ros_ood_monitor.ros.player import Played
 from tests.ros.harness import normal_frame, strange_frame
 from tests.tiny_bundle import make_tiny_bundle
@@ -164,18 +163,6 @@ def test_key_moments_are_in_the_order_of_time_and_none_twice() -> None:
     assert [p.stamp for p in moments.values()] == [1.0, 4.0, 8.0]
     assert list(key_moments(_points('NNN'))) == ['normal', 'worst']
     assert list(key_moments(_points('A'))) == ['alert']
-
-
-def test_labels_are_read_from_beside_the_bag_and_may_be_missing(bag: Path, tmp_path: Path) -> None:
-    assert read_labels(bag) == [Interval(1001.0, 1002.0, 'red')]
-    assert read_labels(tmp_path / 'bag') == []
-
-
-@pytest.mark.parametrize('text', ['just words', '- {begin: 1.0}', '- {start: x, end: 2}', '['])
-def test_labels_that_are_something_else_are_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / 'labels.yaml').write_text(text)
-    with pytest.raises(BagError, match='labels must be a list of start, end and kind'):
-        read_labels(tmp_path / 'bag')
 
 
 def test_pictures_of_the_overview_show_where_for_a_bundle_that_knows(
