@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ros_ood_monitor.alerting import AlertLogic, make_logic
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.goldens import Verification
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.health import HealthLimits, HealthMonitor
 from ros_ood_monitor.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from onnx import helper, numpy_helper, TensorProto
 
 from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle.goldens import Goldens
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.goldens import Goldens
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 
 MEAN, STD = 127.0, 64.0

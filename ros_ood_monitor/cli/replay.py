@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay the bag, print what happened and write the files asked for."""
     from ros_ood_monitor.bags import BagReader
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.bundle.sketch import FrameTally
     from ros_ood_monitor.camera_names import camera_names
     from ros_ood_monitor.cli import replay_report as report
     from ros_ood_monitor.cli.replay_overlays import Overlays
@@ -82,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.replay import check_table, replay, write_table
     from ros_ood_monitor.share import bundle_path
-    from ros_ood_monitor.sketch import FrameTally
     from ros_ood_monitor.write_back import WriteBack
 
     if args.with_images and not args.write_bag:

@@ -27,11 +27,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify each precision; 1 where one fails."""
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.bundle.goldens import Verification
     from ros_ood_monitor.engines import open_engine
     from ros_ood_monitor.evaluation.machine import context
     from ros_ood_monitor.evaluation.parity import parity
     from ros_ood_monitor.evaluation.report import write_text
-    from ros_ood_monitor.goldens import Verification
     from ros_ood_monitor.share import bundle_path
 
     bundle = Bundle.load(bundle_path(args.bundle))

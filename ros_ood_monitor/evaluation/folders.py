@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.bundle.sketch import FrameSketch, FrameTally
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import DecodeError, ParameterError
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.sketch import FrameSketch, FrameTally
 
 __all__ = ['LEAST_PICTURES', 'Progress', 'ScoredFolder', 'Skipped', 'list_folder', 'score_folder']
 

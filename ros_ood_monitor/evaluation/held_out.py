@@ -16,6 +16,7 @@ import numpy as np
 from ros_ood_monitor.bags import BagReader, TopicInfo
 from ros_ood_monitor.bags.files import find_files, is_bag
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.sketch import FrameTally
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
 from ros_ood_monitor.evaluation.bags.labels import labels_beside, read_labels
@@ -25,7 +26,6 @@ from ros_ood_monitor.rate_calibration.score_streams import RATES_DIFFER, ScoreSt
 from ros_ood_monitor.recorder.recordings import is_recording
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.sketch import FrameTally
 
 __all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'score_held_out']
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.goldens import Verification
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.json_values import finite
 
 __all__ = ['parity']

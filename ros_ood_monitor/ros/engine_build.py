@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from ros_ood_monitor.bundle.goldens import Verification
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.engines.build_process import BuildProcess
 from ros_ood_monitor.engines.selection import missing_library
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.open_monitor import engine_cache
 from ros_ood_monitor.ros.settings import Settings

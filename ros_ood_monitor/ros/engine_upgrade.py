@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ros_ood_monitor.bundle.goldens import Verification
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.engines.build import check_can_run
 from ros_ood_monitor.engines.trt_library import LIBRARIES
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.goldens import Verification
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.ros.engine_build import EngineBuild, library_to_build
 from ros_ood_monitor.ros.model_status import ModelFacts

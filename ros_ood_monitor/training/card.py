@@ -8,8 +8,8 @@ import datetime as dt
 import importlib.metadata
 from typing import Any
 
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.json_values import finite
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
 from ros_ood_monitor.training.backbones import Backbone
 from ros_ood_monitor.training.choice import Choice, RULE

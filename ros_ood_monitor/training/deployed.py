@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bundle import precision_files
+from ros_ood_monitor.bundle.goldens import Goldens
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.goldens import Goldens
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.calibrate import deployed_scores, score_images
 from ros_ood_monitor.training.frame_reader import FrameReader, scoring_runner
 from ros_ood_monitor.training.pictures import Pictures

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.errors import EngineError, TrainingError
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import (
     Backbone,
     BackboneTap,

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.bundle.sketch import frame_digest
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.health import measure
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
-from ros_ood_monitor.sketch import frame_digest
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.cache import cache_key, explained, KEPT_IMAGES, Shard, THUMB
 from ros_ood_monitor.training.datasets import Dataset

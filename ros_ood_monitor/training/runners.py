@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ros_ood_monitor.sketch import frame_digest
+from ros_ood_monitor.bundle.sketch import frame_digest
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.export import output_names
 from ros_ood_monitor.training.map_features import MapFeatures, MapPlan, places

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
+from ros_ood_monitor.bundle.manifest import Tolerance
+from ros_ood_monitor.bundle.sketch import FrameSketch
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.health import health_table
-from ros_ood_monitor.manifest import Tolerance
-from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.choice import choose, choosing_probes, taken
 from ros_ood_monitor.training.config_file import to_yaml

@@ -122,7 +122,7 @@ def _flip_a_byte(bundle: Path) -> None:
 def _spoil_the_goldens(bundle: Path) -> None:
     """Make a bundle whose engine computes something else than when it was made."""
     from ros_ood_monitor.bundle import Bundle, write_bundle
-    from ros_ood_monitor.goldens import Goldens
+    from ros_ood_monitor.bundle.goldens import Goldens
 
     whole = Bundle.load(bundle)
     goldens = whole.goldens()

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from ros_ood_monitor.bundle import Bundle, bundle_digest, write_bundle
+from ros_ood_monitor.bundle.goldens import Goldens
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import BundleError, EngineError
-from ros_ood_monitor.goldens import Goldens
 from ros_ood_monitor.records import Reading
 from tests.tiny_bundle import make_tiny_bundle
 

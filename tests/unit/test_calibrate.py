@@ -16,6 +16,7 @@ import yaml
 
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
+from ros_ood_monitor.bundle.sketch import frame_digest, FrameSketch
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.evaluation.held_out import (
     find_held_out,
@@ -26,7 +27,6 @@ from ros_ood_monitor.evaluation.held_out import (
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, split_streams
 from ros_ood_monitor.recorder.recordings import SUMMARY
-from ros_ood_monitor.sketch import frame_digest, FrameSketch
 from tests.bag_tools import STORE, STRING, write_bag
 from tests.tiny_bundle import make_tiny_bundle
 

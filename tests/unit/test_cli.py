@@ -15,6 +15,7 @@ from onnx import numpy_helper
 import pytest
 
 from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle.goldens import Goldens
 from ros_ood_monitor.calibration import (
     Calibration,
     map_warning,
@@ -25,7 +26,6 @@ from ros_ood_monitor.calibration import (
 from ros_ood_monitor.cli import doctor, inspect
 from ros_ood_monitor.cli.main import main, make_parser, VERBS
 from ros_ood_monitor.engines import open_engine
-from ros_ood_monitor.goldens import Goldens
 from tests.tiny_bundle import make_tiny_bundle
 
 

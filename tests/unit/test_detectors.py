@@ -20,9 +20,9 @@ from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.backbones.base import Classifier
 from ros_ood_monitor.training.calibrate import standardisation

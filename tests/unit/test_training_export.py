@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip('torch')
 onnx = pytest.importorskip('onnx')
 
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError, TrainingError
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap, load_backbone, TappedBackbone
 from ros_ood_monitor.training.export import (
     check_backbone,

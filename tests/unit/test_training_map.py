@@ -19,13 +19,13 @@ import yaml
 torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.goldens import Goldens
+from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.cli.train_summary import summary, warnings
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.goldens import Goldens
-from ros_ood_monitor.manifest import Tolerance
 from ros_ood_monitor.training.backbones import BackboneTap, load_backbone
 from ros_ood_monitor.training.detectors import CLOSED_FORMS
 from ros_ood_monitor.training.export import (

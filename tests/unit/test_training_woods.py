@@ -19,6 +19,7 @@ torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle, SKETCH
+from ros_ood_monitor.bundle.sketch import FrameSketch
 from ros_ood_monitor.cli import inspect as inspection
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.cli.train_summary import summary, warnings
@@ -26,7 +27,6 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.sketch import FrameSketch
 from ros_ood_monitor.training.config_file import settings_from, to_yaml
 from ros_ood_monitor.training.detectors.woods import (
     _solve,

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.sketch import FrameTally
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, State
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.sketch import FrameTally
 
 __all__ = ['ALERT', 'FAULT', 'STATES', 'Facts', 'ScoredBag', 'score_bag']
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ros_ood_monitor.bundle.manifest import parse_manifest, Tolerance
 from ros_ood_monitor.errors import BundleError
-from ros_ood_monitor.manifest import parse_manifest, Tolerance
 
 GOOD: dict[str, Any] = {
     'format': 1,

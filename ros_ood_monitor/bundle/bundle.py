@@ -1,36 +1,22 @@
-"""
-The portable artefact between trainer and robot: a folder, or a .zip of it.
-
-It holds ``manifest.yaml``, ``scorer.onnx`` and for every precision ``backbone.<p>.onnx``,
-``calibration.<p>.npz`` and ``goldens.<p>.npz``; from the trainer also ``training.yaml`` and
-``trained_frames.bin``. Nothing in it is executable, nothing is pickled.
-Every file's SHA-256 stands in the manifest, as does a digest of the manifest itself; all are
-checked on loading.
-"""
+"""A loaded bundle: every file proven to be the one that was written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import hashlib
 import json
 from pathlib import Path
-import re
 from typing import Any
-import zipfile
 
-import yaml
-
-from ros_ood_monitor.atomic import new_folder
+from ros_ood_monitor.bundle.files import MANIFEST, precision_files, read_file, SKETCH
+from ros_ood_monitor.bundle.goldens import Goldens, Infers, Verification
+from ros_ood_monitor.bundle.manifest import Manifest, parse_manifest
+from ros_ood_monitor.bundle.sketch import FrameSketch
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.errors import BundleError, CalibrationError
-from ros_ood_monitor.goldens import Goldens, Infers, Verification
-from ros_ood_monitor.manifest import FORMAT_VERSION, Manifest, parse_manifest
-from ros_ood_monitor.sketch import FrameSketch
 
-__all__ = ['Bundle', 'bundle_digest', 'precision_files', 'write_bundle']
+__all__ = ['Bundle', 'bundle_digest']
 
-MANIFEST = 'manifest.yaml'
-SKETCH = 'trained_frames.bin'
 _OUTSIDE = frozenset({'name', 'created', 'digest'})
 
 
@@ -101,7 +87,7 @@ class Bundle:
 
         """
         path = Path(path)
-        text = _decode(_read(path, MANIFEST), path)
+        text = _decode(read_file(path, MANIFEST), path)
         try:
             manifest = parse_manifest(text)
         except BundleError as error:
@@ -147,7 +133,7 @@ class Bundle:
             held = sorted(self.manifest.digests)
             msg = f'bundle has no file {name!r}; it holds {held}: {self.path}'
             raise BundleError(msg)
-        content = _read(self.path, name)
+        content = read_file(self.path, name)
         got = hashlib.sha256(content).hexdigest()
         if got != expected:
             msg = (
@@ -249,131 +235,9 @@ class Bundle:
         )
 
 
-def precision_files(precision: str) -> tuple[str, str, str]:
-    """
-    Return the names of a precision's files.
-
-    Parameters
-    ----------
-    precision : str
-        Its name.
-
-    Returns
-    -------
-    tuple of str
-        Backbone, calibration, goldens.
-
-    """
-    return (
-        f'backbone.{precision}.onnx',
-        f'calibration.{precision}.npz',
-        f'goldens.{precision}.npz',
-    )
-
-
-def _read(path: Path, name: str) -> bytes:
-    if Path(name).name != name:
-        msg = f'bundle file names must be plain, got {name!r}: {path}'
-        raise BundleError(msg)
-    try:
-        if path.is_dir():
-            return (path / name).read_bytes()
-        if path.is_file():
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(_member(archive, name))
-    except (FileNotFoundError, KeyError) as error:
-        if name == MANIFEST:
-            raise BundleError(_no_bundle(path)) from error
-        msg = f'bundle is incomplete: expected a file {name!r}, got none: {path}'
-        raise BundleError(msg) from error
-    except (OSError, zipfile.BadZipFile) as error:
-        msg = f'bundle is not readable ({error}): {path}'
-        raise BundleError(msg) from error
-    msg = f'bundle not found: expected a folder or a .zip, got nothing there: {path}'
-    raise BundleError(msg)
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> str:
-    """Return a file's name in an archive of a bundle's files, or of the folder around them."""
-    names = archive.namelist()
-    if MANIFEST in names:
-        return name
-    folders = [held.split('/')[0] for held in names if re.fullmatch(f'[^/]+/{MANIFEST}', held)]
-    return f'{folders[0]}/{name}' if len(folders) == 1 else name
-
-
-def _no_bundle(path: Path) -> str:
-    """Say that there is no manifest, and which bundles lie one level further down."""
-    where = ' in the .zip or in the only folder in it' if path.is_file() else ''
-    inside = sorted(file.parent.name for file in path.glob(f'*/{MANIFEST}'))
-    hint = f'; it holds the bundles {", ".join(inside)}' if inside else ''
-    return f'no bundle: expected a file {MANIFEST!r}{where}, got none{hint}: {path}'
-
-
 def _decode(content: bytes, path: Path) -> str:
     try:
         return content.decode('utf-8')
     except UnicodeDecodeError as error:
         msg = f'manifest is not UTF-8 text: {path / MANIFEST}'
         raise BundleError(msg) from error
-
-
-def write_bundle(
-    path: str | Path,
-    *,
-    manifest: Mapping[str, Any],
-    files: Mapping[str, bytes],
-    overwrite: bool = False,
-    beside: Callable[[Bundle, Path], None] | None = None,
-) -> Bundle:
-    """
-    Write a bundle's folder: aside first, then renamed, so that none is ever half there.
-
-    Parameters
-    ----------
-    path : str or Path
-        Target folder.
-    manifest : mapping
-        The manifest without ``format``, ``digests`` and ``digest``, which are filled in.
-    files : mapping of str to bytes
-        Content of every other file by its name.
-    overwrite : bool, default False
-        Whether an existing bundle there is replaced.
-    beside : callable, optional
-        Takes the bundle and its folder, and may write there what is no part of the bundle.
-
-    Returns
-    -------
-    Bundle
-        The bundle, loaded from where it was written.
-
-    Raises
-    ------
-    BundleError
-        If the target exists, cannot be written, or the result would not load.
-
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        msg = f'output exists already; choose another name or pass --overwrite: {path}'
-        raise BundleError(msg)
-    holds_something = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if holds_something and not (path / MANIFEST).is_file():
-        msg = f'output exists and is no bundle, so it is not replaced: {path}'
-        raise BundleError(msg)
-    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
-    full = {'format': FORMAT_VERSION, **manifest, 'digests': digests}
-    full['digest'] = bundle_digest(full)
-    text = yaml.safe_dump(full, sort_keys=False, allow_unicode=True, width=99)
-    try:
-        with new_folder(path) as folder:
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-            (folder / MANIFEST).write_text(text, encoding='utf-8')
-            written = Bundle.load(folder)
-            if beside is not None:
-                beside(written, folder)
-    except OSError as error:
-        msg = f'bundle could not be written ({error.strerror or error}); nothing was left: {path}'
-        raise BundleError(msg) from error
-    return Bundle.load(path)

@@ -12,10 +12,10 @@ import pytest
 
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle.sketch import frame_digest, FrameSketch, FrameTally
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.errors import BundleError
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.sketch import frame_digest, FrameSketch, FrameTally
 from tests.tiny_bundle import make_tiny_bundle
 
 
