@@ -18,15 +18,10 @@ from rclpy.parameter import Parameter
 
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.ros.command_line import parameter_files
+from ros_ood_monitor.ros.given_parameters import unknown_names, widen
 from ros_ood_monitor.ros.parameter_files import complaint
-from ros_ood_monitor.ros.parameters import (
-    check_value,
-    PARAMETERS,
-    ParameterSpec,
-    unknown_names,
-    Value,
-    widen,
-)
+from ros_ood_monitor.ros.parameter_spec import check_value, ParameterSpec, Value
+from ros_ood_monitor.ros.parameters import PARAMETERS
 from ros_ood_monitor.ros.settings import Settings
 
 __all__ = ['ParameterServer']

@@ -6,7 +6,8 @@ import math
 import textwrap
 from typing import Final
 
-from ros_ood_monitor.ros.parameters import PARAMETERS, ParameterSpec
+from ros_ood_monitor.ros.parameter_spec import ParameterSpec
+from ros_ood_monitor.ros.parameters import PARAMETERS
 
 __all__ = ['to_markdown', 'to_yaml']
 

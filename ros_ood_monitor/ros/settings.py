@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.ros.parameters import check_value, PARAMETERS, Value
+from ros_ood_monitor.ros.parameter_spec import check_value, Value
+from ros_ood_monitor.ros.parameters import PARAMETERS
 
 __all__ = ['Settings']
 

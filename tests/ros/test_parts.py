@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.ros.given_parameters import unknown_names, widen
 from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
-from ros_ood_monitor.ros.parameters import PARAMETERS, unknown_names, widen
+from ros_ood_monitor.ros.parameters import PARAMETERS
 from ros_ood_monitor.ros.rate_limit import RateLimit
 from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.reporter import Reporter
