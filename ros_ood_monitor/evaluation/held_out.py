@@ -67,7 +67,7 @@ def find_held_out(paths: Sequence[Path | str]) -> list[HeldOut]:
     Raises
     ------
     ParameterError
-        If a path is neither.
+        If a path is neither, or a recording's labels are wrong.
     CalibrationError
         If a recording's labels name anomalies, or an alert is why it was made.
 

@@ -8,9 +8,10 @@ import pytest
 
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.bags.markers import Marked, marked_stretches
-from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.errors import BagError, CalibrationError, ParameterError
 from ros_ood_monitor.evaluation.bags.given import LabelChoice, list_bags
 from ros_ood_monitor.evaluation.bags.labels import ALL_ID, ALL_OOD, Label, read_labels
+from ros_ood_monitor.evaluation.held_out import find_held_out
 from tests.bag_tools import IMAGE, image_bytes, STORE, STRING, TOPIC, write_bag
 
 BOOL = 'std_msgs/msg/Bool'
@@ -86,6 +87,21 @@ def folder(path: Path, labels: str | None = None) -> Path:
     if labels is not None:
         (path / 'labels.yaml').write_text(labels)
     return path
+
+
+def test_normal_operation_is_what_labels_name_nothing_in(tmp_path: Path) -> None:
+    run = folder(tmp_path / 'run', 'time: bag\nlabels: []')
+    beside = run.parent / 'labels.yaml'
+    beside.write_text('- {start: 1, end: 2, bag: another}')
+    (run / 'run_0.mcap').touch()
+    assert [one.path for one in find_held_out([run])] == [run]
+    (run / 'labels.yaml').unlink()
+    with pytest.raises(CalibrationError, match='recording shows anomalies') as error:
+        find_held_out([run])
+    assert str(error.value).endswith(str(beside))
+    beside.write_text('[}')
+    with pytest.raises(ParameterError, match='labels are no YAML'):
+        find_held_out([run])
 
 
 def test_labels_in_a_bag_go_before_those_beside_it(tmp_path: Path) -> None:
