@@ -60,6 +60,9 @@ TENSORRT = [
 REPORT = [
     'plotly',
 ]
+SCALE = [
+    'ray',
+]
 TEST = [
     *REPORT,
     'onnx',
@@ -134,6 +137,7 @@ setup(
         'report': REPORT,
         'ros': [f'ros-jazzy-{name}' for name in ROS],
         'ros-kilted': [f'ros-kilted-{name}' for name in ROS],
+        'scale': SCALE,
         'tensorrt': TENSORRT,
         'test': TEST,
         'train': TRAIN,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 import math
+from typing import Any, TYPE_CHECKING
 
-__all__ = ['at_least', 'not_negative', 'positive', 'share']
+if TYPE_CHECKING:
+    from ros_ood_monitor.shards import Executor
+
+__all__ = ['add_executor', 'at_least', 'chosen_executor', 'not_negative', 'positive', 'share']
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -51,6 +55,73 @@ def positive(text: str) -> float:
 def not_negative(text: str) -> float:
     """Return a finite number of at least 0."""
     return _number(text, math.nextafter(0.0, -1.0), math.inf, 'a number of at least 0')
+
+
+def add_executor(group: Any, *, shard: str) -> None:
+    """
+    Add the options that say where shards are worked on.
+
+    Parameters
+    ----------
+    group : argparse._ArgumentGroup
+        Of the verb.
+    shard : str
+        What a shard is, such as "a bag".
+
+    """
+    group.add_argument(
+        '--jobs',
+        type=at_least(1),
+        metavar='N',
+        help=f'processes that take {shard} each (default: 1; of a Ray on this machine, its cores)',
+    )
+    group.add_argument(
+        '--executor',
+        choices=('local', 'ray'),
+        help='processes of this machine, or workers of Ray (default: local)',
+    )
+    group.add_argument(
+        '--address',
+        metavar='HOST:PORT',
+        help="of a Ray cluster's head, or auto; its machines see the same files under the same "
+        'paths (default: Ray on this machine)',
+    )
+
+
+def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Executor:
+    """
+    Return where shards are worked on.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_executor`.
+    threads : int, default 1
+        Cores that a shard takes.
+
+    Returns
+    -------
+    Executor
+        Local processes, or Ray.
+
+    Raises
+    ------
+    ParameterError
+        If options contradict each other.
+
+    """
+    from ros_ood_monitor.errors import ParameterError
+    from ros_ood_monitor.shards import Local, RayCluster
+
+    if args.executor != 'ray':
+        if args.address:
+            msg = '--address is of a Ray cluster: give --executor ray, too'
+            raise ParameterError(msg)
+        return Local(args.jobs or 1)
+    if args.address and args.jobs:
+        msg = '--jobs is of this machine: the cluster at --address has its own number of cores'
+        raise ParameterError(msg)
+    return RayCluster(args.address or '', jobs=args.jobs or 0, threads=threads)
 
 
 def _number(text: str, low: float, high: float, expected: str) -> float:

@@ -7,15 +7,15 @@ from pathlib import Path
 import sys
 from typing import Any, Final
 
-from ros_ood_monitor.cli.arguments import at_least, not_negative
+from ros_ood_monitor.cli.arguments import add_executor, at_least, not_negative
 
 __all__ = ['add_parser', 'run']
 
 _OF_IMAGES: Final = ('ood', 'masks', 'boxes', 'sheet')
 _OF_BAGS: Final = (
     'bags', 'labels', 'label_topic', 'all_id', 'all_ood', 'topic', 'every', 'ignore_margin',
-    'refractory', 'against', 'parquet', 'jobs', 'cache', 'no_cache', 'keep_going',
-    'write_bag', 'with_images',
+    'refractory', 'against', 'parquet', 'jobs', 'executor', 'address', 'cache', 'no_cache',
+    'keep_going', 'write_bag', 'with_images',
 )  # fmt: skip
 """Options that mean something for one of the two only; none has a default that says something."""
 
@@ -137,12 +137,7 @@ def _add_bags(group: Any) -> None:
     group.add_argument(
         '--with-images', action='store_true', help='copy the images into these bags, too'
     )
-    group.add_argument(
-        '--jobs',
-        type=at_least(1),
-        metavar='N',
-        help='processes that score a bag each (default: 1)',
-    )
+    add_executor(group, shard='a bag')
     group.add_argument(
         '--cache',
         metavar='DIR',

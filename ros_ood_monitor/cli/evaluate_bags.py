@@ -10,6 +10,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import chosen_executor
 from ros_ood_monitor.cli.evaluate import end_of_gate, gate_lines, is_page
 from ros_ood_monitor.cli.inspect import card
 from ros_ood_monitor.cli.wording import count
@@ -73,7 +74,9 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     )
     store = None if args.no_cache else Path(args.cache) if args.cache else default_store()
     found = []
-    with _quiet_log(), _interrupt_explained(kept=store is not None):
+    executor = chosen_executor(args, threads=args.threads)
+    session = executor.session() if args.against else contextlib.nullcontext()
+    with _quiet_log(), _interrupt_explained(kept=store is not None), session:
         for bundle in (args.bundle, *(args.against or ())):
             scoring = Scoring(
                 bundle_path(bundle),
@@ -89,7 +92,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
                     [Path(bag) for bag in args.bags],
                     labels,
                     settings=settings,
-                    jobs=args.jobs or 1,
+                    executor=executor,
                     store=store,
                     progress=_progress,
                 )

@@ -36,6 +36,7 @@ from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.evaluation.report import text_table, write_text
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.records import Frame
+from ros_ood_monitor.shards import Local
 from ros_ood_monitor.share import bundle_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +130,7 @@ def processes(scoring: Scoring, opened: tuple[Bundle, Engine], bags: list[Path])
     taken = {}
     for jobs in (1, 2):
         start = time.perf_counter()
-        done = dict(score_bags(bags, scoring, opened, jobs=jobs))
+        done = dict(score_bags(bags, scoring, opened, executor=Local(jobs)))
         taken[jobs] = time.perf_counter() - start
         assert len(done) == len(bags)
     return {'bags': len(bags), 'one': taken[1], 'two': taken[2], 'speed_up': taken[1] / taken[2]}

@@ -35,6 +35,7 @@ from ros_ood_monitor.evaluation.gate import check_gate, Limit, read_gate
 from ros_ood_monitor.metrics import auroc, fpr95_id_positive
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.replay import replay
+from ros_ood_monitor.shards import Local
 from tests.bag_tools import IMAGE, STRING, write_bag
 from tests.interrupts import heed_interrupts
 from tests.tiny_bundle import make_tiny_bundle
@@ -166,7 +167,7 @@ def test_processes_give_what_one_process_gives(
         def __exit__(self, *_: object) -> None:
             assert sum(told) == self.total
 
-    parallel = run(bundle, bags, jobs=2, progress=Count)
+    parallel = run(bundle, bags, executor=Local(2), progress=Count)
     assert untimed(parallel) == untimed(result)
 
 
@@ -309,7 +310,7 @@ def test_a_process_that_dies_costs_the_bag_that_killed_it_and_no_other(
     shutil.copytree(bags[0], deadly)
     scoring = Deadly(bundle.path)
     opened: tuple[Bundle, Engine] = scoring.open()
-    done = dict(score_bags([bags[0], deadly, bags[1]], scoring, opened, jobs=2))
+    done = dict(score_bags([bags[0], deadly, bags[1]], scoring, opened, executor=Local(2)))
     assert isinstance(done[bags[0]], ScoredBag)
     assert isinstance(done[bags[1]], ScoredBag)
     assert 'the process that scored it died' in str(done[deadly])

@@ -29,6 +29,7 @@ from ros_ood_monitor.evaluation.bags.store import ScoreStore
 from ros_ood_monitor.evaluation.bags.table import Bootstrap, Table
 from ros_ood_monitor.metrics import check_bootstrap
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.shards import Executor
 
 __all__ = ['BagEvaluation', 'Counted', 'Settings', 'evaluate_bags']
 
@@ -132,15 +133,15 @@ def evaluate_bags(
     labels: LabelChoice,
     *,
     settings: Settings | None = None,
-    jobs: int = 1,
+    executor: Executor | None = None,
     store: Path | None = None,
     progress: Counted = _uncounted,
 ) -> BagEvaluation:
     """
     Evaluate a bundle on bags.
 
-    With ``jobs`` over 1 the calling script needs a guarded main module, because processes are
-    spawned.
+    With more than one local job the calling script needs a guarded main module, because processes
+    are spawned.
 
     Parameters
     ----------
@@ -152,8 +153,8 @@ def evaluate_bags(
         Where labels come from.
     settings : Settings, optional
         What figures depend on.
-    jobs : int, default 1
-        Processes that score a bag each.
+    executor : Executor, optional
+        What scores the bags, each a shard.
     store : Path, optional
         Folder in which the scores of finished bags are kept and found; None keeps nothing.
     progress : callable, optional
@@ -191,7 +192,8 @@ def evaluate_bags(
             topics=scoring.topics,
             every=scoring.every,
         )
-        scored, found = _scores([g.path for g in given], scoring, opened, jobs, kept, progress)
+        paths = [one.path for one in given]
+        scored, found = _scores(paths, scoring, opened, executor, kept, progress)
     finally:
         engine.close()
     if settings.refractory is None:
@@ -251,7 +253,7 @@ def _scores(
     bags: Sequence[Path],
     scoring: Scoring,
     opened: tuple[Bundle, Engine],
-    jobs: int,
+    executor: Executor | None,
     store: ScoreStore,
     progress: Counted,
 ) -> tuple[dict[Path, ScoredBag | BagError], int]:
@@ -270,7 +272,7 @@ def _scores(
     left = [path for path in keys if path not in found]
     total = sum(count_frames(path, scoring.topics, scoring.every) for path in left)
     with progress(total, f'{len(left)} bags' if len(left) > 1 else 'frames') as count:
-        for path, done in score_bags(left, scoring, opened, jobs=jobs, on_frames=count):
+        for path, done in score_bags(left, scoring, opened, executor=executor, on_frames=count):
             found[path] = done
             if isinstance(done, ScoredBag):
                 store.save(keys[path], done)

@@ -1,27 +1,23 @@
-"""Bags through the monitor one after the other, or several at a time in processes."""
+"""Bags through the monitor one after the other, or several at a time, each a shard of work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-import logging
-import multiprocessing
 from pathlib import Path
-import signal
-from typing import Any, Final
+import socket
+from typing import Final, NamedTuple
 
-import cv2
-
+from ros_ood_monitor import __version__
+from ros_ood_monitor.bags.files import find_files
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
-from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
+from ros_ood_monitor.errors import BagError, EngineError, OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation.bags.scored import score_bag, ScoredBag
+from ros_ood_monitor.shards import Executor, Local, Lost, run_shards
 
 __all__ = ['Scoring', 'score_bags']
 
-_POLL_S: Final = 0.2
 _REFUSALS: Final = (BagError, ParameterError)
 """What a bag may be guilty of; anything else ends the run."""
 
@@ -29,7 +25,7 @@ _REFUSALS: Final = (BagError, ParameterError)
 @dataclass(frozen=True)
 class Scoring:
     """
-    How bags are scored; travels to processes.
+    How bags are scored; travels to workers.
 
     Parameters
     ----------
@@ -96,7 +92,7 @@ def score_bags(
     scoring: Scoring,
     opened: tuple[Bundle, Engine],
     *,
-    jobs: int = 1,
+    executor: Executor | None = None,
     on_frames: Callable[[int], object] = lambda _: None,
 ) -> Iterator[tuple[Path, ScoredBag | BagError]]:
     """
@@ -109,9 +105,10 @@ def score_bags(
     scoring : Scoring
         How.
     opened : (Bundle, Engine)
-        What ``scoring.open`` gave; used where there is one job only.
-    jobs : int, default 1
-        Processes. With one, the frames are scored here and a thread decodes ahead.
+        What ``scoring.open`` gave: what workers have to open, too. It is used itself where there
+        is one local job only: frames are then scored here, and a thread decodes ahead.
+    executor : Executor, optional
+        Where.
     on_frames : callable
         Told how many more frames are scored.
 
@@ -123,82 +120,81 @@ def score_bags(
     Raises
     ------
     EngineError
-        If the engine fails.
+        If the engine fails, or a worker's bundle or engine is not the one that is open here.
+    ParameterError
+        If there is no Ray to work on.
 
     """
-    if jobs == 1 or len(bags) < 2:
+    executor = executor or Local()
+    is_local = isinstance(executor, Local)
+    if not bags or (is_local and (executor.jobs == 1 or len(bags) < 2)):
         for bag in bags:
             done = scoring.run(bag, *opened, workers=1, on_frame=lambda: on_frames(1))
             yield bag, done
         return
-    left = list(bags)
-    # a process that dies takes the pool with it; from then on each bag is tried by itself
-    while left:
-        for bag, done in _in_processes(left, scoring, jobs, on_frames):
-            left.remove(bag)
-            yield bag, done
-        if left and jobs == 1:
-            dead = left.pop(0)
-            yield dead, BagError(f'the process that scored it died (out of memory?): {dead}')
-        jobs = 1
+    shards = [_Shard(bag, None if is_local else _files(bag)) for bag in bags]
+    work = _BagWork(scoring, _identity(*opened))
+    gpus = 0 if opened[1].describe()['device'].startswith('cpu') else 1
+    for shard, result in run_shards(work, shards, executor, gpus=gpus, on_frames=on_frames):
+        if isinstance(result, Lost):
+            yield shard.bag, BagError(f'the process that scored it {result.reason}: {shard.bag}')
+        else:
+            yield shard.bag, result
 
 
-def _in_processes(
-    bags: Sequence[Path], scoring: Scoring, jobs: int, on_frames: Callable[[int], object]
-) -> Iterator[tuple[Path, ScoredBag | BagError]]:
-    """Yield what is done before a process dies; the bags in order where there is one."""
-    context = multiprocessing.get_context('spawn')
-    counter = context.Value('q', 0)
-    told = 0
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(jobs, len(bags)), context, initializer=_begin, initargs=(scoring, counter)
-    )
-    try:
-        waiting = {pool.submit(_score, bag): bag for bag in bags}
-        while waiting:
-            ended, _ = wait(waiting, _POLL_S, return_when='FIRST_COMPLETED')
-            on_frames(counter.value - told)
-            told = counter.value
-            for future in sorted(ended, key=lambda one: bags.index(waiting[one])):
-                bag = waiting.pop(future)
-                if _is_broken(future):
-                    return
-                yield bag, future.result()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown()
+class _Shard(NamedTuple):
+    """A bag, and the names and sizes of its files where other machines may see others."""
+
+    bag: Path
+    files: tuple[tuple[str, int], ...] | None
 
 
-def _is_broken(future: Future[Any]) -> bool:
-    return isinstance(future.exception(), BrokenProcessPool)
-
-
-class _Process:
-    """What a process holds between bags."""
+@dataclass(frozen=True)
+class _BagWork:
+    """Scores bags in a worker, if what it has there is what is here."""
 
     scoring: Scoring
-    opened: tuple[Bundle, Engine]
-    counter: Any
+    identity: dict[str, str]
+
+    def open(self) -> tuple[Bundle, Engine]:
+        opened = self.scoring.open()
+        found = _identity(*opened)
+        different = [name for name in self.identity if found.get(name) != self.identity[name]]
+        if different:
+            name = different[0]
+            msg = (
+                f'worker on {socket.gethostname()} would not give the same scores: expected '
+                f'{name} {self.identity[name]!r}, got {found.get(name)!r}; make both alike, or '
+                f'name an --engine that both have: {self.scoring.bundle}'
+            )
+            raise EngineError(msg)
+        return opened
+
+    def run(
+        self, shard: _Shard, held: tuple[Bundle, Engine], on_frame: Callable[[], object]
+    ) -> ScoredBag | BagError:
+        if shard.files is not None and (found := _files(shard.bag)) != shard.files:
+            return BagError(
+                f'worker on {socket.gethostname()} sees other files than are here: expected '
+                f'{_told(shard.files)}, got {_told(found)}; give a path that means the same on '
+                f'all machines: {shard.bag}'
+            )
+        return self.scoring.run(shard.bag, *held, workers=0, on_frame=on_frame)
 
 
-def _begin(scoring: Scoring, counter: Any) -> None:
-    # Ctrl-C reaches the whole group; the parent says what there is to say
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # what is to be told of bags is in their results
-    logging.getLogger('ros_ood_monitor').setLevel(logging.ERROR)
-    cv2.setNumThreads(1)
-    _Process.scoring, _Process.counter = scoring, counter
-    _Process.opened = scoring.open()
+def _identity(bundle: Bundle, engine: Engine) -> dict[str, str]:
+    """Return what scores depend on, besides frames."""
+    facts = {name: value for name, value in engine.describe().items() if name != 'chosen'}
+    return {'ros_ood_monitor': __version__, 'digest': bundle.digest, **facts}
 
 
-def _score(bag: Path) -> ScoredBag | BagError:
-    def count() -> None:
-        with _Process.counter.get_lock():
-            _Process.counter.value += 1
+def _files(bag: Path) -> tuple[tuple[str, int], ...]:
+    """Return names and sizes of a bag's files; nothing where they are out of reach."""
+    try:
+        return tuple((file.name, file.stat().st_size) for file in find_files(bag)[0])
+    except OSError:  # a BagError is one, too: scoring says what is wrong
+        return ()
 
-    return _Process.scoring.run(bag, *_Process.opened, workers=0, on_frame=count)
+
+def _told(files: tuple[tuple[str, int], ...]) -> str:
+    return f'{len(files)} of {sum(size for _, size in files)} bytes'
