@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import logging
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -144,7 +144,12 @@ class BagReader(MessageReader):
         return ((message.log_time, frame) for message, frame in received)
 
     def received_frames(
-        self, topics: Sequence[str] | None = None, *, every: int = 1, workers: int = 0
+        self,
+        topics: Sequence[str] | None = None,
+        *,
+        every: int = 1,
+        workers: int = 0,
+        through: Callable[[Iterator[PendingFrame]], Iterator[PendingFrame]] = iter,
     ) -> Iterator[tuple[PendingFrame, Frame]]:
         """
         Decode like `logged_frames`, and give what each frame came in.
@@ -153,6 +158,8 @@ class BagReader(MessageReader):
         ----------
         topics, every, workers
             As for `logged_frames`.
+        through : callable
+            Frames that are not decoded yet pass through it, such as `Pace.through`.
 
         Yields
         ------
@@ -166,7 +173,7 @@ class BagReader(MessageReader):
 
         """
         pending = self.pending(topics, every=every)  # refuses what is wrong now, not when iterated
-        return self._frames(pending, workers)
+        return self._frames(through(pending), workers)
 
     def pending(
         self,

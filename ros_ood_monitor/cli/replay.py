@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from typing import Any
 
-from ros_ood_monitor.cli.arguments import at_least
+from ros_ood_monitor.cli.arguments import at_least, positive
 
 __all__ = ['add_parser', 'run']
 
@@ -65,6 +66,22 @@ def add_parser(subparsers: Any) -> None:
         help='score every n-th frame only; the alert logic then counts those (default: 1)',
     )
     parser.add_argument(
+        '--rate',
+        type=positive,
+        metavar='FACTOR',
+        help='so many times as fast as recorded, 1 for real time (default: as fast as it goes)',
+    )
+    parser.add_argument(
+        '--drop',
+        type=positive,
+        nargs='?',
+        const=math.nan,
+        metavar='MS',
+        help='leave out the frames that the node would have: those for which a newer one of the '
+        'camera came before the engine was free. It is busy for MS ms with a frame (default: as '
+        'long as it takes here)',
+    )
+    parser.add_argument(
         '--quiet', action='store_true', help='print warnings and errors only, and no progress'
     )
     parser.set_defaults(run=run)
@@ -81,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.errors import EngineError, ParameterError
     from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
     from ros_ood_monitor.monitor import Monitor
+    from ros_ood_monitor.pace import Pace
     from ros_ood_monitor.replay import check_table, replay, write_table
     from ros_ood_monitor.share import bundle_path
     from ros_ood_monitor.write_back import WriteBack
@@ -98,8 +116,14 @@ def run(args: argparse.Namespace) -> int:
         BagReader(args.bag) as bag,
         contextlib.ExitStack() as stack,
     ):
-        received = bag.received_frames(args.topic, every=args.every)
         topics = args.topic or [topic.name for topic in bag.image_topics]
+        pace = Pace(
+            topics,
+            rate=args.rate,
+            drop=args.drop is not None,
+            busy=None if args.drop is None or math.isnan(args.drop) else 1e-3 * args.drop,
+        )
+        received = bag.received_frames(args.topic, every=args.every, through=pace.through)
         console.print(*report.facts(bag, topics))
         monitor = Monitor.from_bundle(
             bundle, engine=args.engine, precision=args.precision, threads=args.threads
@@ -148,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
             stack.close()  # the bag takes its name
         finally:
             monitor.close()
-        console.print(*watch.summary(bag.skipped))
+        console.print(*watch.summary(bag.skipped), *report.paced(pace, args.rate))
         if str(known):
             console.warn(str(known))
         if args.plot:

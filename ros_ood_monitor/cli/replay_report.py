@@ -14,9 +14,10 @@ from ros_ood_monitor.alerting import Episode, EpisodeLog
 from ros_ood_monitor.bags import BagReader, SkippedFrame
 from ros_ood_monitor.cli.wording import count
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.pace import Pace
 from ros_ood_monitor.records import Observation, State
 
-__all__ = ['Console', 'Watch', 'facts']
+__all__ = ['Console', 'Watch', 'facts', 'paced']
 
 T = TypeVar('T')
 
@@ -116,6 +117,43 @@ def facts(bag: BagReader, topics: Sequence[str]) -> list[str]:
     for word, names in (('missing', bag.missing_files), ('damaged', bag.damaged_files)):
         if names:
             lines.append(f'{word}   {count(len(names), "file")}')
+    return lines
+
+
+def paced(pace: Pace, rate: float | None) -> list[str]:
+    """
+    Say which frames were left out, and whether a replay kept up with its rate.
+
+    Parameters
+    ----------
+    pace : Pace
+        After the last frame.
+    rate : float or None
+        What was asked for.
+
+    Returns
+    -------
+    list of str
+        Lines; none where nothing was asked for.
+
+    """
+    lines = []
+    dropped = {topic: number for topic, number in pace.dropped.items() if number}
+    if pace.dropped:
+        total = sum(dropped.values())
+        where = ', '.join(f'{topic} {number}' for topic, number in dropped.items())
+        lines.append(
+            f'{total} of {count(pace.given + total, "frame")} left out for newer ones'
+            + (f': {where}' if where else '')
+        )
+    if rate is not None:
+        lines.append(
+            f'could not keep up with {rate:g} times real time: {count(pace.late, "frame")} late, '
+            f'by up to {pace.behind:.1f} s'
+            + ('' if pace.dropped else '; --drop leaves frames out, as the node does')
+            if pace.late
+            else f'kept up with {rate:g} times real time'
+        )
     return lines
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import re
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -350,6 +351,31 @@ def test_quiet_prints_nothing_and_every_takes_fewer_frames(
     assert command(bundle.path, bag, '--out', table, '--every', 10, '--quiet') == 0
     assert capsys.readouterr() == ('', '')
     assert [row['stamp'] for row in read_csv(table)] == pytest.approx(list(range(100, 108)))
+
+
+def test_drop_scores_what_a_robot_that_is_busy_so_long_would_have_and_says_what_it_left_out(
+    bundle: Bundle, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = tmp_path / 'some.csv'
+    assert command(bundle.path, bag, '--out', some, '--drop', 165) == 0
+    out, _ = capsys.readouterr()
+    # 10 Hz: it is free at 0.165, 0.33, 0.495, 0.66, 0.825 s, and finds the newest frame by then
+    rows = read_csv(some)
+    assert [round(10 * (row['stamp'] - rows[0]['stamp'])) for row in rows[:7]] == [
+        0, 1, 3, 4, 6, 8, 9,
+    ]  # fmt: skip
+    left_out = 72 - len(rows)
+    assert f'{len(rows)} frames in ' in out
+    assert f'{left_out} of 72 frames left out for newer ones: /front/image_raw {left_out}\n' in out
+
+
+def test_rate_takes_the_time_that_it_says(
+    bundle: Bundle, bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.perf_counter()
+    assert command(bundle.path, bag, '--rate', 20) == 0
+    assert time.perf_counter() - began >= 7.1 / 20
+    assert 'up with 20 times real time' in capsys.readouterr().out
 
 
 def test_cameras_are_told_apart_and_a_topic_can_be_chosen(
