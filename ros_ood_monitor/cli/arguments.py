@@ -8,7 +8,7 @@ import math
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ros_ood_monitor.shards import Executor
+    from ros_ood_monitor.shards import Local, RayCluster
 
 __all__ = ['add_executor', 'at_least', 'chosen_executor', 'not_negative', 'positive', 'share']
 
@@ -57,7 +57,7 @@ def not_negative(text: str) -> float:
     return _number(text, math.nextafter(0.0, -1.0), math.inf, 'a number of at least 0')
 
 
-def add_executor(group: Any, *, shard: str) -> None:
+def add_executor(group: Any, *, shard: str, jobs: bool = True) -> None:
     """
     Add the options that say where shards are worked on.
 
@@ -67,18 +67,22 @@ def add_executor(group: Any, *, shard: str) -> None:
         Of the verb.
     shard : str
         What a shard is, such as "a bag".
+    jobs : bool, default True
+        Whether there are local processes to count.
 
     """
-    group.add_argument(
-        '--jobs',
-        type=at_least(1),
-        metavar='N',
-        help=f'processes that take {shard} each (default: 1; of a Ray on this machine, its cores)',
-    )
+    if jobs:
+        group.add_argument(
+            '--jobs',
+            type=at_least(1),
+            metavar='N',
+            help=f'processes that take {shard} each (default: 1; of Ray on this machine: its '
+            'number of cores)',
+        )
     group.add_argument(
         '--executor',
         choices=('local', 'ray'),
-        help='processes of this machine, or workers of Ray (default: local)',
+        help=f'this machine, or workers of Ray that take {shard} each (default: local)',
     )
     group.add_argument(
         '--address',
@@ -88,7 +92,7 @@ def add_executor(group: Any, *, shard: str) -> None:
     )
 
 
-def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Executor:
+def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Local | RayCluster:
     """
     Return where shards are worked on.
 
@@ -101,8 +105,8 @@ def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Executor:
 
     Returns
     -------
-    Executor
-        Local processes, or Ray.
+    Local or RayCluster
+        Processes of this machine, or workers.
 
     Raises
     ------
@@ -113,15 +117,16 @@ def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Executor:
     from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.shards import Local, RayCluster
 
+    jobs = getattr(args, 'jobs', None)
     if args.executor != 'ray':
         if args.address:
             msg = '--address is of a Ray cluster: give --executor ray, too'
             raise ParameterError(msg)
-        return Local(args.jobs or 1)
-    if args.address and args.jobs:
+        return Local(jobs or 1)
+    if args.address and jobs:
         msg = '--jobs is of this machine: the cluster at --address has its own number of cores'
         raise ParameterError(msg)
-    return RayCluster(args.address or '', jobs=args.jobs or 0, threads=threads)
+    return RayCluster(args.address or '', jobs=jobs or 0, threads=threads)
 
 
 def _number(text: str, low: float, high: float, expected: str) -> float:

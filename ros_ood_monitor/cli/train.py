@@ -12,7 +12,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from ros_ood_monitor.cli.arguments import at_least, positive, share
+from ros_ood_monitor.cli.arguments import add_executor, at_least, chosen_executor, positive, share
 from ros_ood_monitor.cli.train_summary import summary, warnings
 
 __all__ = ['add_parser', 'run']
@@ -269,6 +269,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         'training goes on (default: ood_monitor/features in the cache folder of the user)',
     )
     group.add_argument('--no-cache', action='store_true', help='keep no features')
+    add_executor(group, shard='a recording or folder', jobs=False)
 
 
 def _add(group: Any, key: str, *flags: str, **options: Any) -> None:
@@ -283,6 +284,7 @@ def _names(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """Train, then print what came out."""
     with _imports_explained():
+        from ros_ood_monitor.shards import RayCluster
         from ros_ood_monitor.training.cache import default_cache
         from ros_ood_monitor.training.config_file import read_config, settings_from
         from ros_ood_monitor.training.marked import marked_recordings
@@ -296,10 +298,12 @@ def run(args: argparse.Namespace) -> int:
         if key.startswith(_SETTING)
     }
     config = read_config(args.config) if args.config else {}
+    executor = chosen_executor(args)
     resources = Resources(
         cache=None if args.no_cache else Path(args.cache) if args.cache else default_cache(),
         workers=min(3, (os.cpu_count() or 1) - 1) if args.workers is None else args.workers,
         device=args.device,
+        executor=executor if isinstance(executor, RayCluster) else None,
     )
     progress = Progress(quiet=args.quiet)
     with _warnings_at_once(), _interrupt_explained(kept=resources.cache is not None):

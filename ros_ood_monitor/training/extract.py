@@ -69,6 +69,7 @@ def extract(
     only: Mapping[int, Collection[int]] | None = None,
     most_images: int = KEPT_IMAGES,
     cell_width: int = 0,
+    elsewhere: Callable[[Sequence[Path], Callable[[int], object]], object] | None = None,
     on_frame: Callable[[int], object] = lambda _: None,
 ) -> Iterator[FeatureTable]:
     """
@@ -98,6 +99,9 @@ def extract(
         Network inputs that are kept of a sequence at most.
     cell_width : int, default 0
         Values that the runner gives behind the features of the taps.
+    elsewhere : callable, optional
+        Computes what the folders of all sequences lack, given them and ``on_frame``; see
+        `ros_ood_monitor.training.sequence_shards`. By default it is computed here.
     on_frame : callable
         Told how many frames were dealt with.
 
@@ -120,9 +124,12 @@ def extract(
             with explained(Path(tempfile.gettempdir())):
                 folder = tempfile.TemporaryDirectory(prefix='ood_monitor_features.')
             cache = Path(stack.enter_context(folder))
-        shards = []
-        for index, name in enumerate(dataset.sequences):
-            wanted = None if only is None else frozenset(only.get(index, ()))
+        parts = [
+            None if only is None else frozenset(only.get(index, ()))
+            for index in range(len(dataset.sequences))
+        ]
+        places = []
+        for index, wanted in enumerate(parts):
             facts = {
                 'backbone': backbone_sha256,
                 'runner': run.name,
@@ -132,10 +139,25 @@ def extract(
                 'only': None if wanted is None else sorted(wanted),
                 **({} if most_images == KEPT_IMAGES else {'images': most_images}),
             }
-            place = cache / cache_key(**facts)
+            places.append(cache / cache_key(**facts))
+        told = 0
+        if elsewhere is not None:
+
+            def tell(frames: int) -> None:
+                nonlocal told
+                told += frames
+                on_frame(frames)
+
+            elsewhere(places, tell)
+        shards = []
+        for index, (name, place, wanted) in enumerate(
+            zip(dataset.sequences, places, parts, strict=True)
+        ):
             shard = Shard(place, width, about=name, most_images=most_images)
             stack.callback(shard.close)
-            on_frame(shard.state.position)
+            known = min(told, shard.state.position)
+            told -= known
+            on_frame(shard.state.position - known)
             if not shard.state.complete:
                 fill(
                     shard,

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ from ros_ood_monitor.training.runners import (
     TorchRunner,
 )
 from ros_ood_monitor.training.scorer import CellScorer
+from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.table import FeatureTable
 
@@ -108,13 +111,45 @@ class FrameReader:
         self, on_frame: Callable[[int], object]
     ) -> AbstractContextManager[FeatureTable]:
         """Return the features of all frames; see `extract`."""
+        cell_width = 0 if self.plan is None else cells_width(self.plan)
         return self._extract(
             self.onnx,
             self.run,
             near_duplicates=self.settings.near_duplicates,
-            cell_width=0 if self.plan is None else cells_width(self.plan),
+            cell_width=cell_width,
+            elsewhere=self._elsewhere(cell_width),
             on_frame=on_frame,
         )
+
+    def _elsewhere(
+        self, cell_width: int
+    ) -> Callable[[Sequence[Path], Callable[[int], object]], object] | None:
+        """Return what has workers compute all features; None to compute them here."""
+        executor = self.resources.executor
+        if executor is None:
+            return None
+        if not self.runs_as_deployed:
+            msg = (
+                'workers compute features by the exported backbone, and this machine would by '
+                'torch on its GPU; use --device cpu with --executor ray'
+            )
+            raise TrainingError(msg)
+        work = SequenceWork(
+            self.dataset,
+            partial(
+                deployed_runner,
+                self.onnx,
+                tuple(self.taps),
+                'fp32',
+                threads=self.settings.threads,
+                plan=self.plan,
+            ),
+            self.run.name,
+            self.preprocess,
+            sum(tap.channels for tap in self.taps) + cell_width,
+            self.settings.near_duplicates,
+        )
+        return partial(fill_elsewhere, work, replace(executor, threads=self.settings.threads))
 
     def some_frames(
         self, precision: str, onnx: bytes, table: FeatureTable, rows: npt.NDArray[np.int64]
@@ -367,7 +402,7 @@ def deployed_runner(
     precision: str,
     *,
     threads: int,
-    sampler: CellSampler | None = None,
+    plan: MapPlan | None = None,
 ) -> OnnxRunner:
     """
     Return a backbone in the runtime that is deployed.
@@ -382,7 +417,7 @@ def deployed_runner(
         Its precision.
     threads : int
         CPU threads.
-    sampler : CellSampler, optional
+    plan : MapPlan, optional
         For features of some cells.
 
     Returns
@@ -391,6 +426,7 @@ def deployed_runner(
         One picture at a time.
 
     """
+    sampler = None if plan is None else CellSampler(plan)
     return OnnxRunner(open_session(onnx, threads=threads, precision=precision), taps, sampler)
 
 
@@ -415,7 +451,7 @@ def _runner(
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         maps = () if plan is None else plan.taps
         return TorchRunner(TappedBackbone(backbone, taps, maps), device, sampler=sampler)
-    return deployed_runner(onnx, taps, 'fp32', threads=threads, sampler=sampler)
+    return deployed_runner(onnx, taps, 'fp32', threads=threads, plan=plan)
 
 
 def _input_size(settings: TrainSettings, backbone: Backbone) -> tuple[int, int]:

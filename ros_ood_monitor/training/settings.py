@@ -10,6 +10,7 @@ from typing import Any
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.rates import hours_needed
+from ros_ood_monitor.shards import RayCluster
 from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.selection import Selection
@@ -197,12 +198,21 @@ class Resources:
         Threads beside the main one: they decode ahead, and fit stages side by side.
     device : {'auto', 'cpu', 'cuda'}
         Where features are extracted.
+    executor : RayCluster or None
+        Workers that compute the features of all frames, a sequence each, into ``cache``, which
+        they see; None computes them here.
 
     """
 
     cache: Path | None = None
     workers: int = 0
     device: str = 'auto'
+    executor: RayCluster | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor is not None and self.cache is None:
+            msg = 'features of workers go through a folder that all of them see: --cache'
+            raise TrainingError(msg)
 
 
 def _plain(value: Any) -> Any:

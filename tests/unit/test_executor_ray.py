@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 import shutil
@@ -18,12 +19,13 @@ import pytest
 from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
-from ros_ood_monitor.errors import BagError, EngineError, ParameterError
+from ros_ood_monitor.errors import BagError, EngineError, ParameterError, TrainingError
 from ros_ood_monitor.evaluation.bags.evaluate import evaluate_bags, Settings
 from ros_ood_monitor.evaluation.bags.facts import facts
 from ros_ood_monitor.evaluation.bags.given import LabelChoice
 from ros_ood_monitor.evaluation.bags.runs import score_bags, Scoring
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag
+from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.shards import RayCluster
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -195,6 +197,65 @@ def test_an_error_of_the_work_ends_the_run_as_itself(
 ) -> None:
     with pytest.raises(EngineError, match=r'^engine failed: on purpose$'):
         list(score_bags(bags, Failing(bundle.path), Scoring(bundle.path).open(), executor=ON_RAY))
+
+
+# --- features of training ------------------------------------------------------------------------
+
+
+class Means:
+    """A runner whose features are means; its process is killed at some picture, once."""
+
+    name, batch_size, concurrent = 'means', 1, True
+
+    def __init__(self, once: Path | None = None) -> None:
+        self.once, self.seen = once, 0
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.seen += len(images)
+        if self.once is not None and self.seen == FRAMES // 2 and not self.once.exists():
+            self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images.mean(axis=(1, 2)).astype(np.float32)  # (n, 3)
+
+
+def test_features_by_workers_of_which_one_is_killed_are_those_of_this_process(
+    ray: Any, bags: list[Path], tmp_path: Path
+) -> None:
+    pytest.importorskip('torch')
+    from ros_ood_monitor.training.backbones import BackboneTap
+    from ros_ood_monitor.training.datasets import Dataset
+    from ros_ood_monitor.training.extract import extract
+    from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
+
+    dataset, preprocess, killed = Dataset(bags), Preprocessor(16, 16), tmp_path / 'killed'
+    work = SequenceWork(dataset, partial(Means, killed), 'means', preprocess, width=3)
+    found = {}
+    told: list[int] = []
+    for name, elsewhere in (('here', None), ('ray', partial(fill_elsewhere, work, ON_RAY))):
+        with extract(
+            dataset,
+            Means(),
+            preprocess,
+            [BackboneTap('a', 3, 8)],
+            backbone_sha256='b',
+            cache=tmp_path / name,
+            elsewhere=elsewhere,
+            on_frame=told.append,
+        ) as table:
+            assert len(table) == 3 * FRAMES
+        found[name] = {
+            file.relative_to(tmp_path / name): file.read_bytes()
+            for file in (tmp_path / name).rglob('*')
+            if file.is_file()
+        }
+        assert sum(told) == 3 * FRAMES
+        told.clear()
+    assert killed.exists()
+    assert found['ray'] == found['here']
+
+    work = SequenceWork(dataset, Means, 'others', preprocess, width=3)
+    with pytest.raises(TrainingError, match="expected 'others', got 'means'"):
+        fill_elsewhere(work, ON_RAY, [tmp_path / f'{k}' for k in range(3)], told.append)
 
 
 # --- no Ray to work on ---------------------------------------------------------------------------
