@@ -69,7 +69,8 @@ def connected(address: str = '', *, cores: int = 0) -> Iterator[Any]:
     try:
         ray.init(**how, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        msg = f'no Ray to work on ({_one_line(error)}): {address or "on this machine"}'
+        hint = '; one that asks for a token needs it here, and RAY_AUTH_MODE=token' * bool(address)
+        msg = f'no Ray to work on ({_one_line(error)}){hint}: {address or "this machine"}'
         raise ParameterError(msg) from error
     try:
         yield ray

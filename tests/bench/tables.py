@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 import json
+import math
 from pathlib import Path
 import re
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parent / 'results'
 ROOT = RESULTS.parents[2]
 NOBODY = 'not measured'
-FILES = ('README.md', 'docs/engines.md')
+FILES = ('README.md', 'docs/engines.md', 'docs/scale.md')
 EXPECTED = {
     'onnxruntime': 'CPU',
     'tensorrt': 'NVIDIA GPU: Jetson, desktop',
@@ -244,12 +245,91 @@ def batches() -> str:
     return table(rows)
 
 
+HOURS, HZ = 10_000, 10  # of bags, and frames of a camera in a second
+NIGHT_H, CORES = 10, 16
+
+
+def scale_stages() -> str:
+    """Return what a frame of a bag costs, stage by stage."""
+    rows: list[tuple[str, ...]] = [
+        ('camera', 'kB a frame', *(f'{name}, ms' for name in STAGES), 'frames/s of a core'),
+    ]
+    for name, found in read('cpu_ort_fp32_scale')['frames'].items():
+        ms = found['median_ms']
+        rows.append(
+            (
+                name,
+                f'{found["bytes"] / 1e3:.0f}',
+                *(f'{ms[stage]:.1f}' for stage in STAGES),
+                f'{1e3 / ms["all"]:.0f}',
+            )
+        )
+    return table(rows)
+
+
+STAGES = ('read', 'decode', 'monitor', 'engine')
+
+
+def scale_cost() -> str:
+    """Return what many bag-hours cost, by the camera."""
+    rows: list[tuple[str, ...]] = [
+        (
+            'camera',
+            'bags, TB',
+            'core-hours',
+            f'machines of {CORES} cores for a night of {NIGHT_H} h',
+            'from the disks then, Gbit/s',
+        )
+    ]
+    frames = HOURS * 3600 * HZ
+    for name, found in read('cpu_ort_fp32_scale')['frames'].items():
+        hours = frames * found['median_ms']['all'] / 1e3 / 3600
+        size = frames * found['bytes']
+        rows.append(
+            (
+                name,
+                f'{size / 1e12:.2g}' if size < 1e13 else f'{size / 1e12:,.0f}',
+                f'{hours:,.0f}',
+                f'{math.ceil(hours / NIGHT_H / CORES)}',
+                f'{8 * size / NIGHT_H / 3600 / 1e9:.2g}'
+                if size < 1e14
+                else f'{8 * size / NIGHT_H / 3600 / 1e9:.0f}',
+            )
+        )
+    return table(rows)
+
+
+def scale_workers() -> str:
+    """Return what the workers of each executor cost."""
+    rows: list[tuple[str, ...]] = [
+        (
+            'two workers of',
+            'first shard after',
+            'a further one, besides its frames',
+            'memory of a worker',
+        ),
+    ]
+    for name, found in read('cpu_ort_fp32_scale')['workers'].items():
+        rows.append(
+            (
+                f'`{name}`',
+                f'{found["first_s"]:.1f} s',
+                f'{found["further_ms"]:.1f} ms',
+                f'{found["worker_mb"]:.0f} MB',
+            )
+        )
+    return table(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     'speed': speed,
     'engines': engines,
     'precisions': precisions,
     'builds': builds,
     'batches': batches,
+    'scale_stages': scale_stages,
+    'scale_cost': scale_cost,
+    'scale_workers': scale_workers,
 }
 
 
