@@ -112,12 +112,13 @@ class FrameReader:
     ) -> AbstractContextManager[FeatureTable]:
         """Return the features of all frames; see `extract`."""
         cell_width = 0 if self.plan is None else cells_width(self.plan)
+        elsewhere = self._elsewhere(cell_width)
         return self._extract(
             self.onnx,
             self.run,
             near_duplicates=self.settings.near_duplicates,
             cell_width=cell_width,
-            elsewhere=self._elsewhere(cell_width),
+            elsewhere=elsewhere,
             on_frame=on_frame,
         )
 

@@ -26,7 +26,7 @@ from ros_ood_monitor.evaluation.bags.given import LabelChoice
 from ros_ood_monitor.evaluation.bags.runs import score_bags, Scoring
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.shards import RayCluster
+from ros_ood_monitor.shards import Local, RayCluster
 from tests.tiny_bundle import make_tiny_bundle
 
 FRAMES = 40
@@ -199,6 +199,16 @@ def test_an_error_of_the_work_ends_the_run_as_itself(
         list(score_bags(bags, Failing(bundle.path), Scoring(bundle.path).open(), executor=ON_RAY))
 
 
+def test_a_worker_that_does_not_see_the_folder_of_the_command_is_refused(
+    ray: Any, bundle: Bundle, bags: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring = Scoring(bundle.path)
+    opened = scoring.open()
+    monkeypatch.setattr(Path, 'cwd', lambda: tmp_path / 'gone')
+    with pytest.raises(ParameterError, match=r'does not see the folder of the command .*/gone$'):
+        list(score_bags(bags, scoring, opened, executor=ON_RAY))
+
+
 # --- features of training ------------------------------------------------------------------------
 
 
@@ -213,7 +223,8 @@ class Means:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self.seen += len(images)
         if self.once is not None and self.seen == FRAMES // 2 and not self.once.exists():
-            self.once.touch()
+            if self.once.parent.exists():
+                self.once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return images.mean(axis=(1, 2)).astype(np.float32)  # (n, 3)
 
@@ -256,6 +267,37 @@ def test_features_by_workers_of_which_one_is_killed_are_those_of_this_process(
     work = SequenceWork(dataset, Means, 'others', preprocess, width=3)
     with pytest.raises(TrainingError, match="expected 'others', got 'means'"):
         fill_elsewhere(work, ON_RAY, [tmp_path / f'{k}' for k in range(3)], told.append)
+
+
+def test_a_sequence_of_which_processes_die_ends_the_training_by_its_name(
+    bags: list[Path], tmp_path: Path
+) -> None:
+    pytest.importorskip('torch')
+    from ros_ood_monitor.training.datasets import Dataset
+    from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
+
+    # its folder is not there, so that it dies anew at every try
+    deadly = partial(Means, tmp_path / 'gone' / 'killed')
+    work = SequenceWork(Dataset(bags), deadly, 'means', Preprocessor(16, 16), width=3)
+    with pytest.raises(TrainingError, match=r'the process that read it died .*: one$'):
+        fill_elsewhere(work, Local(1), [tmp_path / f'{k}' for k in range(3)], lambda _: None)
+
+
+def test_workers_need_a_folder_for_features_and_the_runtime_that_is_deployed(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip('torch')
+    from ros_ood_monitor.training.frame_reader import FrameReader
+    from ros_ood_monitor.training.settings import Resources
+
+    with pytest.raises(TrainingError, match='a folder that all of them see: --cache'):
+        Resources(executor=ON_RAY)
+    nothing: Any = None
+    reader = FrameReader(
+        *[nothing] * 7, resources=Resources(cache=tmp_path, executor=ON_RAY), plan=None
+    )
+    with pytest.raises(TrainingError, match='use --device cpu with --executor ray'):
+        reader.all_frames(lambda _: None)
 
 
 # --- no Ray to work on ---------------------------------------------------------------------------
