@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+import os
 from typing import TypeVar
 
 from ros_ood_monitor.shards.work import Lost, Work
@@ -45,7 +46,7 @@ class RayCluster:
         Of the cluster's head, ``HOST:PORT`` or ``auto``; empty for one on this machine that lives
         as long as it is needed.
     jobs : int, optional
-        Workers of a cluster on this machine; 0 for one a core.
+        Workers of a cluster on this machine; 0 for as many as it has cores for.
     threads : int, default 1
         Cores that a shard takes.
 
@@ -67,7 +68,8 @@ class RayCluster:
         """
         from ros_ood_monitor.shards.on_ray import connected
 
-        return connected(self.address, cores=self.jobs * self.threads)
+        jobs = self.jobs or max(1, (os.cpu_count() or 1) // self.threads)
+        return connected(self.address, cores=jobs * self.threads)
 
 
 Executor = Local | RayCluster

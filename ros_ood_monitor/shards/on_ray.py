@@ -26,7 +26,7 @@ _Result = TypeVar('_Result')
 
 
 @contextlib.contextmanager
-def connected(address: str = '', *, cores: int = 0) -> Iterator[Any]:
+def connected(address: str = '', *, cores: int) -> Iterator[Any]:
     """
     Connect to Ray, or start it; where that was done already, nothing is begun and nothing ended.
 
@@ -38,8 +38,8 @@ def connected(address: str = '', *, cores: int = 0) -> Iterator[Any]:
     address : str, optional
         ``HOST:PORT`` of a cluster's head, or ``auto``; empty starts a cluster on this machine,
         which ends with the block.
-    cores : int, default 0
-        That such a cluster has; 0 for those of the machine.
+    cores : int
+        That such a cluster has.
 
     Yields
     ------
@@ -62,7 +62,7 @@ def connected(address: str = '', *, cores: int = 0) -> Iterator[Any]:
     if not address:
         how = {
             'address': 'local',
-            'num_cpus': cores or None,
+            'num_cpus': cores,
             'include_dashboard': False,
             'object_store_memory': _STORE_BYTES,
         }
@@ -140,10 +140,12 @@ def on_ray(
     Raises
     ------
     ParameterError
-        If a worker cannot do this work: it lacks this package or the folder.
+        If no machine is large enough, or a worker cannot do this work: it lacks this package or
+        the folder.
 
     """
     ray = _load()
+    _check_size(ray, threads=threads, gpus=gpus)
     run = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=_TRIES - 1)(_run)
     name, packed = uuid.uuid4().hex, ray.put(work)
     # what Ray says of dead workers is for stdout, which is for results
@@ -155,6 +157,18 @@ def on_ray(
                 frames, done = _result(ray, reference)
                 on_frames(frames)
                 yield shard, done
+
+
+def _check_size(ray: Any, *, threads: int, gpus: int) -> None:
+    """Refuse shards that would wait for ever; a cluster without cores yet may still grow."""
+    there = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    cores, most = (max(one.get(kind, 0) for one in there) for kind in ('CPU', 'GPU'))
+    if 0 < cores < threads or most < gpus:
+        msg = (
+            f'no machine of the cluster is large enough: expected {threads} cores and {gpus} GPUs '
+            f'for a shard, got {cores:g} and {most:g}; choose fewer --threads, or another --engine'
+        )
+        raise ParameterError(msg)
 
 
 def _result(ray: Any, reference: Any) -> tuple[int, Any]:

@@ -209,6 +209,14 @@ def test_a_worker_that_does_not_see_the_folder_of_the_command_is_refused(
         list(score_bags(bags, scoring, opened, executor=ON_RAY))
 
 
+def test_a_shard_for_which_no_machine_is_large_enough_is_refused_and_does_not_wait(
+    ray: Any, bundle: Bundle, bags: list[Path]
+) -> None:
+    scoring, large = Scoring(bundle.path, threads=3), RayCluster(jobs=1, threads=3)
+    with pytest.raises(ParameterError, match='expected 3 cores and 0 GPUs for a shard, got 2 and'):
+        list(score_bags(bags, scoring, scoring.open(), executor=large))
+
+
 # --- features of training ------------------------------------------------------------------------
 
 
