@@ -8,7 +8,6 @@ import logging
 import os
 from pathlib import Path
 import socket
-import sys
 from typing import Any, Final, TypeVar
 import uuid
 
@@ -83,6 +82,8 @@ def _load() -> Any:
     os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # as Ray's next versions do
     os.environ.setdefault('RAY_task_oom_retries', str(_TRIES - 1))  # without an end by default
+    # what it says of dead workers goes to stdout, which is for results; its own logs have it, too
+    os.environ.setdefault('RAY_DEDUP_LOGS_SKIP_REGEX', '.*')
     try:
         import ray
     except ImportError as error:
@@ -148,15 +149,13 @@ def on_ray(
     _check_size(ray, threads=threads, gpus=gpus)
     run = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=_TRIES - 1)(_run)
     name, packed = uuid.uuid4().hex, ray.put(work)
-    # what Ray says of dead workers is for stdout, which is for results
-    with contextlib.redirect_stdout(sys.stderr):
-        waiting = {run.remote(name, packed, str(Path.cwd()), one): one for one in shards}
-        while waiting:
-            for reference in ray.wait(list(waiting), num_returns=1)[0]:
-                shard = waiting.pop(reference)
-                frames, done = _result(ray, reference)
-                on_frames(frames)
-                yield shard, done
+    waiting = {run.remote(name, packed, str(Path.cwd()), one): one for one in shards}
+    while waiting:
+        for reference in ray.wait(list(waiting), num_returns=1)[0]:
+            shard = waiting.pop(reference)
+            frames, done = _result(ray, reference)
+            on_frames(frames)
+            yield shard, done
 
 
 def _check_size(ray: Any, *, threads: int, gpus: int) -> None:
