@@ -247,6 +247,7 @@ def batches() -> str:
 
 HOURS, HZ = 10_000, 10  # of bags, and frames of a camera in a second
 NIGHT_H, CORES = 10, 16
+STAGES = ('read', 'decode', 'monitor', 'engine')
 
 
 def scale_stages() -> str:
@@ -265,9 +266,6 @@ def scale_stages() -> str:
             )
         )
     return table(rows)
-
-
-STAGES = ('read', 'decode', 'monitor', 'engine')
 
 
 def scale_cost() -> str:
