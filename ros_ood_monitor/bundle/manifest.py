@@ -83,6 +83,8 @@ class Manifest:
         Name of the bundle, for people.
     input_height, input_width : int
         Input size of the network, in px.
+    tiles : tuple of int
+        Rows and columns of equal parts that the backbone cuts its input into.
     taps : tuple of Tap
         Stages, in the order of the scorer's inputs.
     map_taps : tuple of Tap
@@ -107,6 +109,7 @@ class Manifest:
     name: str
     input_height: int
     input_width: int
+    tiles: tuple[int, int]
     taps: tuple[Tap, ...]
     map_taps: tuple[Tap, ...]
     unit: str
@@ -116,6 +119,16 @@ class Manifest:
     digest: str
     health: dict[str, Any] | None
     raw: dict[str, Any]
+
+    @property
+    def input_text(self) -> str:
+        """Return the input size for people, with what it is cut into."""
+        rows, columns = self.tiles
+        size = f'{self.input_width}x{self.input_height}'
+        if rows * columns == 1:
+            return size
+        tile = f'{self.input_width // columns}x{self.input_height // rows}'
+        return f'{size} in {rows}x{columns} tiles of {tile}, each a run of the backbone'
 
 
 def _get(node: Mapping[str, Any], dotted: str, kind: type[_T]) -> _T:
@@ -199,6 +212,7 @@ def parse_manifest(text: str) -> Manifest:
         name=_get(raw, 'name', str),
         input_height=height,
         input_width=width,
+        tiles=_tiles(raw, height, width),
         taps=taps,
         map_taps=map_taps,
         unit=_get(raw, 'outputs.raw_score.unit', str),
@@ -209,6 +223,20 @@ def parse_manifest(text: str) -> Manifest:
         health=_get(raw, 'health', dict) if 'health' in raw else None,
         raw=raw,
     )
+
+
+def _tiles(raw: Mapping[str, Any], height: int, width: int) -> tuple[int, int]:
+    if 'tiles' not in raw['input']:
+        return 1, 1
+    stated = _get(raw, 'input.tiles', list)
+    if [type(part) for part in stated] != [int, int] or min(stated) < 1:
+        msg = f"manifest key 'input.tiles' must be rows and columns, got {stated}"
+        raise BundleError(msg)
+    rows, columns = stated
+    if height % rows or width % columns:
+        msg = f'manifest input of {width}x{height} has no {rows}x{columns} equal tiles'
+        raise BundleError(msg)
+    return rows, columns
 
 
 def _tap(node: Mapping[str, Any]) -> Tap:

@@ -66,7 +66,7 @@ def card(bundle: Any) -> list[str]:
         f'{manifest.name}  ({bundle.path})',
         f'  digest       {bundle.digest}',
         f'  created      {raw.get("created", "unknown")}, format {raw["format"]}, {size}',
-        f'  input        {manifest.input_width}x{manifest.input_height} rgb, whole frame resized',
+        f'  input        {manifest.input_text}, rgb, whole frame resized',
         f'  backbone     {backbone.get("name", "?")}, weights {backbone.get("weights", "?")}',
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),

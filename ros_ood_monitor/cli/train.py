@@ -104,6 +104,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="height and width of the network's input (default: what its weights were made for)",
     )
     add(
+        'tiles',
+        '--tiles',
+        metavar='ROWSxCOLUMNS',
+        help='see a frame in so many parts, each of the input size, for small things in large '
+        'frames; a frame then costs rows x columns times as much (default: 1x1)',
+    )
+    add(
         'normalization',
         '--normalization',
         choices=('l2', 'radial', 'none'),
@@ -155,6 +162,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='detector of the cells of the map; auto (default): mahalanobis, or with --density '
         'evidence the one that finds pasted defects best',
+    )
+    add(
+        'coreset',
+        '--coreset',
+        type=_coreset,
+        metavar='auto|N',
+        help='points that the detector knn keeps, of each stage and of the cells of the map: more '
+        'find more, and cost time and memory in proportion; auto (default): a quarter, at most '
+        '1024',
     )
     add(
         'flow.preset',
@@ -275,6 +291,10 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 def _add(group: Any, key: str, *flags: str, **options: Any) -> None:
     """Add an option that sets a key of the settings where it is given."""
     group.add_argument(*flags, dest=f'{_SETTING}{key}', default=argparse.SUPPRESS, **options)
+
+
+def _coreset(text: str) -> int | None:
+    return None if text == 'auto' else at_least(8)(text)
 
 
 def _names(text: str) -> list[str]:

@@ -90,6 +90,7 @@ def summary(result: Any) -> list[str]:
         + (f'; step: {_RULES[rule]}' if has_flow else ''),
         *_choice(result.found.choice),
         *_wild(result.found.wild),
+        *_tiles(bundle.manifest),
         *_map(result),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'
@@ -127,6 +128,11 @@ def _wild(wild: Any) -> list[str]:
         f'           of {beside.density}: {beside.known[0]} and {beside.wild[0]}; '
         + wild.sentence(),
     ]
+
+
+def _tiles(manifest: Any) -> list[str]:
+    """Say what a frame is cut into, where it is."""
+    return [] if manifest.tiles == (1, 1) else [f'input      {manifest.input_text}']
 
 
 def _map(result: Any) -> list[str]:

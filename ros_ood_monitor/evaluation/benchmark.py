@@ -131,7 +131,7 @@ def benchmark(
         'bundle': {
             'name': manifest.name,
             'digest': bundle.digest,
-            'input': f'{manifest.input_width}x{manifest.input_height}',
+            'input': manifest.input_text,
             'taps': {tap.name: tap.channels for tap in manifest.taps},
         },
         'engine': facts,

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from ros_ood_monitor.atomic import new_file
-from ros_ood_monitor.training.backbones import Backbone, BackboneTap, TorchBackbone
+from ros_ood_monitor.training.backbones import (
+    Backbone,
+    BackboneTap,
+    TiledBackbone,
+    TorchBackbone,
+)
+from ros_ood_monitor.training.backbones.tiled import tiled_graph
 from ros_ood_monitor.training.cache import cache_key, explained
 from ros_ood_monitor.training.export import export_backbone
 
@@ -60,6 +66,10 @@ def get_or_export(
         If the graph needs operators outside of the ONNX standard.
 
     """
+    if isinstance(backbone, TiledBackbone):
+        size = backbone.tile_size(height, width)
+        part = get_or_export(backbone.whole, taps, *size, maps, cache=cache)
+        return tiled_graph(part, backbone.tiles)
     if cache is None or not isinstance(backbone, TorchBackbone):
         return export_backbone(backbone, taps, height, width, maps)
     key = cache_key(

@@ -11,7 +11,7 @@ from typing import Any
 from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.preprocess import Preprocessor, RESIZE_RULE
-from ros_ood_monitor.training.backbones import Backbone
+from ros_ood_monitor.training.backbones import Backbone, tiles_of
 from ros_ood_monitor.training.choice import Choice, RULE
 from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.fitting import FittedTap
@@ -61,6 +61,7 @@ def make_manifest(
         Plain values only.
 
     """
+    tiles = tiles_of(backbone)
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
     return {
         'name': name,
@@ -70,6 +71,7 @@ def make_manifest(
             'width': preprocess.width,
             'color': 'rgb',
             'resize': RESIZE_RULE,
+            **({} if tiles.count == 1 else {'tiles': [tiles.rows, tiles.columns]}),
             'mean': list(backbone.mean),
             'std': list(backbone.std),
         },

@@ -27,9 +27,11 @@ from ros_ood_monitor.training.backbones import (
     BackboneTap,
     OnnxBackbone,
     TappedBackbone,
+    TiledBackbone,
     TorchBackbone,
 )
 from ros_ood_monitor.training.backbones.tapped import NETWORK_PREFIX
+from ros_ood_monitor.training.backbones.tiled import tiled_graph
 from ros_ood_monitor.training.onnx_files import rename_weights, to_bytes
 from ros_ood_monitor.training.scorer import Scorer
 
@@ -81,6 +83,9 @@ def export_backbone(
     """
     if isinstance(backbone, OnnxBackbone):
         return backbone.graph(taps, height, width, maps)
+    if isinstance(backbone, TiledBackbone):
+        size = backbone.tile_size(height, width)
+        return tiled_graph(export_backbone(backbone.whole, taps, *size, maps), backbone.tiles)
     assert isinstance(backbone, TorchBackbone)
     backbone.check_size(height, width)
     tapped = TappedBackbone(backbone, taps, maps)

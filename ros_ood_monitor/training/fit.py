@@ -155,6 +155,7 @@ def fit_density(
     name: str = '',
     keep: Keep | None = None,
     classifier: Classifier | None = None,
+    coreset: int | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, FitRecord]:
     """
@@ -182,6 +183,8 @@ def fit_density(
         such as `FitStore.get_or_fit`.
     classifier : Classifier, optional
         For ``vim``: what is behind the features.
+    coreset : int, optional
+        For ``knn``: its size.
     on_progress : callable, optional
         Called with the step and the held-out nll at each look; for closed forms once, with 1.
 
@@ -201,7 +204,7 @@ def fit_density(
             assert classifier is not None
             fitted = vim.fit(fit, held_out, classifier)
         else:
-            fitted = fit_closed_form(kind, fit)
+            fitted = fit_closed_form(kind, fit, coreset=coreset)
         look = judge(
             lambda rows: fitted.detector.score(rows.double()), 0, held_out, fit=fit, probes=probes
         )

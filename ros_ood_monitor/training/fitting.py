@@ -327,6 +327,7 @@ def _fit_tap(
             name=tap.name,
             keep=None if store is None else partial(store.get_or_fit, about),
             classifier=classifier,
+            coreset=settings.coreset,
             on_progress=show,
         )
     standard = standardisation(scores(detector, rows.held_out), detector.deviation)

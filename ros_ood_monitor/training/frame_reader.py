@@ -25,13 +25,16 @@ from ros_ood_monitor.training.backbones import (
     BackboneTap,
     load_backbone,
     TappedBackbone,
+    TiledBackbone,
+    Tiles,
+    tiles_of,
     TorchBackbone,
 )
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.export import output_names
 from ros_ood_monitor.training.extract import extract
 from ros_ood_monitor.training.fit import vim_classifier
-from ros_ood_monitor.training.map_features import map_taps, MapPlan
+from ros_ood_monitor.training.map_features import CELLS_A_FRAME, map_taps, MapPlan
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.runners import (
     CellRunner,
@@ -45,12 +48,13 @@ from ros_ood_monitor.training.runners import (
 )
 from ros_ood_monitor.training.scorer import CellScorer
 from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
-from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.settings import parse_tiles, Resources, TrainSettings
 from ros_ood_monitor.training.table import FeatureTable
 
 __all__ = ['FrameReader', 'deployed_runner', 'open_reader', 'scoring_runner']
 
 _SMALLEST_INPUT = 32
+_CELLS_OF_EACH = 3  # cells kept for each point of a coreset, of which 70 % are fitted
 _HELD_OUT_IMAGES = 128  # of a sequence: pictures for the gate of precisions are made from them
 
 
@@ -347,20 +351,37 @@ def open_reader(
     taps = backbone.select(settings.taps)
     vim_classifier(settings.density, backbone, taps)  # refused before any frame is read
     maps = map_taps(settings.map, backbone, taps)
-    preprocess = Preprocessor(*_input_size(settings, backbone))
-    height, width = preprocess.height, preprocess.width
+    height, width = _input_size(settings, backbone)
+    tiles = Tiles(*parse_tiles(settings.tiles))
+    if tiles.count > 1:
+        backbone = TiledBackbone.of(backbone, tiles)
+        height, width = height * tiles.rows, width * tiles.columns
+    preprocess = Preprocessor(height, width)
     progress.note('exporting the backbone')
     onnx = get_or_export(backbone, taps, height, width, maps, cache=resources.cache)
-    plan = _plan(onnx, maps, height, width) if maps else None
+    plan = None
+    if maps:
+        sampled = _cells_a_frame(settings.coreset, dataset.counts.expected)
+        plan = MapPlan(
+            maps, _grids(onnx, maps, height, width), (tiles.rows, tiles.columns), sampled
+        )
     run = _runner(backbone, onnx, taps, plan, resources, settings.threads)
     return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources, plan)
 
 
-def _plan(onnx: bytes, maps: tuple[BackboneTap, ...], height: int, width: int) -> MapPlan:
-    """Return the map's plan; only the graph knows the size of its grids."""
+def _cells_a_frame(coreset: int | None, frames: int) -> int:
+    """Return how many cells of a frame are kept: enough for a coreset that was asked for."""
+    wanted = _CELLS_OF_EACH * (coreset or 0)
+    return max(CELLS_A_FRAME, -(-wanted // max(1, frames)))
+
+
+def _grids(
+    onnx: bytes, maps: tuple[BackboneTap, ...], height: int, width: int
+) -> tuple[tuple[int, int], ...]:
+    """Return the sizes of the maps' grids, which only the graph knows."""
     blank = np.zeros((1, height, width, 3), np.uint8)
     grids = open_session(onnx).run(output_names((), maps), {'image': blank})
-    return MapPlan(maps, tuple((grid.shape[1], grid.shape[2]) for grid in grids))
+    return tuple((grid.shape[1], grid.shape[2]) for grid in grids)
 
 
 def scoring_runner(
@@ -444,14 +465,17 @@ def _runner(
     device = resources.device
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    if device == 'cuda' and isinstance(backbone, TorchBackbone):
+    tiles = tiles_of(backbone)
+    network = backbone.whole if isinstance(backbone, TiledBackbone) else backbone
+    if device == 'cuda' and isinstance(network, TorchBackbone):
         if not torch.cuda.is_available():
             msg = 'torch sees no GPU: expected one for --device cuda; use --device cpu'
             raise TrainingError(msg)
         # what torch's deterministic mode asks of cuBLAS, before anything uses it
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         maps = () if plan is None else plan.taps
-        return TorchRunner(TappedBackbone(backbone, taps, maps), device, sampler=sampler)
+        tapped = TappedBackbone(network, taps, maps)
+        return TorchRunner(tapped, device, sampler=sampler, tiles=tiles)
     return deployed_runner(onnx, taps, 'fp32', threads=threads, plan=plan)
 
 

@@ -32,9 +32,20 @@ from ros_ood_monitor.training.backbone_names import check_taps
 from ros_ood_monitor.training.backbones import Backbone, BackboneTap
 from ros_ood_monitor.training.normalization import Normalization
 
-__all__ = ['AUTO', 'MapFeatures', 'MapPlan', 'map_taps', 'normalize_cells', 'places']
+__all__ = [
+    'AUTO',
+    'CELLS_A_FRAME',
+    'MapFeatures',
+    'MapPlan',
+    'map_taps',
+    'normalize_cells',
+    'places',
+]
 
 AUTO: Final = 'auto'
+CELLS_A_FRAME: Final = 32
+"""Cells of a map whose features are kept of each frame."""
+
 NONE: Final = 'none'
 _REDUCTIONS: Final = (8, 16)  # input px per cell that `auto` looks for
 _MEAN_OVER: Final = 3  # cells a side
@@ -51,11 +62,17 @@ class MapPlan:
         Stages, in the order of the network.
     sizes : tuple of (int, int)
         Height and width of each one's grid.
+    tiles : tuple of int
+        Rows and columns of parts that a frame is seen in.
+    sampled : int
+        Cells of each frame whose features are kept to be fitted to, at most.
 
     """
 
     taps: tuple[BackboneTap, ...]
     sizes: tuple[tuple[int, int], ...]
+    tiles: tuple[int, int] = (1, 1)
+    sampled: int = CELLS_A_FRAME
 
     @property
     def grid(self) -> tuple[int, int]:

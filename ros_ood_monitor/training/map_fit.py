@@ -190,6 +190,7 @@ def fit_map(
         seed=settings.seed,
         store=store,
         facts=about,
+        coreset=settings.coreset,
         on_progress=on_progress,
     )
     plain = CellScorer(plan, normalizations, detector, *_nothing(plan, detector))
@@ -206,7 +207,7 @@ def fit_map(
         detector,
         mean + detector.constant,
         std,
-        standardisation(highest_mean(z.astype(np.float32)), 1.0),
+        standardisation(highest_mean(z.astype(np.float32), plan.tiles), 1.0),
     )
     seconds = time.perf_counter() - started
     return FittedMap(plan, cells, record, len(rows), len(fit), seconds)
@@ -275,6 +276,7 @@ def fit_map_detector(
     seed: int,
     store: FitStore | None = None,
     facts: dict[str, Any] | None = None,
+    coreset: int | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> tuple[Detector, FitRecord]:
     """
@@ -294,6 +296,8 @@ def fit_map_detector(
         Where fitted flows are kept.
     facts : dict, optional
         What the features depend on, for the store.
+    coreset : int, optional
+        Size of that of ``knn``.
     on_progress : callable, optional
         Called with the step and the held-out nll at each look.
 
@@ -310,7 +314,14 @@ def fit_map_detector(
     """
     if density != 'flow':
         return fit_density(
-            density, fit, held_out, settings=flow, seed=seed, name='map', on_progress=on_progress
+            density,
+            fit,
+            held_out,
+            settings=flow,
+            seed=seed,
+            name='map',
+            coreset=coreset,
+            on_progress=on_progress,
         )
     adaptor = Adaptor.fit(fit)
     latent = [

@@ -7,6 +7,7 @@ import math
 from typing import Any, Final, TYPE_CHECKING
 
 from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle.manifest import Manifest
 from ros_ood_monitor.calibration import map_warning, trigger_warning
 
 if TYPE_CHECKING:  # it brings torch
@@ -44,6 +45,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
     lines = [
         *_thresholds(bundle),
         *_repetition(found, training['frames']['backward_steps']),
+        *_tiles(bundle.manifest),
         *_flows(found, training['settings']['flow']),
         *_map(found),
         *_wild(found),
@@ -118,6 +120,24 @@ def _flows(found: Evidence, settings: Mapping[str, Any]) -> list[str]:
             'flow.learning_rate such as 0.0001, or take --flow default'
         )
     return lines
+
+
+def _tiles(manifest: Manifest) -> list[str]:
+    """Warn where frames have no more to show than fewer tiles would."""
+    rows, columns = manifest.tiles
+    sizes = (manifest.health or {}).get('sizes', ())  # width and height; none where they are many
+    small = [
+        f'{width}x{height}'
+        for width, height in sizes
+        if width < manifest.input_width or height < manifest.input_height
+    ]
+    if rows * columns == 1 or not small:
+        return []
+    return [
+        f'frames of {", ".join(small)} px are smaller than the {manifest.input_width}x'
+        f'{manifest.input_height} px that {rows}x{columns} tiles have: they are enlarged, which '
+        'shows nothing more; fewer --tiles cost less'
+    ]
 
 
 def _map(found: Evidence) -> list[str]:

@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.bundle.sketch import frame_digest
-from ros_ood_monitor.training.backbones import BackboneTap
+from ros_ood_monitor.training.backbones import BackboneTap, NOT_TILED, Tiles
 from ros_ood_monitor.training.export import output_names
 from ros_ood_monitor.training.map_features import MapFeatures, MapPlan, places
 from ros_ood_monitor.training.reading import in_order, pool_size
 from ros_ood_monitor.training.scorer import CellScorer
 
 __all__ = [
-    'CELLS_A_FRAME',
     'CellRunner',
     'CellSampler',
     'OnnxRunner',
@@ -28,9 +27,6 @@ __all__ = [
     'run_all',
     'side_by_side',
 ]
-
-CELLS_A_FRAME = 32
-"""Cells of a map whose features are kept of each frame."""
 
 
 class Runner(Protocol):
@@ -52,7 +48,7 @@ class Runner(Protocol):
 
 def cells_width(plan: MapPlan) -> int:
     """Return how many values are kept of the cells of a frame."""
-    return min(CELLS_A_FRAME, plan.grid[0] * plan.grid[1]) * plan.channels
+    return min(plan.sampled, plan.grid[0] * plan.grid[1]) * plan.channels
 
 
 class CellSampler:
@@ -206,6 +202,8 @@ class TorchRunner:
     sampler : CellSampler, optional
         For features of some cells behind those of the taps; the network gives its maps behind
         what is pooled.
+    tiles : Tiles, optional
+        Parts that the network sees a picture in.
 
     """
 
@@ -218,20 +216,23 @@ class TorchRunner:
         *,
         batch_size: int = 64,
         sampler: CellSampler | None = None,
+        tiles: Tiles = NOT_TILED,
     ) -> None:
         self.name = f'torch {torch.__version__} {torch.device(device).type}'
         if sampler is not None:
             self.name += f', {sampler.name}'
-        self.batch_size = batch_size
+        self.batch_size = max(1, batch_size // tiles.count)
+        self._tiles = tiles
         self._sampler = sampler
         self._network = network.to(device)
         self._device = device
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (n, width) features of all taps side by side for (n, h, w, 3) pictures."""
+        parts = self._tiles.cut(images)  # (n * tiles, h, w, 3)
         with torch.no_grad():
-            given = self._network(torch.from_numpy(images).to(self._device))
-            features = [value.float().cpu().numpy() for value in given]
+            given = self._network(torch.from_numpy(parts).to(self._device))
+            features = [self._tiles.together(value.float().cpu().numpy()) for value in given]
         if self._sampler is None:
             return np.concatenate(features, axis=1)
         taps = len(features) - len(self._sampler.plan.taps)

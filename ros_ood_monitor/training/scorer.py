@@ -28,7 +28,9 @@ def highest_count(cells: int) -> int:
     return max(1, math.ceil(HIGHEST_SHARE * cells))
 
 
-def highest_mean(patch_score: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def highest_mean(
+    patch_score: npt.NDArray[np.float32], tiles: tuple[int, int] = (1, 1)
+) -> npt.NDArray[np.float64]:
     """
     Return the local scores of maps: the mean of the highest cells.
 
@@ -36,6 +38,8 @@ def highest_mean(patch_score: npt.NDArray[np.float32]) -> npt.NDArray[np.float64
     ----------
     patch_score : ndarray of shape (n, gh, gw), float32
         Maps.
+    tiles : tuple of int
+        Rows and columns of parts that a frame is seen in; the one with the highest mean counts.
 
     Returns
     -------
@@ -43,10 +47,12 @@ def highest_mean(patch_score: npt.NDArray[np.float32]) -> npt.NDArray[np.float64
         In the unit of the cells.
 
     """
-    cells = np.sort(patch_score.reshape(len(patch_score), -1), axis=1)  # (n, gh * gw)
-    highest: npt.NDArray[np.float64] = cells[:, -highest_count(cells.shape[1]) :].mean(
-        axis=1, dtype=np.float64
-    )
+    n, gh, gw = patch_score.shape
+    rows, columns = tiles
+    parts = patch_score.reshape(n, rows, gh // rows, columns, gw // columns).swapaxes(2, 3)
+    cells = np.sort(parts.reshape(n, rows * columns, -1), axis=2)  # (n, tiles, cells of one)
+    means = cells[..., -highest_count(cells.shape[2]) :].mean(axis=2, dtype=np.float64)
+    highest: npt.NDArray[np.float64] = means.max(axis=1)
     return highest
 
 
@@ -127,9 +133,15 @@ class CellScorer(nn.Module):
         """Return the share of maps (N, gh, gw) in raw_score (N,)."""
         assert self.local is not None
         mean, std = self.local
-        height, width = self.plan.grid
-        cells = patch_score.reshape(-1, height * width)  # (N, gh * gw)
-        highest = cells.topk(highest_count(height * width), dim=1).values.mean(dim=1)  # (N,)
+        (height, width), (rows, columns) = self.plan.grid, self.plan.tiles
+        count = height * width // (rows * columns)  # cells of a tile
+        cells = patch_score.reshape(-1, count)  # (N * tiles, count) of tiles as wide as the map
+        if columns > 1:
+            parts = patch_score.reshape(-1, rows, height // rows, columns, width // columns)
+            cells = parts.transpose(2, 3).reshape(-1, count)
+        highest = cells.topk(highest_count(count), dim=1).values.mean(dim=1)  # (N * tiles,)
+        if rows * columns > 1:
+            highest = highest.reshape(-1, rows * columns).amax(dim=1)  # (N,)
         return (highest - mean) * (weight / std)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+import re
+from typing import Any, Final
 
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import TrainingError
@@ -16,13 +17,54 @@ from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.split import SPLITS
 
-__all__ = ['DEVICES', 'PLACES', 'Resources', 'TrainSettings']
+__all__ = ['DEVICES', 'MOST_TILES', 'PLACES', 'Resources', 'TrainSettings', 'parse_tiles']
 
 DEVICES = ('auto', 'cpu', 'cuda')
 """Where features are extracted; ``auto`` takes a GPU if torch sees one."""
 
 PLACES = ('data', 'wild')
 """Settings that name places on disk, and so are in no file."""
+
+
+CORESET_SIZES: Final = (8, 32_768)
+"""Fewest and most points that ``knn`` keeps, where their number is asked for."""
+
+MOST_TILES: Final = 64
+"""Parts of a frame at most: each costs as much as a whole frame does without tiles."""
+
+
+def parse_tiles(text: str) -> tuple[int, int]:
+    """
+    Read how many parts a frame is seen in.
+
+    Parameters
+    ----------
+    text : str
+        Rows and columns, such as ``2x3``.
+
+    Returns
+    -------
+    tuple of int
+        Rows and columns.
+
+    Raises
+    ------
+    TrainingError
+        If it is no such text, or too many.
+
+    """
+    found = re.fullmatch(r'([1-9]\d{0,3})x([1-9]\d{0,3})', text)
+    if found is None:
+        msg = f"tiles must be rows and columns of at least 1: expected such as '2x3', got {text!r}"
+        raise TrainingError(msg)
+    rows, columns = int(found[1]), int(found[2])
+    if rows * columns > MOST_TILES:
+        msg = (
+            f'too many tiles: expected at most {MOST_TILES}, got {text} = {rows * columns}; each '
+            'costs as much time as a whole frame does without tiles'
+        )
+        raise TrainingError(msg)
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -49,6 +91,9 @@ class TrainSettings:
         Stages of the backbone to score.
     input_size : int, or None
         Height and width of the network's input, in px; the backbone's own where it is not given.
+    tiles : str
+        Rows and columns of parts that a frame is seen in, each as large as ``input_size``, such
+        as ``2x3``.
     normalization : str
         How features are scaled before a density sees them; see `normalization`.
     density : str
@@ -60,6 +105,9 @@ class TrainSettings:
         Stages of the backbone that the map is made of; see `map_features.map_taps`.
     map_density : str
         Detector of the map's cells, one of `map_fit.MAP_DENSITIES`.
+    coreset : int, or None
+        Points that ``knn`` keeps, of a tap and of the map's cells; see `detectors.knn` where it
+        is not given.
     alpha : float
         Share of held-out frames allowed over the trigger threshold.
     false_alerts_per_hour : float, or None
@@ -86,11 +134,13 @@ class TrainSettings:
     weights: str | None = None
     taps: Sequence[str] | str = 'all'
     input_size: int | None = None
+    tiles: str = '1x1'
     normalization: str = 'l2'
     density: str = 'auto'
     flow: FlowSettings = field(default_factory=FlowSettings)
     map: Sequence[str] | str = 'auto'
     map_density: str = 'auto'
+    coreset: int | None = None
     alpha: float = 0.01
     false_alerts_per_hour: float | None = None
     split: str = 'auto'
@@ -138,6 +188,8 @@ class TrainSettings:
         self.flow.check()
         self.selection.check()
         self._check_precisions()
+        self._check_coreset()
+        parse_tiles(self.tiles)
         if self.density == 'woods' and not self.wild:
             msg = 'density woods learns from wild frames: expected some with --wild, got none'
             raise TrainingError(msg)
@@ -165,6 +217,12 @@ class TrainSettings:
             check_precision(name)
         if not self.precisions:
             msg = f'no precision given: expected some of {", ".join(PRECISIONS)}'
+            raise TrainingError(msg)
+
+    def _check_coreset(self) -> None:
+        least, most = CORESET_SIZES
+        if self.coreset is not None and not least <= self.coreset <= most:
+            msg = f'coreset out of range: expected {least} to {most} points, got {self.coreset}'
             raise TrainingError(msg)
 
     def card(self) -> dict[str, Any]:

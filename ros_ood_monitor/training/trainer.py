@@ -18,6 +18,7 @@ from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.bundle.sketch import FrameSketch
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.health import health_table
+from ros_ood_monitor.training.backbones import tiles_of
 from ros_ood_monitor.training.card import make_manifest, training_card
 from ros_ood_monitor.training.choice import choose, choosing_probes, taken
 from ros_ood_monitor.training.config_file import to_yaml
@@ -164,6 +165,7 @@ def train(
                 wild = stack.enter_context(wild_reader.all_frames(show))
         with watch.part('fit'):
             check_enough(table, dataset, settings)
+            tiles_of(reader.backbone).check_frames(table.size)
             split = split_frames(
                 table.sequence,
                 rule=settings.split,

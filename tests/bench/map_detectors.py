@@ -86,11 +86,16 @@ class Judge:
             total += (scores(row.detector, own) - mean) / std
         return total
 
+    def local(self, maps: npt.NDArray[np.float32]) -> Scores:
+        """Return the local scores of maps, (n,)."""
+        assert self.reader.plan is not None
+        return highest_mean(maps, self.reader.plan.tiles)
+
     def frames(self, one: FittedMap, images: Inputs) -> tuple[Scores, Scores]:
         """Return both parts of raw_score of pictures, (n,) each."""
         maps = self.reader.cell_maps(one.cells, images)
         mean, std = one.cells.local or (0.0, 1.0)
-        return self.of_taps(self.reader.features(images)), (highest_mean(maps) - mean) / std
+        return self.of_taps(self.reader.features(images)), (self.local(maps) - mean) / std
 
 
 def of_frames(
@@ -245,6 +250,8 @@ def judge(args: argparse.Namespace, settings: TrainSettings, scratch: Path) -> d
                 'taps': [tap.name for tap in reader.plan.taps],
                 'grid': list(reader.plan.grid),
                 'normalization': settings.normalization,
+                'tiles': settings.tiles,
+                'coreset': settings.coreset,
                 'cells_fitted': next(iter(maps.values())).rows,
             },
             'density_of_taps': settings.density,
@@ -272,6 +279,8 @@ def main() -> None:
     parser.add_argument('--density', default='mahalanobis', help='of the taps')
     parser.add_argument('--normalization', default='l2')
     parser.add_argument('--input-size', type=int)
+    parser.add_argument('--tiles', default='1x1')
+    parser.add_argument('--coreset', type=int)
     parser.add_argument('--split', default='block', choices=('block', 'sequence'))
     parser.add_argument('--alpha', type=float, default=0.05)
     parser.add_argument('--repeats', type=int, default=20)
@@ -286,6 +295,8 @@ def main() -> None:
         normalization=args.normalization,
         map=args.map,
         input_size=args.input_size,
+        tiles=args.tiles,
+        coreset=args.coreset,
         split=args.split,
         alpha=args.alpha,
     )

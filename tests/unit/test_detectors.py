@@ -121,6 +121,12 @@ def test_memory_of_knn_is_bounded_and_stated(width: int, most: int) -> None:
     assert fitted.facts['mib'] <= 4.0
 
 
+def test_a_coreset_that_was_asked_for_is_as_large_as_asked_where_there_are_rows() -> None:
+    rows = features(300, width=3)
+    assert fit_closed_form('knn', rows, coreset=200).facts['coreset'] == 200
+    assert fit_closed_form('knn', rows, coreset=4000).facts['coreset'] == 300
+
+
 class CountedRows:
     """Rows that tell how many of them were asked for at once."""
 

@@ -37,11 +37,17 @@ from ros_ood_monitor.training.export import (
 )
 from ros_ood_monitor.training.fit import fit_density, FlowSettings
 from ros_ood_monitor.training.map_choice import best_of, cell_auroc, changed_cells
-from ros_ood_monitor.training.map_features import map_taps, MapFeatures, MapPlan, places
+from ros_ood_monitor.training.map_features import (
+    CELLS_A_FRAME,
+    map_taps,
+    MapFeatures,
+    MapPlan,
+    places,
+)
 from ros_ood_monitor.training.map_fit import fit_map_detector, statistics
 from ros_ood_monitor.training.normalization import Normalization
 from ros_ood_monitor.training.precisions import convert
-from ros_ood_monitor.training.runners import CellRunner, CELLS_A_FRAME, CellSampler
+from ros_ood_monitor.training.runners import CellRunner, CellSampler
 from ros_ood_monitor.training.scorer import CellScorer, highest_mean, Scorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult

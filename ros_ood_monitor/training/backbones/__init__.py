@@ -18,17 +18,22 @@ from ros_ood_monitor.training.backbones.lite import load_lite
 from ros_ood_monitor.training.backbones.mobilenet import load_mobilenet
 from ros_ood_monitor.training.backbones.onnx_file import load_onnx, OnnxBackbone
 from ros_ood_monitor.training.backbones.tapped import TappedBackbone, TorchBackbone
+from ros_ood_monitor.training.backbones.tiled import NOT_TILED, TiledBackbone, Tiles, tiles_of
 from ros_ood_monitor.training.backbones.torchvision_models import known_models, load_torchvision
 
 __all__ = [
+    'NOT_TILED',
     'Backbone',
     'BackboneTap',
     'OnnxBackbone',
     'TappedBackbone',
+    'TiledBackbone',
+    'Tiles',
     'TorchBackbone',
     'available_backbones',
     'load_backbone',
     'tap_columns',
+    'tiles_of',
 ]
 
 

@@ -43,7 +43,7 @@ CLOSED_FORMS: Final[dict[str, Callable[[Rows], Fitted]]] = {
 """What fits each of them."""
 
 
-def fit_closed_form(kind: str, features: Rows) -> Fitted:
+def fit_closed_form(kind: str, features: Rows, *, coreset: int | None = None) -> Fitted:
     """
     Fit a detector that is not trained.
 
@@ -53,6 +53,8 @@ def fit_closed_form(kind: str, features: Rows) -> Fitted:
         One of `CLOSED_FORMS`.
     features : Rows
         Normalised features to fit to, (n, D).
+    coreset : int, optional
+        Size of that of ``knn``; see `knn`.
 
     Returns
     -------
@@ -65,4 +67,6 @@ def fit_closed_form(kind: str, features: Rows) -> Fitted:
         If there are fewer than two rows, a feature is not finite, or there are too few channels.
 
     """
+    if kind == 'knn':
+        return knn.fit(features, coreset)
     return CLOSED_FORMS[kind](features)

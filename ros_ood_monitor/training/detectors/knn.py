@@ -3,8 +3,9 @@ The mean distance to the five nearest of some training frames.
 
 The frames that are kept, the coreset, are chosen greedily: each is the one farthest from all
 before it, so that few of them cover all. A quarter of the frames are kept, 1024 at most, and at
-most what fits into 4 MiB of float32; of more than 8192 frames an even sample is looked at. Time
-and memory of both fit and score are bounded by that, whatever is trained on.
+most what fits into 4 MiB of float32; of more than 8192 frames an even sample is looked at: the
+more are, the more of what is chosen is rare. Time and memory of both fit and score are bounded by
+that, whatever is trained on. A size that is asked for is taken as it is.
 
 References
 ----------
@@ -40,6 +41,7 @@ _SHARE: Final = 4  # one in so many frames
 _MOST_KEPT: Final = 1024
 _MOST_BYTES: Final = 4 * 2**20
 _MOST_SEEN: Final = 8192
+_SEEN_OF_EACH: Final = 2  # times a size that was asked for
 
 
 class Knn(Detector):
@@ -110,7 +112,7 @@ def greedy_coreset(features: _Array, size: int) -> npt.NDArray[np.int64]:
     return np.array(chosen, dtype=np.int64)
 
 
-def fit(features: Rows) -> Fitted:
+def fit(features: Rows, size: int | None = None) -> Fitted:
     """
     Choose the coreset.
 
@@ -118,6 +120,8 @@ def fit(features: Rows) -> Fitted:
     ----------
     features : Rows
         Normalised features, (n, D).
+    size : int, optional
+        Of the coreset, where there are as many rows; see the module where it is not given.
 
     Returns
     -------
@@ -131,11 +135,15 @@ def fit(features: Rows) -> Fitted:
 
     """
     check_count(features)
-    seen = features[spread(len(features), _MOST_SEEN)].astype(np.float64)  # (k, D)
+    most_seen = max(_MOST_SEEN, _SEEN_OF_EACH * (size or 0))
+    seen = features[spread(len(features), most_seen)].astype(np.float64)  # (k, D)
     check_finite(seen)
     width = seen.shape[1]
     least = min(_NEIGHBOURS, len(seen))
-    most = min(_MOST_KEPT, _MOST_BYTES // (4 * width), math.ceil(len(seen) / _SHARE))
+    if size is None:
+        most = min(_MOST_KEPT, _MOST_BYTES // (4 * width), math.ceil(len(seen) / _SHARE))
+    else:
+        most = min(size, len(seen))
     points = seen[greedy_coreset(seen, max(least, most))]  # (m, D)
     # with few points in many dimensions these distances are about as long as those to the mean
     deviation = distance_deviation(float(seen.var(axis=0).mean()))
