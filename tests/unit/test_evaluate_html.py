@@ -134,6 +134,9 @@ def test_pictures_are_those_of_the_alerts_with_heat_maps(
         assert rgb.shape == (60, 90, 3)
         assert rgb[25:35, 35:55, 0].mean() > 200
         assert picture.heat != picture.jpeg
+        assert picture.map_peak is not None
+        texts = [one['text'] for one in data_of(page)['pictures']]
+        assert any(f'the threshold; map {picture.map_peak:.2f} of 1; ' in text for text in texts)
     assert len({(one.bag.name, one.row) for one in pictures}) == len(pictures)
     assert len(data_of(page)['pictures']) == len(pictures)
 

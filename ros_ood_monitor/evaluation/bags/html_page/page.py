@@ -171,10 +171,12 @@ def _caption(picture: Picture) -> str:
     after = picture.stamp - float(scored.stamp.min())
     several = len(scored.facts.cameras) > 1
     camera = f', {picture.camera}' if several else ''
+    # as in the overlay's bar
+    peak = '' if picture.map_peak is None else f'map {picture.map_peak:.2f} of 1; '
     return (
         f'{picture.bag.name}{camera}, {after:.2f} s: raw_score {picture.raw_score:.5g}, '
         f'{"over" if picture.raw_score > scored.facts.threshold else "not over"} the threshold; '
-        f'{", ".join(picture.why)}'
+        f'{peak}{", ".join(picture.why)}'
     )
 
 

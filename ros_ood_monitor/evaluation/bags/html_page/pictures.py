@@ -49,6 +49,8 @@ class Picture:
         What it is shown as.
     jpeg, heat : bytes
         The picture, and with the heat-map over it; empty where there is none.
+    map_peak : float or None
+        Highest value of its heat-map, where the threshold is 1; None where there is none.
 
     """
 
@@ -57,6 +59,7 @@ class Picture:
     why: list[str] = field(default_factory=list)
     jpeg: bytes = b''
     heat: bytes = b''
+    map_peak: float | None = None
 
     @property
     def camera(self) -> str:
@@ -159,7 +162,7 @@ def read_pictures(evaluation: BagEvaluation, pictures: Iterable[Picture]) -> lis
     evaluation : BagEvaluation
         What `evaluate_bags` found.
     pictures : iterable of Picture
-        The frames; their ``jpeg`` and ``heat`` are filled in.
+        The frames; their ``jpeg``, ``heat`` and ``map_peak`` are filled in.
 
     Returns
     -------
@@ -203,17 +206,22 @@ def _read(pictures: list[Picture], monitor: Monitor | None) -> None:
                 frame = pending.decode()
             except (DecodeError, BagError):
                 continue  # not the frame that was scored: another one of the same log time
-            picture.jpeg, picture.heat = _drawn(frame, monitor)
+            _draw(picture, frame, monitor)
             if all(one.jpeg for one in pictures):
                 break
 
 
-def _drawn(frame: Frame, monitor: Monitor | None) -> tuple[bytes, bytes]:
+def _draw(picture: Picture, frame: Frame, monitor: Monitor | None) -> None:
     scale = min(1.0, _WIDTH / frame.width)
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     rgb = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    heat = None if monitor is None else monitor.observe(frame).heatmap_at((size[1], size[0]))
-    return _jpeg(rgb), b'' if heat is None else _jpeg(overlay(rgb, heat, CALIBRATED))
+    picture.jpeg = _jpeg(rgb)
+    if monitor is None:
+        return
+    seen = monitor.observe(frame)
+    heat = seen.heatmap_at((size[1], size[0]))
+    if heat is not None:
+        picture.heat, picture.map_peak = _jpeg(overlay(rgb, heat, CALIBRATED)), seen.heatmap_peak
 
 
 def _jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
