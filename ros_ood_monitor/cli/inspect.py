@@ -102,12 +102,12 @@ def _taps(manifest: Any) -> list[str]:
     return lines
 
 
-def _facts(facts: dict[str, Any]) -> str:
+def _facts(facts: dict[str, Any], points: str = 'training frames') -> str:
     """Return what else there is to tell of a detector, such as a coreset's size."""
     units = {
         'components': 'components',
         'classes': 'classes',
-        'coreset': 'training frames',
+        'coreset': points,
         'mib': 'MiB',
     }
     return ', '.join(f'{value:g} {units[key]}' for key, value in facts.items() if key in units)
@@ -161,7 +161,11 @@ def _map(bundle: Any) -> list[str]:
         return []
     height, width = facts.get('grid', ('?', '?'))
     names = ', '.join(tap.name for tap in bundle.manifest.map_taps)
-    return [f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}']
+    made = _facts(bundle.manifest.raw.get('training', {}).get('map', {}).get('facts', {}), 'cells')
+    return [
+        f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}'
+        + (f', {made}' if made else '')
+    ]
 
 
 def _calibration(bundle: Any) -> list[str]:

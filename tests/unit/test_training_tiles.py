@@ -115,6 +115,12 @@ def test_the_tile_with_the_highest_cells_is_the_local_score(tiles: tuple[int, in
     assert local == pytest.approx((expected - 1.0) * 6.0, rel=1e-5)
 
 
+@pytest.mark.parametrize('size', [7, 40_000])
+def test_a_coreset_out_of_range_is_refused(size: int) -> None:
+    with pytest.raises(TrainingError, match='expected 8 to 32768 points'):
+        TrainSettings(coreset=size).check_values()
+
+
 @pytest.mark.parametrize(
     ('tiles', 'match'),
     [
@@ -156,6 +162,8 @@ def settings(data: Path, **changes: Any) -> TrainSettings:
         'taps': ('blocks.0', 'blocks.2'),
         'density': 'mahalanobis',
         'map': ('blocks.1', 'blocks.2'),
+        'map_density': 'knn',
+        'coreset': 1500,
         'alpha': 0.05,
         'input_size': SIDE,
         'tiles': '2x3',
@@ -220,6 +228,19 @@ def test_inspect_and_training_say_what_a_frame_is_cut_into(
     assert not any('tiles' in line for line in remarks(result.bundle, result.found))
     stored = yaml.safe_load((result.bundle.path / 'training.yaml').read_text())
     assert stored['tiles'] == '2x3'
+
+
+def test_a_coreset_that_was_asked_for_gets_cells_enough_and_its_cost_is_told(
+    result: TrainResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = result.bundle.manifest.raw['training']['map']
+    assert facts['cells'] > 32 * len(result.found.split.fit)  # what is kept without one
+    assert facts['facts']['coreset'] == 1500
+    assert main(['inspect', str(result.bundle.path)]) == 0
+    assert ': knn, 1500 cells, 0.366 MiB' in capsys.readouterr().out
+    page = (result.bundle.path / 'report' / 'index.html').read_text()
+    # 384 cells times 1500 points times 64 channels
+    assert '1500 cells, 0.37 MiB in the scorer; 37 million multiplications a frame' in page
 
 
 def test_frames_smaller_than_their_tiles_are_told_and_without_a_pixel_each_refused(

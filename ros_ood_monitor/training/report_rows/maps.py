@@ -12,6 +12,7 @@ from ros_ood_monitor.heatmap import Projection
 from ros_ood_monitor.overlay import ColourScale, overlay
 from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.evidence import Evidence
+from ros_ood_monitor.training.map_fit import FittedMap
 from ros_ood_monitor.training.rows import spread
 
 __all__ = ['map_examples', 'map_facts']
@@ -38,8 +39,22 @@ def map_facts(bundle: Bundle, evidence: Evidence) -> dict[str, Any]:
             f'{calibration.threshold:.3f}'
         ),
         'fitted to': f'{card["cells"]} cells',
+        **_coreset_cost(evidence.fitted_map),
         'normal at each place by': f'{card["statistics_frames"]} validation frames',
         **({'auroc of pasted defects, by cell': card['auroc']} if 'auroc' in card else {}),
+    }
+
+
+def _coreset_cost(fitted: FittedMap) -> dict[str, str]:
+    """Return what a coreset costs in every frame; nothing where there is none."""
+    points = fitted.record.facts.get('coreset')
+    if points is None:
+        return {}
+    height, width = fitted.plan.grid
+    products = height * width * int(points) * fitted.plan.channels
+    return {
+        'coreset': f'{points:g} cells, {fitted.record.facts["mib"]:.2f} MiB in the scorer; '
+        f'{products / 1e6:.0f} million multiplications a frame'
     }
 
 
