@@ -19,7 +19,9 @@ torch = pytest.importorskip('torch')
 
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.cli.train_summary import summary
+from ros_ood_monitor.engines.build import build_plan, BuildOptions
 from ros_ood_monitor.engines.ort_engine import open_session
+from ros_ood_monitor.engines.trt_library import load_library
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.training.backbones import (
@@ -63,7 +65,7 @@ def test_parts_are_counted_by_rows_and_come_together_at_their_places() -> None:
     assert TILES.together(pooled).tolist() == [[2.5], [8.5]]
 
 
-def test_the_graph_gives_what_the_parts_give_in_every_precision() -> None:
+def test_the_graph_gives_what_the_parts_give_in_fp32_and_int8() -> None:
     whole = load_backbone('mobilenet_v2')
     backbone = TiledBackbone.of(whole, TILES)
     assert tiles_of(backbone) == TILES
@@ -76,12 +78,11 @@ def test_the_graph_gives_what_the_parts_give_in_every_precision() -> None:
     names = output_names(taps, maps)
     reference = open_session(onnx).run(names, {'image': images[:2]})
     assert reference[1].shape[1:3] == (2 * SIDE // 4, 3 * SIDE // 4)
-    for precision in ('fp16', 'cpu-int8'):
-        content = convert(onnx, precision, calibration_images=images)
-        got = open_session(content, precision=precision).run(names, {'image': images[:2]})
-        for ours, theirs in zip(got, reference, strict=True):
-            assert ours.shape == theirs.shape
-            assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+    content = convert(onnx, 'cpu-int8', calibration_images=images)
+    got = open_session(content, precision='cpu-int8').run(names, {'image': images[:2]})
+    for ours, theirs in zip(got, reference, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
     # what a GPU computes features with
     run = TorchRunner(TappedBackbone(whole, taps), 'cpu', batch_size=7, tiles=TILES)
     assert run.batch_size == 1
@@ -228,6 +229,14 @@ def test_inspect_and_training_say_what_a_frame_is_cut_into(
     assert not any('tiles' in line for line in remarks(result.bundle, result.found))
     stored = yaml.safe_load((result.bundle.path / 'training.yaml').read_text())
     assert stored['tiles'] == '2x3'
+
+
+def test_tensorrt_builds_the_cutting_with_a_batch_of_whole_frames(result: TrainResult) -> None:
+    pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
+    library = load_library('tensorrt_rtx')
+    plan = build_plan(result.bundle.backbone(), library, part='backbone', options=BuildOptions())
+    assert plan.tensors['image'] == (-1, 64, 96, 3)
+    assert plan.tensors['blocks_1_map'][1:3] == (16, 24)
 
 
 def test_a_coreset_that_was_asked_for_gets_cells_enough_and_its_cost_is_told(
