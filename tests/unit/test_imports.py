@@ -28,6 +28,7 @@ ROBOT = {'cv2', 'numpy', 'yaml', 'ros_ood_monitor'}
 EXTRA_OF_ROOM = {
     'engines': {'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'cuda'},
     'bags': {'mcap', 'rosbags', 'zstandard'},
+    'shards': {'ray'},
     'share': {'ament_index_python'},
 }
 
