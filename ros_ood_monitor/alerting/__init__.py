@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ros_ood_monitor.alerting.accumulating import AccumulatingLogic
 from ros_ood_monitor.alerting.automaton import Automaton
 from ros_ood_monitor.alerting.base import AlertLogic
 from ros_ood_monitor.alerting.consecutive import ConsecutiveLogic
@@ -13,6 +14,7 @@ from ros_ood_monitor.alerting.martingale import MartingaleLogic
 
 __all__ = [
     'LOGICS',
+    'AccumulatingLogic',
     'AlertLogic',
     'Automaton',
     'ConsecutiveLogic',

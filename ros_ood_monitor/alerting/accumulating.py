@@ -6,15 +6,39 @@ from abc import abstractmethod
 import math
 from typing import ClassVar, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from ros_ood_monitor.alerting.automaton import Automaton, Verdict
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.records import State
 
-__all__ = ['AccumulatingLogic']
+__all__ = ['AccumulatingLogic', 'reflected']
 
 _HALF: Final = 0.5
 _MOST: Final = 0.6
 """Of the way to the limit, what a frame adds at most: over a half, so that two frames suffice."""
+
+
+def reflected(steps: npt.NDArray[np.float64], start: float = 0.0) -> npt.NDArray[np.float64]:
+    """
+    Add steps up, never under 0.
+
+    Parameters
+    ----------
+    steps : ndarray of shape (n,), float64
+        To be added one after the other.
+    start : float, default 0.0
+        What there is before the first, at least 0.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        ``s[t] = max(0, s[t - 1] + steps[t])``.
+
+    """
+    total = np.cumsum(steps)  # (n,)
+    return total - np.minimum(np.minimum.accumulate(total), -start)
 
 
 class AccumulatingLogic(Automaton):
@@ -60,6 +84,36 @@ class AccumulatingLogic(Automaton):
     def statistic(self) -> float:
         """Return the running statistic, the latest frame included; at most the limit."""
         return self._statistic
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether there is no evidence at all."""
+        return self._statistic <= self._empty
+
+    @abstractmethod
+    def ceiling(
+        self, raw_score: npt.NDArray[np.float64], elapsed: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """
+        Return what the statistic is over nowhere, whatever the limit, all frames at once.
+
+        Parameters
+        ----------
+        raw_score, elapsed : ndarray of shape (n,), float64
+            Of a stream without interruption, as `_weigh` takes them, from no evidence on.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Over the statistic without evidence: what it were with steps and sum unbounded.
+            Where it is 0 no evidence is left.
+
+        """
+
+    @property
+    def height(self) -> float:
+        """Return how far the limit is over the statistic without evidence."""
+        return self.limit - self._empty
 
     @property
     @abstractmethod

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Final
 
-from ros_ood_monitor.alerting.accumulating import AccumulatingLogic
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.alerting.accumulating import AccumulatingLogic, reflected
 from ros_ood_monitor.errors import ParameterError
 
 __all__ = ['CusumLogic']
@@ -74,6 +77,13 @@ class CusumLogic(AccumulatingLogic):
     def threshold(self) -> float:
         """Return the raw_score over which a frame adds to the sum."""
         return self.mean + self.reference * self.std
+
+    def ceiling(
+        self, raw_score: npt.NDArray[np.float64], elapsed: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the sum without bounds; see `AccumulatingLogic.ceiling`."""
+        excess = (raw_score - self.mean) / self.std - self.reference  # (n,)
+        return reflected(excess * np.minimum(elapsed, _LONGEST))
 
     @property
     def _empty(self) -> float:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from ros_ood_monitor.alerting.accumulating import AccumulatingLogic
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.alerting.accumulating import AccumulatingLogic, reflected
 from ros_ood_monitor.errors import ParameterError
 
 __all__ = ['EwmaLogic']
+
+_FADED: Final = 300.0
+"""Time constants at once: what was before has faded to e^-300, which a float64 still holds."""
 
 
 class EwmaLogic(AccumulatingLogic):
@@ -65,6 +71,24 @@ class EwmaLogic(AccumulatingLogic):
     def threshold(self) -> float:
         """Return the limit: only a raw_score over it can carry the average over it."""
         return self.limit
+
+    def ceiling(
+        self, raw_score: npt.NDArray[np.float64], elapsed: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the average without bounds; see `AccumulatingLogic.ceiling`."""
+        found = np.empty(len(raw_score))  # (n,)
+        # an average that fades is a sum that does not, of steps that grow instead
+        age = np.minimum(elapsed / self.time_constant, _FADED)  # (n,)
+        block = np.floor(np.cumsum(age) / _FADED)  # (n,)
+        ends = [*(np.flatnonzero(np.diff(block)) + 1).tolist(), len(raw_score)]
+        first, last = 0, 0.0
+        for end in ends:
+            rows = slice(first, end)
+            growth = np.exp(np.cumsum(age[rows]))  # (k,)
+            step = -np.expm1(-age[rows]) * (raw_score[rows] - self.mean)
+            found[rows] = reflected(step * growth, last) / growth
+            first, last = end, float(found[end - 1]) if end else 0.0
+        return found
 
     @property
     def _empty(self) -> float:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import math
 from typing import ClassVar, Final
 
-from ros_ood_monitor.alerting.accumulating import AccumulatingLogic
+import numpy as np
+import numpy.typing as npt
+
+from ros_ood_monitor.alerting.accumulating import AccumulatingLogic, reflected
 from ros_ood_monitor.errors import ParameterError
 
 __all__ = ['MartingaleLogic']
@@ -94,6 +97,20 @@ class MartingaleLogic(AccumulatingLogic):
         not_over = bisect_right(self.scores, raw_score)
         equal = not_over - bisect_left(self.scores, raw_score)
         return (count - not_over + 0.5 * (equal + 1)) / (count + 1)
+
+    def ceiling(
+        self, raw_score: npt.NDArray[np.float64], elapsed: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the log of the capital without bounds; see `AccumulatingLogic.ceiling`."""
+        count = len(self.scores)
+        below, not_over = (
+            np.searchsorted(self.scores, raw_score, side) for side in ('left', 'right')
+        )
+        log_p = np.log((count - not_over + 0.5 * (not_over - below + 1)) / (count + 1))  # (n,)
+        logs = np.array([reflected(log_e + power * log_p) for log_e, power in _BETS])  # (b, n)
+        highest = logs.max(axis=0)
+        found: npt.NDArray[np.float64] = highest + np.log(np.exp(logs - highest).mean(axis=0))
+        return found  # (n,)
 
     def _grow(self, raw_score: float, elapsed: float, most: float) -> float:
         log_p = math.log(self.p_value(raw_score))

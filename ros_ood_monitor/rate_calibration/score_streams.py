@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import CalibrationError
 
 __all__ = [
+    'BLIND',
     'RATES_DIFFER',
     'STALE_AFTER',
     'ScoreStream',
@@ -22,6 +23,9 @@ __all__ = [
 
 STALE_AFTER: Final = 2.0
 """Longest step between stamps that is watched time, in s; an alert logic starts anew after it."""
+
+BLIND: Final = 'the camera was blind'
+"""What an alert logic is told where frames that were not judged lay between two that were."""
 
 RATES_DIFFER: Final = 0.2
 """Share by which frame rates differ that no longer count as one."""
@@ -42,7 +46,9 @@ class ScoreStream:
     camera : str
         The camera; empty where there is only one.
     stamp, raw_score : ndarray of shape (n,), float64
-        Image stamps in s, in the order of arrival, and the scores.
+        Image stamps in s, in the order of arrival, and the scores, of frames that are judged.
+    after_fault : ndarray of shape (n,), bool
+        Whether the camera was in FAULT between the frame before and this one; nowhere by default.
 
     """
 
@@ -50,6 +56,11 @@ class ScoreStream:
     camera: str
     stamp: npt.NDArray[np.float64]
     raw_score: npt.NDArray[np.float64]
+    after_fault: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if not self.after_fault.size:
+            object.__setattr__(self, 'after_fault', np.zeros(len(self.stamp), np.bool_))
 
     def __str__(self) -> str:
         return f'{self.sequence}, camera {self.camera}' if self.camera else self.sequence
@@ -63,11 +74,18 @@ class ScoreStream:
     def watched(self) -> npt.NDArray[np.float64]:
         """Return the time watched from each frame but the last on, in s."""
         steps = np.diff(self.stamp)  # (n - 1,)
-        return np.where((steps > 0.0) & (steps <= STALE_AFTER), steps, 0.0)
+        return np.where((steps > 0.0) & ~self.begins[1:], steps, 0.0)
+
+    @property
+    def begins(self) -> npt.NDArray[np.bool_]:
+        """Return which frames an alert logic meets with no evidence: after an interruption."""
+        steps = np.diff(self.stamp, prepend=-np.inf)  # (n,)
+        return (steps < 0.0) | (steps > STALE_AFTER) | self.after_fault
 
     def part(self, rows: slice) -> ScoreStream:
         """Return some of its frames."""
-        return replace(self, stamp=self.stamp[rows], raw_score=self.raw_score[rows])
+        names = ('stamp', 'raw_score', 'after_fault')
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def cut(self, share: float) -> tuple[ScoreStream, ScoreStream]:
         """Return its beginning and the share at its end, and neither what is near the cut."""
@@ -102,8 +120,7 @@ def frame_rate_of(streams: Sequence[ScoreStream]) -> float:
     """
     rates = {}
     for stream in streams:
-        steps = np.diff(stream.stamp)
-        steps = steps[(steps > 0.0) & (steps <= STALE_AFTER)]
+        steps = stream.watched[stream.watched > 0.0]
         if steps.size:
             rates[str(stream)] = 1.0 / float(np.median(steps))
     if not rates:
