@@ -93,7 +93,8 @@ def calibrate_rate(
     choosing, stating, rule = check_hours(
         streams, per_hour=per_hour, seed=seed, extrapolate=extrapolate
     )
-    hours = sum(sequence_hours(stating).values())
+    stated = sequence_hours(stating)
+    hours = sum(stated.values())
     is_counted = affordable_episodes(per_hour, hours) >= 0
     point = replace(
         calibration.operating_point,
@@ -110,9 +111,11 @@ def calibrate_rate(
     point = _with_release(point, choosing)
     count = count or count_episodes(held_out)
     first, second = (Part(part, point, held_out, count, tell) for part in (choosing, stating))
-    limit = first.choose_limit(quiet_rate_to_aim_at(per_hour, hours), most_in_alert(per_hour))
+    limit = first.choose_limit(
+        quiet_rate_to_aim_at(per_hour, hours, len(stated)), most_in_alert(per_hour)
+    )
     quiet = first.quiet_from()
-    check_hearing(point.at_limit(limit), held_out, choosing, before=before, quiet=quiet)
+    doubtful = check_hearing(point.at_limit(limit), held_out, choosing, before=before, quiet=quiet)
 
     def measure(part: Part) -> RateBound:
         alerts = part.count(limit)
@@ -133,7 +136,7 @@ def calibrate_rate(
         bound = replace(bound, upper95=upper, bootstrap95=math.nan, extrapolated=True)
     point = replace(point.at_limit(limit), rate=bound, rate_established=bound.is_established)
     chosen = {name: (first.count(limit)[name].episodes, at) for name, at in quiet.items()}
-    return RateCalibration(point, bound, measure(first), before, chosen)
+    return RateCalibration(point, bound, measure(first), before, chosen, doubtful)
 
 
 def _with_release(point: OperatingPoint, streams: Sequence[ScoreStream]) -> OperatingPoint:

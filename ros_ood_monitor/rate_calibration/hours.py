@@ -52,9 +52,12 @@ def rate_to_aim_at(per_hour: float, hours: float) -> float:
     return poisson_upper(affordable, 1.0 - _SURE) / hours
 
 
-def quiet_rate_to_aim_at(per_hour: float, hours: float) -> float:
+def quiet_rate_to_aim_at(per_hour: float, hours: float, sequences: int) -> float:
     """
-    Return `rate_to_aim_at` for the part of some hours that alerts at most leave quiet.
+    Return `rate_to_aim_at` for the part of some hours that bounds a rate over sequences.
+
+    That is what alerts at most leave quiet, of all sequences but one, as the bootstrap draws
+    them, where so many hours stand an alert.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ def quiet_rate_to_aim_at(per_hour: float, hours: float) -> float:
         The rate that is wanted at most.
     hours : float
         Hours watched that state it.
+    sequences : int
+        Sequences in them.
 
     Returns
     -------
@@ -71,7 +76,11 @@ def quiet_rate_to_aim_at(per_hour: float, hours: float) -> float:
     """
     # alerts leave fewer quiet hours, which matters where many are asked for
     quiet = hours * (1.0 - min(0.5, most_in_alert(per_hour)))
-    return rate_to_aim_at(per_hour, quiet if affordable_episodes(per_hour, quiet) >= 0 else hours)
+    counted = quiet if affordable_episodes(per_hour, quiet) >= 0 else hours
+    drawn = quiet * (1.0 - 1.0 / sequences)
+    if affordable_episodes(per_hour, drawn) < 1:  # without an alert no sequence differs
+        return rate_to_aim_at(per_hour, counted)
+    return min(rate_to_aim_at(per_hour, part) for part in (drawn, counted))
 
 
 def check_hours(

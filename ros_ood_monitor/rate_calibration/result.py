@@ -30,6 +30,9 @@ class RateCalibration:
     choosing : mapping of str to tuple of (int, float)
         For each sequence that chose: its alerts at the limit, and the limit from which on it has
         none. Sequences with the highest ones, which set the limit, come first.
+    doubtful : tuple of str, default ()
+        Choosing sequences that only each other show to be normal: without them the limit would
+        be beyond hearing.
 
     """
 
@@ -38,6 +41,7 @@ class RateCalibration:
     chosen_on: RateBound
     limit_before: float
     choosing: Mapping[str, tuple[int, float]]
+    doubtful: tuple[str, ...] = ()
 
     @property
     def limit(self) -> float:
@@ -61,5 +65,6 @@ class RateCalibration:
                 **{key: chosen_on[key] for key in ('episodes', 'hours', 'sequences', 'in_alert')},
                 'alerts': {name: episodes for name, (episodes, _) in self.choosing.items()},
                 'quiet_from': {name: quiet for name, (_, quiet) in self.choosing.items()},
+                'doubtful': list(self.doubtful),
             },
         }

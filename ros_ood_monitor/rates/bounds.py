@@ -185,7 +185,9 @@ def bootstrap_upper_rate(
 
     Whole sequences are drawn with replacement, and of each draw's k episodes in T hours a rate
     that they leave possible (a gamma variate of shape k + 1, over T): quiet sequences are no proof
-    of a rate of 0, which resampling alone would make them.
+    of a rate of 0, which resampling alone would make them. A draw is of one sequence less than
+    there are: n of n differ from each other by less than n days of a world do, which matters
+    where they are few.
 
     Parameters
     ----------
@@ -211,6 +213,10 @@ def bootstrap_upper_rate(
     CalibrationError
         If the lengths differ or a value is outside its range.
 
+    References
+    ----------
+    Rao and Wu (1988), Resampling inference with complex survey data, JASA 83: n - 1 draws.
+
     """
     count = np.asarray(episodes, dtype=np.int64)
     time = np.asarray(hours, dtype=np.float64)
@@ -222,6 +228,6 @@ def bootstrap_upper_rate(
     if not count.any():
         return upper_rate(0, float(time.sum()), confidence)
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, count.size, (draws, count.size))
+    drawn = rng.integers(0, count.size, (draws, count.size - 1))
     rate = rng.gamma(count[drawn].sum(axis=1) + 1.0) / time[drawn].sum(axis=1)  # (draws,)
     return float(np.quantile(rate, confidence))

@@ -19,6 +19,7 @@ from ros_ood_monitor.rate_calibration import (
     RateCalibration,
     usual_refractory,
 )
+from ros_ood_monitor.rate_calibration.hours import quiet_rate_to_aim_at
 from ros_ood_monitor.rate_calibration.score_streams import (
     ScoreStream,
     sequence_hours,
@@ -27,7 +28,7 @@ from ros_ood_monitor.rate_calibration.score_streams import (
 from ros_ood_monitor.rates import poisson_upper
 
 pytest.importorskip('scipy')
-from tests.bench.false_alert_rate import count_fast, deploy, observe, sequence, World
+from tests.bench.false_alert_rate import count_fast, count_lean, deploy, observe, sequence, World
 
 WORLD = World('test', offset=0.2, sequences=6, hours=0.5, per_hour=4.0)
 
@@ -65,6 +66,26 @@ def test_fast_count_of_the_benchmark_is_that_of_the_alert_logic(calibration: Cal
         assert number.seconds == pytest.approx(slow.seconds)
         seen.add(number.episodes)
     assert len(seen) > 8  # silence and endless alerts alone would prove little
+
+
+@pytest.mark.parametrize('logic', ['cusum', 'ewma', 'martingale'])
+def test_lean_counts_of_the_benchmark_are_those_of_the_alert_logics(
+    calibration: Calibration, logic: str
+) -> None:
+    lean, count = count_lean(calibration), count_episodes(calibration.raw_score)
+    low = float(calibration.raw_score.mean()) if logic == 'ewma' else 0.0
+    seen = set()
+    for seed, offset in enumerate((0.0, 0.3, 0.7)):
+        (stream,) = streams(1, 0.2, seed)
+        stream = replace(stream, raw_score=stream.raw_score + offset)
+        for height in np.geomspace(0.3, 40.0, 6):
+            point = OperatingPoint(2.0, 1.0, logic=logic, refractory=10.0)
+            point = point.at_limit(low + float(height))
+            fast, slow = lean(stream, point), count(stream, point)
+            assert fast.episodes == slow.episodes
+            assert fast.seconds == pytest.approx(slow.seconds)
+            seen.add(fast.episodes)
+    assert len(seen) > 5
 
 
 def test_limit_depends_on_the_choosing_part_and_the_statement_on_the_other(
@@ -191,6 +212,27 @@ def test_an_odd_day_among_those_that_choose_is_refused_by_name_and_not_met_with_
         calibrate_rate(days, calibration, per_hour=14.0, logic=logic)
 
 
+@pytest.mark.parametrize('number', [1, 2])
+def test_odd_days_that_vouch_for_each_other_are_named(
+    calibration: Calibration, number: int
+) -> None:
+    recorded = streams(6, 0.5)
+    choosing, _, _ = split_streams(recorded, share=0.5, seed=0)
+    odd = {stream.sequence for stream in choosing[:number]}
+    days = [
+        replace(one, raw_score=one.raw_score + 12.0) if one.sequence in odd else one
+        for one in recorded
+    ]
+    if number == 1:  # nobody vouches for it
+        with pytest.raises(CalibrationError, match='limit is beyond hearing'):
+            calibrated_on(days, calibration)
+        return
+    found = calibrated_on(days, calibration)
+    assert set(found.doubtful) == odd
+    assert found.card()['chosen_on']['doubtful'] == list(found.doubtful)
+    assert calibrated_on(recorded, calibration).doubtful == ()
+
+
 def test_limits_that_are_asked_for_are_told_by_sequence_and_beside_the_one_before(
     calibration: Calibration,
 ) -> None:
@@ -255,11 +297,19 @@ def test_the_aim_is_confirmed_with_probability_0_9() -> None:
     assert rate_to_aim_at(1.0, 0.5) == 0.1
 
 
+def test_few_sequences_aim_lower_where_their_hours_stand_an_alert() -> None:
+    # of n sequences, n - 1 are drawn: the hours of these must stand what is aimed at
+    assert quiet_rate_to_aim_at(1.0, 12.0, 3) == pytest.approx(0.22, abs=0.01)
+    assert quiet_rate_to_aim_at(1.0, 12.0, 12) == pytest.approx(0.29, abs=0.01)
+    assert quiet_rate_to_aim_at(1.0, 3.05, 3) == quiet_rate_to_aim_at(1.0, 3.05, 12)
+    assert quiet_rate_to_aim_at(1.0, 12.0, 1) == pytest.approx(rate_to_aim_at(1.0, 11.88))
+
+
 def test_stated_bounds_hold_in_fresh_sequences(calibration: Calibration) -> None:
     within = established = 0
     for seed in range(40):
         found = deploy(WORLD, seed)
-        rate = observe(WORLD, found.point, seed, 12.0)
+        rate, _ = observe(WORLD, found.point, seed, 12.0)
         within += rate <= found.bound.bound
         established += found.bound.is_established
     assert within >= 36
