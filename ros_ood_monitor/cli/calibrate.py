@@ -99,6 +99,13 @@ def add_parser(subparsers: Any) -> None:
         help='of the choice of the parts and of the bootstrap (default: 0)',
     )
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
+    parser.add_argument(
+        '--cache',
+        metavar='DIR',
+        help='where the scores of bags are kept for the next run, and those of `evaluate` are '
+        'found (default: ood_monitor/scores in the cache folder of the user)',
+    )
+    parser.add_argument('--no-cache', action='store_true', help='keep no scores, and use none')
     parser.add_argument('--quiet', action='store_true', help='print warnings and errors only')
     parser.set_defaults(run=run)
 
@@ -190,6 +197,12 @@ def _calibrate(
         ),
         f'  {bound}',
     )
+    if found.doubtful:
+        console.warn(
+            f'{precision}: the limit is heard only if {" and ".join(found.doubtful)} are normal: '
+            'they reach far over the other sequences that choose and the held-out scores of the '
+            'bundle, and only each other show that it is no fault; look at them'
+        )
     if bound.has_few_sequences:
         console.warn(
             f'{precision}: stated on {count(bound.sequences, "sequence")}: where days differ, so '
@@ -253,7 +266,8 @@ def _score(
 ) -> list[ScoreStream]:
     from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.errors import EngineError
-    from ros_ood_monitor.evaluation.held_out import score_held_out
+    from ros_ood_monitor.evaluation.bags.store import default_store
+    from ros_ood_monitor.evaluation.held_out_scores import score_held_out
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
 
@@ -265,23 +279,25 @@ def _score(
         if not proof.ok:
             msg = f'{proof}; build or choose another engine: {bundle.path}'
             raise EngineError(msg)
-        streams = score_held_out(
+        scored = score_held_out(
             console.progress(recordings, len(recordings), unit='recording'),
             bundle,
             monitor.engine,
             topics=args.topic,
             every=args.every,
             frame_rate_hz=args.rate,
+            store=None if args.no_cache else Path(args.cache) if args.cache else default_store(),
         )
     finally:
         monitor.close()
-    hours = sum(sequence_hours(streams).values())
-    frames = sum(len(stream.stamp) for stream in streams)
+    hours = sum(sequence_hours(scored.streams).values())
+    frames = sum(len(stream.stamp) for stream in scored.streams)
+    kept = f'; {scored.kept} of them in an earlier run' if scored.kept else ''
     console.print(
         f'{precision}: scored {count(frames, "frame")} of {count(len(recordings), "recording")}, '
-        f'{hours:.3g} h'
+        f'{hours:.3g} h{kept}'
     )
-    return streams
+    return scored.streams
 
 
 def _write_json(path: str, bundle: Bundle, found: dict[str, RateCalibration]) -> None:

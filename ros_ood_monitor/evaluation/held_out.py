@@ -1,10 +1,8 @@
-"""Recordings of normal operation as scores: read with the deployed engine, checked, each once."""
+"""Recordings of normal operation: which there are, each once, and how long they are."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-import hashlib
+from collections.abc import Iterable, Sequence
 from itertools import islice
 import logging
 import os
@@ -15,22 +13,13 @@ import numpy as np
 
 from ros_ood_monitor.bags import BagReader, TopicInfo
 from ros_ood_monitor.bags.files import find_files, is_bag
-from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.bundle.sketch import FrameTally
-from ros_ood_monitor.engines import Engine
-from ros_ood_monitor.errors import BagError, CalibrationError, DecodeError, ParameterError
+from ros_ood_monitor.errors import BagError, CalibrationError, ParameterError
 from ros_ood_monitor.evaluation.bags.labels import labels_beside, read_labels
-from ros_ood_monitor.images import image_files, read_image
-from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.images import image_files
 from ros_ood_monitor.rate_calibration.score_streams import RATES_DIFFER, ScoreStream
 from ros_ood_monitor.recorder.recordings import is_recording
-from ros_ood_monitor.records import Frame
-from ros_ood_monitor.replay import replay
 
-__all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'score_held_out']
-
-_KNOWN: Final = 0.01
-"""Share of a recording's frames that may be among those of training, by chance."""
+__all__ = ['HeldOut', 'cameras_of', 'find_held_out', 'hours_by_metadata', 'rate_of_files']
 
 _LOOKED_AT: Final = 200
 """Frames of a bag that tell its frame rate."""
@@ -149,93 +138,6 @@ def _refuse_selected(path: Path) -> None:
         raise CalibrationError(msg)
 
 
-def score_held_out(
-    recordings: Iterable[HeldOut],
-    bundle: Bundle,
-    engine: Engine,
-    *,
-    topics: Sequence[str] | None = None,
-    every: int = 1,
-    frame_rate_hz: float | None = None,
-) -> list[ScoreStream]:
-    """
-    Score recordings as the node scores frames.
-
-    Parameters
-    ----------
-    recordings : iterable of HeldOut
-        From `find_held_out`.
-    bundle : Bundle
-        What is calibrated.
-    engine : Engine
-        The bundle, opened; it says which precision is scored.
-    topics : sequence of str, optional
-        Image topics of the bags; by default all of them, see `cameras_of`.
-    every : int, default 1
-        Take every n-th frame.
-    frame_rate_hz : float, optional
-        Of image files, which have no stamps.
-
-    Returns
-    -------
-    list of ScoreStream
-        One for each camera of each sequence; the same frames twice are counted once.
-
-    Raises
-    ------
-    CalibrationError
-        If frames are among those of the training, or image files have no frame rate.
-    BagError
-        If a bag has no frame to read.
-
-    """
-    streams: list[ScoreStream] = []
-    seen: dict[str, str] = {}
-    for recording in recordings:
-        known = FrameTally(bundle.trained_frames())
-        rows: dict[str, array[float]] = {}  # 16 bytes a frame, hours of them
-        monitors, frames = _monitors(bundle, engine, known), 0
-        for answer in replay(monitors, _frames(recording, topics, every, frame_rate_hz)):
-            frames += 1
-            if answer.is_judged:
-                pairs = rows.setdefault(answer.camera, array('d'))
-                pairs.extend((answer.stamp, answer.raw_score))
-        _check_known(recording, known, frames)
-        judged = sum(map(len, rows.values())) // 2
-        if judged < frames:
-            _log.warning(
-                '%d of %d frames are no usable pictures and not judged: %s',
-                frames - judged, frames, recording.path,
-            )  # fmt: skip
-        for camera, pairs in rows.items():
-            stamp, raw_score = np.array(pairs).reshape(-1, 2).T  # (n,) each
-            stream = ScoreStream(recording.name, camera, stamp, raw_score)
-            digest = hashlib.sha256(pairs.tobytes()).hexdigest()
-            first = seen.setdefault(digest, str(recording.path))
-            if first != str(recording.path):
-                _log.warning('the same frames as in %s, counted once: %s', first, recording.path)
-                continue
-            _tell_of_time(stream, recording)
-            streams.append(stream)
-    return _whole(streams)
-
-
-def _whole(streams: Sequence[ScoreStream]) -> list[ScoreStream]:
-    """Put together what files of one bag hold of a camera."""
-    parts: dict[tuple[str, str], list[ScoreStream]] = {}
-    for stream in streams:
-        parts.setdefault((stream.sequence, stream.camera), []).append(stream)
-    whole = []
-    for (sequence, camera), some in parts.items():
-        some.sort(key=lambda part: float(part.stamp[0]))
-        stamp, raw_score = (
-            np.concatenate([getattr(part, name) for part in some])
-            for name in ('stamp', 'raw_score')
-        )
-        whole.append(ScoreStream(sequence, camera, stamp, raw_score))
-    return whole
-
-
 def hours_by_metadata(
     recordings: Iterable[HeldOut],
     *,
@@ -251,7 +153,7 @@ def hours_by_metadata(
     Parameters
     ----------
     recordings, topics, every, frame_rate_hz
-        As for `score_held_out`.
+        Which frames; see `score_held_out`.
 
     Returns
     -------
@@ -274,7 +176,7 @@ def hours_by_metadata(
     for recording in recordings:
         if recording.files:
             frames = len(recording.files)
-            long = frames / _rate_of_files(recording, frame_rate_hz)
+            long = frames / rate_of_files(recording, frame_rate_hz)
         else:
             with BagReader(recording.path) as bag:
                 chosen = cameras_of(bag, topics)
@@ -343,54 +245,29 @@ def cameras_of(bag: BagReader, topics: Sequence[str] | None = None) -> list[str]
     return chosen
 
 
-def _rate_of_files(recording: HeldOut, frame_rate_hz: float | None) -> float:
+def rate_of_files(recording: HeldOut, frame_rate_hz: float | None) -> float:
+    """
+    Return the frame rate of image files, which have no stamps.
+
+    Parameters
+    ----------
+    recording : HeldOut
+        A folder of them.
+    frame_rate_hz : float or None
+        What is known of it.
+
+    Returns
+    -------
+    float
+        In Hz.
+
+    Raises
+    ------
+    CalibrationError
+        If nothing is.
+
+    """
     if frame_rate_hz is None:
         msg = f'image files have no time; say their frame rate with --rate HZ: {recording.path}'
         raise CalibrationError(msg)
     return frame_rate_hz
-
-
-def _monitors(bundle: Bundle, engine: Engine, known: FrameTally) -> Callable[[str], Monitor]:
-    return lambda camera: Monitor(bundle, engine, on_input=known.add)
-
-
-def _frames(
-    recording: HeldOut, topics: Sequence[str] | None, every: int, frame_rate_hz: float | None
-) -> Iterator[Frame]:
-    if not recording.files:
-        with BagReader(recording.path) as bag:
-            yield from bag.frames(cameras_of(bag, topics), every=every)
-        return
-    frame_rate_hz = _rate_of_files(recording, frame_rate_hz)
-    for k, file in enumerate(recording.files):
-        if k % every:
-            continue
-        try:
-            yield Frame(read_image(file), stamp=k / frame_rate_hz)
-        except DecodeError as error:
-            _log.warning('image skipped: %s', error)
-
-
-def _check_known(recording: HeldOut, known: FrameTally, frames: int) -> None:
-    if not frames:
-        msg = f'recording has no frame to score: {recording.path}'
-        raise BagError(msg)
-    if known.known > _KNOWN * frames:
-        msg = f'{known}; calibrate on recordings that training did not see: {recording.path}'
-        raise CalibrationError(msg)
-    if str(known):
-        _log.warning('%s: %s', known, recording.path)
-
-
-def _tell_of_time(stream: ScoreStream, recording: HeldOut) -> None:
-    back = int(np.count_nonzero(np.diff(stream.stamp) < 0.0))
-    if back:
-        _log.warning(
-            'stamps run back %d time%s, and the alert logic starts anew at each: %s',
-            back, '' if back == 1 else 's', recording.path,
-        )  # fmt: skip
-    if not stream.hours:
-        _log.warning(
-            'left out: %d frame%s and no time between them: %s',
-            len(stream.stamp), '' if len(stream.stamp) == 1 else 's', recording.path,
-        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy.typing as npt
 import pytest
 import yaml
 
-from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.alerting import EpisodeLog, make_logic
+from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.bundle.sketch import frame_digest, FrameSketch
 from ros_ood_monitor.cli.main import main
@@ -22,11 +24,14 @@ from ros_ood_monitor.evaluation.held_out import (
     find_held_out,
     HeldOut,
     hours_by_metadata,
-    score_held_out,
 )
+from ros_ood_monitor.evaluation.held_out_scores import score_held_out
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.rate_calibration import count_episodes
 from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, split_streams
 from ros_ood_monitor.recorder.recordings import SUMMARY
+from ros_ood_monitor.records import State
+from ros_ood_monitor.replay import replay
 from tests.bag_tools import STORE, STRING, write_bag
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -59,6 +64,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bags(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp('bags')
     return [record(folder / f'day_{k}', k) for k in range(5)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep scores, those of one test for the next."""
+    folder = tmp_path_factory.mktemp('cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(folder))
+        yield folder / 'ood_monitor' / 'scores'
 
 
 def calibrate(*arguments: object) -> int:
@@ -106,6 +120,61 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
     shown = json.loads(capsys.readouterr().out)['operating_points']['fp32']
     assert shown['rate'] == point.rate.card()
     assert shown['alpha'] is None
+
+
+def test_scores_are_kept_from_calibrate_to_calibrate_and_from_evaluate(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / 'scores'
+    ask = ('--false-alerts-per-hour', '120', '--refractory', '3', '--cache', cache)
+    assert (
+        main(['evaluate', str(bundle.path), '--all-id', str(bags[0]), '--cache', str(cache)]) == 0
+    )
+    (known,) = cache.glob('*.npz')
+    capsys.readouterr()
+    for out, told in (('new', '; 1 of them in an earlier run\n'), ('again', '; 4 of them in')):
+        assert calibrate(bundle.path, *bags[:4], *ask, '--out', tmp_path / out) == 0
+        assert f'scored 1600 frames of 4 recordings, 0.443 h{told}' in capsys.readouterr().out
+    assert Bundle.load(tmp_path / 'new').digest == Bundle.load(tmp_path / 'again').digest
+    assert len(list(cache.glob('*.npz'))) == 4
+    assert known.is_file()
+    assert calibrate(bundle.path, *bags[:4], *ask, '--no-cache', '--out', tmp_path / 'third') == 0
+    assert '0.443 h\n' in capsys.readouterr().out
+
+
+def test_a_camera_that_was_blind_starts_the_alert_logic_anew_as_on_the_node(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    with BagWriter(tmp_path / 'bag') as writer:
+        for k in range(120):
+            rgb = picture(rng)
+            if k in range(30, 50) or k in range(70, 90):
+                rgb[..., 2] = 0  # yellow
+            if k in (40, *range(78, 82), *range(110, 120)):
+                rgb[...] = 0  # for a moment, blind, blind to the end
+            writer.write_image(TOPIC, rgb, 100.0 + 0.2 * k)
+    monitor = Monitor.from_bundle(bundle)
+    point = bundle.calibration().operating_point
+    point = replace(point, trigger_frames=6, release_frames=6)
+    node = monitor.another(make_logic(point, bundle.calibration().raw_score))
+    log, faults, alert_s = EpisodeLog(), 0, 0.0
+    with BagReader(tmp_path / 'bag') as bag:
+        for seen in replay(node, bag.frames()):
+            log.add(seen)
+            faults += seen.alert.changed and seen.alert.state is State.FAULT
+            alert_s += 0.2 * (seen.is_judged and seen.alert.state is State.ALERT)
+    (stream,) = score_held_out(find_held_out([tmp_path / 'bag']), bundle, monitor.engine).streams
+    monitor.close()
+    assert faults == 2
+    assert stream.after_fault.sum() == 1  # of that at the end no frame comes
+    found = count_episodes(bundle.calibration().raw_score)(stream, point)
+    assert found.episodes == len(log.episodes)
+    # FAULT ends an alert, which would go on over frames that are only left out
+    joined = replace(stream, after_fault=np.zeros(len(stream.stamp), np.bool_))
+    whole = count_episodes(bundle.calibration().raw_score)(joined, point)
+    assert (found.episodes, whole.episodes) == (2, 1)
+    assert found.seconds == pytest.approx(alert_s, abs=0.41)
 
 
 def test_reports_of_a_bundle_with_a_rate_show_it(
@@ -161,7 +230,7 @@ def test_files_of_one_bag_are_one_stream_in_order_of_time(bundle: Bundle, tmp_pa
     ]
     monitor = Monitor.from_bundle(bundle)
     later = HeldOut('bag', parts[0]), HeldOut('bag', record(tmp_path / 'more', 5, frames=9))
-    streams = score_held_out(later, bundle, monitor.engine)
+    streams = score_held_out(later, bundle, monitor.engine).streams
     monitor.close()
     assert [(one.sequence, len(one.stamp)) for one in streams] == [('bag', 13)]
 

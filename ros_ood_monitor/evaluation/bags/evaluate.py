@@ -185,12 +185,8 @@ def evaluate_bags(
             raise EngineError(msg)
         facts = engine.describe()
         calibration = bundle.calibration(engine.precision)
-        kept = ScoreStore(
-            store,
-            bundle=bundle.digest,
-            engine={name: value for name, value in facts.items() if name != 'chosen'},
-            topics=scoring.topics,
-            every=scoring.every,
+        kept = ScoreStore.of_engine(
+            store, bundle, engine, topics=scoring.topics, every=scoring.every
         )
         paths = [one.path for one in given]
         scored, found = _scores(paths, scoring, opened, executor, kept, progress)

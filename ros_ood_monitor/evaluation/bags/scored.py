@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 import io
 import json
 import math
@@ -22,11 +22,12 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.bundle.sketch import FrameTally
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.engines import Engine
+from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, State
 from ros_ood_monitor.replay import replay
 
-__all__ = ['ALERT', 'FAULT', 'STATES', 'Facts', 'ScoredBag', 'score_bag']
+__all__ = ['ALERT', 'FAULT', 'STATES', 'Facts', 'ScoredBag', 'score_bag', 'score_frames']
 
 STATES: Final = tuple(State)
 """What the numbers in ``ScoredBag.state`` mean."""
@@ -66,6 +67,8 @@ class Facts:
     problems : tuple of str
         Sentences: missing and damaged files, the first of the frames skipped, input health,
         frames that the bundle was trained on.
+    known : int
+        Frames that the bundle was trained on; the last of ``problems`` tells of them.
     wall : float
         How long reading and scoring took, in s.
 
@@ -79,6 +82,7 @@ class Facts:
     health: dict[str, int]
     skipped: int
     problems: tuple[str, ...]
+    known: int
     wall: float
 
 
@@ -210,67 +214,123 @@ def score_bag(
         If the engine fails.
 
     """
+    with BagReader(path) as bag:
+        chosen = list(dict.fromkeys(topics or [topic.name for topic in bag.image_topics]))
+        scored = score_frames(
+            bag.logged_frames(topics, every=every, workers=workers),
+            bundle,
+            engine,
+            path=path,
+            topics=chosen,
+            cameras=camera_names(chosen),
+            on_frame=on_frame,
+        )
+        problems = (*_problems(bag), *scored.facts.problems)
+        return replace(
+            scored, facts=replace(scored.facts, skipped=len(bag.skipped), problems=problems)
+        )
+
+
+def score_frames(
+    frames: Iterable[tuple[float, Frame]],
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    path: Path,
+    topics: Sequence[str] = ('',),
+    cameras: Sequence[str] = ('',),
+    on_frame: Callable[[], object] = lambda: None,
+) -> ScoredBag:
+    """
+    Replay frames through the monitor, one alert logic a camera, and keep what it said.
+
+    Parameters
+    ----------
+    frames : iterable of (float, Frame)
+        Log times and frames, in order.
+    bundle, engine, on_frame
+        As for `score_bag`.
+    path : Path
+        Where they come from.
+    topics, cameras : sequence of str
+        Topic and name of each camera there may be.
+
+    Returns
+    -------
+    ScoredBag
+        The frames.
+
+    Raises
+    ------
+    BagError
+        If there is none.
+    EngineError
+        If the engine fails.
+
+    """
     began = time.perf_counter()
     known = FrameTally(bundle.trained_frames())
     arrays: dict[str, Any] = {name: array(code) for name, code in _ARRAYS.items()}
     reasons: dict[int, str] = {}
     failing: Counter[str] = Counter()
     monitors: list[Monitor] = []
+    place = {camera: k for k, camera in enumerate(cameras)}
 
     def make(_: str) -> Monitor:
         monitors.append(Monitor(bundle, engine, on_input=known.add))
         return monitors[-1]
 
-    def frames(source: Iterator[tuple[float, Frame]]) -> Iterator[Frame]:
-        for log_time, frame in source:
+    def logged() -> Iterator[Frame]:
+        for log_time, frame in frames:
             arrays['log_time'].append(log_time)
             yield frame
 
-    with BagReader(path) as bag:
-        chosen = list(dict.fromkeys(topics or [topic.name for topic in bag.image_topics]))
-        cameras = camera_names(chosen)
-        place = {camera: k for k, camera in enumerate(cameras)}
-        source = bag.logged_frames(topics, every=every, workers=workers)
-        for row, seen in enumerate(replay(make, frames(source))):
-            alert = seen.alert
-            arrays['stamp'].append(seen.stamp)
-            arrays['raw_score'].append(seen.raw_score)
-            arrays['peak'].append(alert.peak)
-            arrays['latency_ms'].append(seen.latency_ms)
-            arrays['camera'].append(place[seen.camera])
-            arrays['state'].append(STATES.index(alert.state))
-            arrays['changed'].append(alert.changed)
-            arrays['judged'].append(seen.is_judged)
-            if seen.health is not None:
-                failing.update({fault.name for fault in seen.health.faults})
-            if alert.changed and alert.state is State.ALERT:
-                reasons[row] = alert.reason
-            on_frame()
-        problems = _problems(bag, failing, str(known))
-        facts = Facts(
-            topics=tuple(chosen),
-            cameras=tuple(cameras),
-            threshold=monitors[0].threshold,
-            stale_after=float(getattr(monitors[0].alert, 'stale_after', math.inf)),
-            reasons=reasons,
-            health=dict(sorted(failing.items())),
-            skipped=len(bag.skipped),
-            problems=problems,
-            wall=time.perf_counter() - began,
-        )
+    for row, seen in enumerate(replay(make, logged())):
+        alert = seen.alert
+        arrays['stamp'].append(seen.stamp)
+        arrays['raw_score'].append(seen.raw_score)
+        arrays['peak'].append(alert.peak)
+        arrays['latency_ms'].append(seen.latency_ms)
+        arrays['camera'].append(place[seen.camera])
+        arrays['state'].append(STATES.index(alert.state))
+        arrays['changed'].append(alert.changed)
+        arrays['judged'].append(seen.is_judged)
+        if seen.health is not None:
+            failing.update({fault.name for fault in seen.health.faults})
+        if alert.changed and alert.state is State.ALERT:
+            reasons[row] = alert.reason
+        on_frame()
+    if not monitors:
+        msg = f'recording has no frame to score: {path}'
+        raise BagError(msg)
+    problems = []
+    if failing:
+        counts = ', '.join(f'{name} {count}' for name, count in sorted(failing.items()))
+        problems.append(f'frames that fail checks of input health: {counts}')
+    if str(known):
+        problems.append(str(known))
+    facts = Facts(
+        topics=tuple(topics),
+        cameras=tuple(cameras),
+        threshold=monitors[0].threshold,
+        stale_after=float(getattr(monitors[0].alert, 'stale_after', math.inf)),
+        reasons=reasons,
+        health=dict(sorted(failing.items())),
+        skipped=0,
+        problems=tuple(problems),
+        known=known.known,
+        wall=time.perf_counter() - began,
+    )
     held = {name: np.array(values) for name, values in arrays.items()}  # each (n,)
     for name in ('changed', 'judged'):
         held[name] = held[name].astype(np.bool_)
     return ScoredBag(facts, **held)
 
 
-def _problems(bag: BagReader, failing: Mapping[str, int], known: str) -> tuple[str, ...]:
+def _problems(bag: BagReader) -> list[str]:
     found = [f'missing file {name}' for name in bag.missing_files]
     found += [f'damaged file {name}: {what}' for name, what in bag.damaged_files.items()]
     named = [f'{s.topic} at log time {s.log_time:.6f} s: {s.reason}' for s in bag.skipped[:_NAMED]]
     if named:
         found.append(f'{len(bag.skipped)} frames skipped: {"; ".join(named)}')
-    if failing:
-        counts = ', '.join(f'{name} {count}' for name, count in sorted(failing.items()))
-        found.append(f'frames that fail checks of input health: {counts}')
-    return (*found, known) if known else tuple(found)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import hashlib
 import json
 import os
@@ -11,12 +12,14 @@ from typing import Any, Final
 from ros_ood_monitor import __version__
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.bags.files import find_files
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag
 
 __all__ = ['ScoreStore', 'default_store']
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 def default_store() -> Path:
@@ -41,6 +44,41 @@ class ScoreStore:
     def __init__(self, folder: Path | None, **facts: Any) -> None:
         self.folder = folder
         self._facts = {'format': _FORMAT, 'version': __version__, **facts}
+
+    @classmethod
+    def of_engine(
+        cls,
+        folder: Path | None,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        topics: Sequence[str] | None,
+        every: int,
+    ) -> ScoreStore:
+        """
+        Return the store of what an engine says of bags.
+
+        Parameters
+        ----------
+        folder : Path or None
+            As in the constructor.
+        bundle : Bundle
+            What was trained.
+        engine : Engine
+            The bundle, opened.
+        topics : sequence of str or None
+            Image topics that are read; None for all of them.
+        every : int
+            Each topic's every n-th frame.
+
+        Returns
+        -------
+        ScoreStore
+            Of these.
+
+        """
+        facts = {name: value for name, value in engine.describe().items() if name != 'chosen'}
+        return cls(folder, bundle=bundle.digest, engine=facts, topics=topics, every=every)
 
     def key(self, bag: Path) -> str:
         """
