@@ -203,12 +203,12 @@ def _calibrate(
             'they reach far over the other sequences that choose and the held-out scores of the '
             'bundle, and only each other show that it is no fault; look at them'
         )
-    if bound.has_few_sequences:
+    if bound.has_few_sequences and not bound.has_too_few_sequences:
         console.warn(
             f'{precision}: stated on {count(bound.sequences, "sequence")}: where days differ, so '
             'few bound the rate less surely than 95 %; record on more days'
         )
-    if bound.odd or bound.bound > bound.per_hour:
+    if bound.odd or bound.has_too_few_sequences or bound.bound > bound.per_hour:
         msg = (
             f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '
             f'hour: {bound}; record more hours in more of the conditions that you run in, or ask '

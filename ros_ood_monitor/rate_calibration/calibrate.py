@@ -28,6 +28,10 @@ __all__ = ['calibrate_rate']
 
 _RELEASE_ALPHA: Final = 0.05
 
+_LEAST_SEQUENCES: Final = {'cusum': 10, 'martingale': 10}
+"""Logics that forget nothing while a day is a little odder than held-out scores: one day has no
+alert, the next one endless ones, and so few days as may all be of one kind state no rate."""
+
 
 def calibrate_rate(
     streams: Sequence[ScoreStream],
@@ -130,7 +134,7 @@ def calibrate_rate(
             in_alert={name: one.seconds / 3600.0 for name, one in alerts.items()},
         )
 
-    bound = measure(second)
+    bound = replace(measure(second), least_sequences=_LEAST_SEQUENCES.get(point.logic, 1))
     if not is_counted:
         upper = second.tail().upper_rate(limit, seed=seed)
         bound = replace(bound, upper95=upper, bootstrap95=math.nan, extrapolated=True)

@@ -20,8 +20,6 @@ __all__ = ['check_hearing']
 _REACH: Final = 1.0
 """How far over the highest score that is known to be normal, in its distance to the median."""
 
-_THIRD: Final = 1.0 / 3.0
-
 _PATIENCE_S: Final = 60.0
 """Time in which an alert logic must hear what is far odder than all held-out frames."""
 
@@ -56,7 +54,7 @@ def check_hearing(
         top = float(stream.raw_score.max(initial=-math.inf))
         tops[stream.sequence] = max(top, tops.get(stream.sequence, top))
     names = sorted(tops, key=lambda name: tops[name])
-    asked, sure = (len(names) - math.ceil(share * len(names)) for share in (_THIRD, 2 * _THIRD))
+    asked, sure = (len(names) - math.ceil(k * len(names) / 3) for k in (1, 2))
     known = [float(held_out[-1]), *(tops[name] for name in names)]
     highest, odd = _plainly_odd(known, asked, held_out)
     if _hears(point, held_out, odd):

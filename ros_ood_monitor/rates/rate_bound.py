@@ -81,6 +81,8 @@ class RateBound:
         The sequence with the largest such share; empty where there was no alert.
     oddest_in_alert : float, default 0.0
         That share.
+    least_sequences : int, default 1
+        Sequences that a rate of the alert logic takes; fewer establish none.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class RateBound:
     in_alert: float = 0.0
     oddest: str = ''
     oddest_in_alert: float = 0.0
+    least_sequences: int = 1
 
     def __post_init__(self) -> None:
         floats = (self.per_hour, self.hours, self.upper95)
@@ -184,7 +187,14 @@ class RateBound:
     @property
     def is_established(self) -> bool:
         """Return whether the rate asked for was measured: counted, and bounded by it."""
-        return not (self.extrapolated or self.odd) and self.bound <= self.per_hour
+        if self.extrapolated or self.odd or self.has_too_few_sequences:
+            return False
+        return self.bound <= self.per_hour
+
+    @property
+    def has_too_few_sequences(self) -> bool:
+        """Return whether the alert logic takes more sequences than state it."""
+        return self.sequences < self.least_sequences
 
     @property
     def has_few_sequences(self) -> bool:
@@ -211,7 +221,9 @@ class RateBound:
         of = f'{self.sequences} sequence{"" if self.sequences == 1 else "s"}'
         if self.split == 'block':
             of += ' whose other parts chose the setting'
-        if self.has_few_sequences:
+        if self.has_too_few_sequences:
+            of += f': TOO FEW SEQUENCES for this alert logic, which takes {self.least_sequences}'
+        elif self.has_few_sequences:
             of += ': FEW SEQUENCES, where days differ the bound is less sure than that'
         if self.in_alert:
             of += f'; {_percent(self.in_alert)} of the time in alert'

@@ -274,6 +274,20 @@ def test_too_few_hours_exit_with_1_and_the_hours_needed(
     assert not (tmp_path / 'new').exists()
 
 
+def widened(bundle: Bundle, path: Path) -> Bundle:
+    """Return a bundle to which the bags' pictures are not odd: of its held-out scores one is."""
+    known = bundle.calibration()
+    scores = np.append(known.raw_score[:-1], 90.0)
+    return write_bundle(
+        path,
+        manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
+        files={
+            **{name: bundle.read(name) for name in bundle.manifest.digests},
+            'calibration.fp32.npz': replace(known, raw_score=scores).to_bytes(),
+        },
+    )
+
+
 def test_extrapolation_is_marked_wherever_the_rate_is_shown(
     bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,16 +296,7 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
     # these pictures are odd to the bundle, and a tail of them is beyond what it would hear
     assert calibrate(bundle.path, *bags, *ask, '--out', out) == 1
     assert 'limit is beyond hearing: consecutive at ' in capsys.readouterr().err
-    known = bundle.calibration()
-    scores = np.append(known.raw_score[:-1], 90.0)
-    wide = write_bundle(
-        tmp_path / 'wide',
-        manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
-        files={
-            **{name: bundle.read(name) for name in bundle.manifest.digests},
-            'calibration.fp32.npz': replace(known, raw_score=scores).to_bytes(),
-        },
-    )
+    wide = widened(bundle, tmp_path / 'wide')
     assert calibrate(wide.path, *bags, *ask, '--out', out) == 0
     assert 'EXTRAPOLATED, not measured' in capsys.readouterr().out
     new = Bundle.load(out)
@@ -299,6 +304,17 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
     assert 'EXTRAPOLATED' in new.manifest.raw['training']['false_alarm_rate']
     assert main(['inspect', str(out)]) == 0
     assert 'rate per hour: NOT established: EXTRAPOLATED' in capsys.readouterr().out
+
+
+def test_few_recordings_write_no_rate_of_a_logic_that_does_not_forget(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide, out = widened(bundle, tmp_path / 'wide'), tmp_path / 'new'
+    assert calibrate(wide.path, *bags, *ASK, '--logic', 'cusum', '--out', out) == 1
+    said = capsys.readouterr().err
+    assert 'do not support 70 false alerts per hour' in said
+    assert 'TOO FEW SEQUENCES for this alert logic, which takes 10' in said
+    assert not out.exists()
 
 
 def test_hours_that_do_not_confirm_the_rate_write_nothing(

@@ -25,7 +25,7 @@ from ros_ood_monitor.rate_calibration.score_streams import (
     sequence_hours,
     split_streams,
 )
-from ros_ood_monitor.rates import poisson_upper
+from ros_ood_monitor.rates import poisson_upper, RateBound
 
 pytest.importorskip('scipy')
 from tests.bench.false_alert_rate import count_fast, count_lean, deploy, observe, sequence, World
@@ -128,8 +128,7 @@ def test_point_carries_what_was_measured(calibration: Calibration) -> None:
 def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
     calibration: Calibration, logic: str
 ) -> None:
-    recorded = streams(6, 0.15)
-    found = calibrate_rate(recorded, calibration, per_hour=14.0, logic=logic)
+    found = calibrate_rate(streams(20, 0.05), calibration, per_hour=14.0, logic=logic)
     assert found.point.logic == logic
     assert found.point.rate_established
     # the node makes the same logic of it
@@ -141,6 +140,24 @@ def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
     (stream,) = streams(1, 0.25)
     odd = replace(stream, raw_score=stream.raw_score + 8.0)
     assert count_episodes(calibration.raw_score)(odd, found.point).episodes >= 1
+
+
+def test_few_days_establish_no_rate_of_a_logic_that_does_not_forget(
+    calibration: Calibration,
+) -> None:
+    few = {
+        logic: calibrate_rate(streams(6, 0.2), calibration, per_hour=14.0, logic=logic)
+        for logic in LOGICS
+    }
+    assert {logic for logic, found in few.items() if found.point.rate_established} == {
+        'consecutive',
+        'ewma',
+    }
+    bound = few['cusum'].bound
+    assert bound.bound <= 14.0
+    assert '3 sequences: TOO FEW SEQUENCES for this alert logic, which takes 10' in str(bound)
+    assert RateBound.from_card(bound.card()) == bound
+    assert replace(bound, sequences=10).is_established
 
 
 def test_too_few_hours_are_refused_with_the_hours_that_it_takes(calibration: Calibration) -> None:
