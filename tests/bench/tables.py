@@ -24,7 +24,7 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parent / 'results'
 ROOT = RESULTS.parents[2]
 NOBODY = 'not measured'
-FILES = ('README.md', 'docs/engines.md', 'docs/scale.md')
+FILES = ('README.md', 'docs/engines.md', 'docs/scale.md', 'docs/tuning_alerts.md')
 EXPECTED = {
     'onnxruntime': 'CPU',
     'tensorrt': 'NVIDIA GPU: Jetson, desktop',
@@ -319,6 +319,56 @@ def scale_workers() -> str:
     return table(rows)
 
 
+RATES = {
+    'consecutive': 'false_alert_rate',
+    **{name: f'false_alert_rate_{name}' for name in ('ewma', 'cusum', 'martingale')},
+}
+"""Files of simulated deployments, by alert logic."""
+
+
+def rates() -> str:
+    """Return a row for each simulated world and alert logic."""
+    found = {logic: read(name)['worlds'] for logic, name in RATES.items()}
+    rows: list[tuple[str, ...]] = [
+        (
+            'world (offsets of days in sd of the scores)',
+            'logic',
+            'refused: beyond hearing, too much in alert',
+            'bound, observed: medians per hour',
+            'observed within the bound',
+            'established at R = 1',
+            'of these observed at most R',
+        )
+    ]
+    for world in found['consecutive']:
+        title = (
+            f'{world["name"]} ({world["offset"]:g}): {world["sequences"]} x {world["hours"]:g} h, '
+            f'stated on {world["stating_hours"]:.1f} h'
+        )
+        for logic, worlds in found.items():
+            for one in worlds:
+                if one['name'] == world['name']:
+                    rows.append((title, f'`{logic}`', *_deployments(one)))
+                    title = ''
+    return table(rows)
+
+
+def _deployments(one: dict[str, Any]) -> tuple[str, ...]:
+    number = one['deployments']
+    stated = number - one['refused'] - one['too_much_in_alert']
+
+    def share(part: int, whole: int) -> str:
+        return f'{100.0 * part / whole:.1f}%' if whole else 'none'
+
+    return (
+        f'{share(one["refused"], number)}, {share(one["too_much_in_alert"], number)}',
+        f'{one["bound_median"]:.2f}, {one["observed_median"]:.2f}',
+        f'{share(one["within_bound"], stated)} of {stated}',
+        share(one['established'], number),
+        share(one['established_within_asked'], one['established']),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     'speed': speed,
     'engines': engines,
@@ -328,6 +378,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'scale_stages': scale_stages,
     'scale_cost': scale_cost,
     'scale_workers': scale_workers,
+    'rates': rates,
 }
 
 

@@ -162,16 +162,18 @@ def test_the_table_of_frames_and_thresholds_is_the_one_that_calibration_gives() 
         assert np.count_nonzero(scores > conformal_threshold(scores, 0.01)) == int(over)
 
 
-def test_the_table_of_simulated_deployments_is_the_one_that_the_benchmark_gave() -> None:
-    worlds = json.loads((ROOT / 'tests/bench/results/false_alert_rate.json').read_text())['worlds']
-    text = DOCS[ROOT / 'docs/tuning_alerts.md']
-    for world in worlds:
-        (row,) = re.findall(rf'^\| {world["name"]} \(.*$', text, re.MULTILINE)
-        stated = world['deployments'] - world['refused']
-        assert f'| {world["within_bound"] / stated:.1%} of {stated} ' in row
-        assert world['refused'] == 0 or f'({world["refused"]} refused' in row
-        assert f'| {world["bound_median"]:.2f}, {world["observed_median"]:.2f} |' in row
-        assert f'| {world["established"] / world["deployments"]:.1%} |' in row
+def test_simulated_deployments_kept_to_the_bound_in_93_of_100_as_the_documentation_says() -> None:
+    for logic, name in tables.RATES.items():
+        worlds = tables.read(name)['worlds']
+        assert len(worlds) == 5
+        for world in worlds:
+            stated = world['deployments'] - world['refused'] - world['too_much_in_alert']
+            holds = world['within_bound'] >= 0.93 * stated
+            # days that differ: said of these two logics, and none of their rates from few days
+            assert holds or (logic in ('cusum', 'martingale') and world['offset'] > 0.0)
+            assert holds or world['established'] < 0.5 * world['deployments']
+    said = DOCS[ROOT / 'docs/tuning_alerts.md']
+    assert 'their exact bound is no promise where days differ' in ' '.join(said.split())
 
 
 def test_the_layers_in_contributing_are_those_of_the_import_contract() -> None:
