@@ -28,8 +28,7 @@ class RawMessage(NamedTuple):
 
 def full_type(name: str, encoding: str) -> str:
     """Spell a type with its three parts, and name an encoding that is not ROS 2's."""
-    package, *_, last = name.split('/')
-    full = f'{package}/msg/{last}' if name.count('/') == 1 else name
+    full = '/msg/'.join(name.split('/')) if name.count('/') == 1 else name
     return full if encoding == 'cdr' else f'{full} ({encoding})'
 
 

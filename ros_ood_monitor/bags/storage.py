@@ -66,9 +66,12 @@ class StorageFile:
                 found = cls._scan_indexed(path, plain, kind)
             except Exception as error:
                 if kind != 'mcap':
-                    msg = f'cannot read {kind} file, it is damaged or truncated: {error}: {path}'
+                    msg = (
+                        f'cannot read {kind} file, it is damaged or truncated: {error}; '
+                        f"'.recover' of sqlite3 may save some: {path}"
+                    )
                     raise BagError(msg) from error
-                return cls._scan_stream(path, plain, str(error))
+                return cls._scan_stream(path, plain, str(error) or type(error).__name__)
             if kind == 'mcap' and not found.topics:
                 # the index may leave channels out, and rosbags then finds none
                 return cls._scan_stream(path, plain, 'no channel in its index')
@@ -99,14 +102,24 @@ class StorageFile:
     def _scan_stream(cls, path: Path, plain: Path, reason: str) -> StorageFile:
         topics: dict[str, tuple[str, int]] = {}
         start, end, count, stops = _NO_TIME, 0, 0, list[str]()
-        for message, kind_of in stream_mcap(plain, stops):
-            topics[message.topic] = (kind_of, topics.get(message.topic, ('', 0))[1] + 1)
-            start, end, count = min(start, message.log_time), max(end, message.log_time), count + 1
+        try:
+            for message, kind_of in stream_mcap(plain, stops):
+                at, topic = message.log_time, message.topic
+                topics[topic] = (kind_of, topics.get(topic, ('', 0))[1] + 1)
+                start, end, count = min(start, at), max(end, at), count + 1
+        except Exception as error:  # noqa: BLE001  # foreign bytes end a file, never a run
+            stops.append(str(error) or type(error).__name__)
         if not count and stops:
-            msg = f'cannot read mcap file, no message in it is whole: {reason}: {path}'
+            msg = (
+                f"cannot read mcap file, no message in it is whole ({reason}); 'mcap recover' may "
+                f'save some: {path}'
+            )
             raise BagError(msg)
         problem = (
-            f'file is truncated or damaged ({stops[0]}): {count} messages read' if stops else ''
+            f'file is truncated or damaged ({stops[0]}): {count} messages read; '
+            "'mcap recover' may save more"
+            if stops
+            else ''
         )
         return cls(path, topics, start, end, problem, indexed=False)
 

@@ -33,6 +33,30 @@ def refusal(path: Path) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize('kind', ['foxglove.CompressedImage', '', 'a/b/c/d', 'Image'])
+@pytest.mark.parametrize('has_index', [True, False])
+def test_a_schema_of_any_name_is_told_and_not_an_image(
+    tmp_path: Path, kind: str, has_index: bool
+) -> None:
+    path = write_mcap(
+        tmp_path / 'a.mcap', [('/x', 1.0, b'{}')], kind=kind, encoding='json', profile='',
+        use_chunking=has_index,
+    )  # fmt: skip
+    assert f'got /x ({kind} (json))' in refusal(path)
+
+
+def test_what_a_library_stumbles_over_ends_a_file_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_mcap(tmp_path / 'a.mcap', [(TOPIC, 1.0, image_bytes(0))], profile='')
+
+    def stumble(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr('mcap.stream_reader.StreamReader.__init__', stumble)
+    assert "(Profile is not ros2.); 'mcap recover' may save some" in refusal(path)
+
+
 def test_a_bag_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert 'does not exist' in refusal(tmp_path / 'nothing')
 

@@ -36,7 +36,7 @@ from ros_ood_monitor.metrics import auroc, fpr95_id_positive
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.replay import replay
 from ros_ood_monitor.shards import Local
-from tests.bag_tools import IMAGE, STRING, write_bag
+from tests.bag_tools import IMAGE, STRING, write_bag, write_mcap
 from tests.interrupts import heed_interrupts
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -225,6 +225,11 @@ def bad_bags(root: Path, good: Path) -> dict[str, tuple[Path, str]]:
         add('no_images', 'no image topic'), [('/chatter', STRING, 1.0, b'\0\1\0\0\3\0\0\0hi\0')]
     )
     write_bag(add('empty', 'no image topic'), [])
+    add('foreign', 'got /camera (foxglove.CompressedImage (protobuf))').mkdir()
+    write_mcap(
+        root / 'foreign/a.mcap', [('/camera', 1.0, b'\x08\1')], kind='foxglove.CompressedImage',
+        encoding='protobuf', profile='',
+    )  # fmt: skip
     with BagWriter(add('clock', 'step back (times: 1')) as writer:
         for k, (after, rgb) in enumerate(pictures(7)):
             stamp = START + after - (3.0 if k > 50 else 0.0)
