@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ros_ood_monitor.bags.mcap_stream import RawMessage
 from ros_ood_monitor.bags.plain import decompress_message
@@ -15,6 +15,13 @@ __all__ = ['COMPRESSED_IMAGE', 'IMAGE', 'PendingFrame']
 
 IMAGE: Final = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE: Final = 'sensor_msgs/msg/CompressedImage'
+
+
+class ImageFacts(NamedTuple):
+    """Time of an image in s, and its encoding (of a compressed one its format)."""
+
+    stamp: float
+    encoding: str
 
 
 class PendingFrame:
@@ -55,6 +62,18 @@ class PendingFrame:
         """Return the header of a message that `decode` could read."""
         return self._typestore.deserialize_cdr(self.data, self.type).header
 
+    def facts(self) -> ImageFacts:
+        """
+        Return what the message says of its picture, which may not decode for all that.
+
+        Raises
+        ------
+        DecodeError, BagError
+            If it does not deserialise.
+
+        """
+        return _facts(_read(self.data, self.type, self._typestore), self._message, self.type)
+
     def decode(self) -> Frame:
         """
         Return the frame; may run in any thread.
@@ -65,23 +84,31 @@ class PendingFrame:
             If its message holds no picture.
 
         """
-        return _to_frame(self._message, self.type, self._camera, self._typestore)
+        image = _read(self.data, self.type, self._typestore)
+        return _to_frame(image, _facts(image, self._message, self.type), self.type, self._camera)
 
 
-def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Frame:
-    """Deserialise and decode one message."""
+def _read(data: bytes, kind: str, typestore: Any) -> Any:
+    """Deserialise one message."""
     from rosbags.serde import SerdeError
 
-    data = decompress_message(message.data)
     try:
-        image = typestore.deserialize_cdr(data, kind)
+        return typestore.deserialize_cdr(data, kind)
     except (SerdeError, ValueError, IndexError, AssertionError, struct.error) as error:
         what = f'{type(error).__name__}: {error}'
         msg = f'message is no {kind}: {len(data)} bytes do not deserialise ({what})'
         raise DecodeError(msg) from error
+
+
+def _facts(image: Any, message: RawMessage, kind: str) -> ImageFacts:
     stamp = image.header.stamp.sec + image.header.stamp.nanosec * 1e-9
+    encoding = image.encoding if kind == IMAGE else image.format
+    # a driver may leave the stamp at zero
+    return ImageFacts(stamp if stamp else message.log_time / 1e9, encoding)
+
+
+def _to_frame(image: Any, facts: ImageFacts, kind: str, camera: str) -> Frame:
     if kind == IMAGE:
-        encoding = image.encoding
         rgb = decode_image(
             image.data,
             encoding=image.encoding,
@@ -91,11 +118,5 @@ def _to_frame(message: RawMessage, kind: str, camera: str, typestore: Any) -> Fr
             is_bigendian=bool(image.is_bigendian),
         )
     else:
-        encoding = image.format
         rgb = decode_compressed(image.data, format=image.format)
-    return Frame(
-        rgb,
-        stamp=stamp if stamp else message.log_time / 1e9,
-        camera=camera,
-        encoding=encoding,
-    )
+    return Frame(rgb, stamp=facts.stamp, camera=camera, encoding=facts.encoding)

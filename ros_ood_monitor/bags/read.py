@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+import contextlib
+from functools import cached_property
 import logging
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ros_ood_monitor.ahead import in_order
+from ros_ood_monitor.bags.first_images import FirstImages, look_at_first
 from ros_ood_monitor.bags.messages import MessageReader, TopicInfo
 from ros_ood_monitor.bags.pending import COMPRESSED_IMAGE, IMAGE, PendingFrame
 from ros_ood_monitor.camera_names import camera_names
@@ -59,11 +62,83 @@ class BagReader(MessageReader):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
         self.skipped: list[SkippedFrame] = []
+        self._told_of_depth = False
 
     @property
     def image_topics(self) -> list[TopicInfo]:
         """Topics with pictures; empty where the bag has none."""
         return [t for t in self.topics() if t.type in (IMAGE, COMPRESSED_IMAGE)]
+
+    @property
+    def origin(self) -> float:
+        """Stamp of the bag's first image, whatever is read of it, in s; NaN without one."""
+        return self._first.origin
+
+    @property
+    def depth_topics(self) -> dict[str, str]:
+        """Encodings of image topics that hold distances: these are read if asked for only."""
+        return self._first.depth
+
+    @cached_property
+    def _first(self) -> FirstImages:
+        topics = {t.name: t.type for t in self.image_topics if t.count}
+        with contextlib.closing(self._pending(topics, 1, None, None)) as frames:
+            return look_at_first(frames, topics)
+
+    def choose(self, topics: Sequence[str] | None = None) -> list[TopicInfo]:
+        """
+        Tell which topics `frames` reads.
+
+        Parameters
+        ----------
+        topics : sequence of str, optional
+            Image topics asked for; by default all but those of depth, which are logged.
+
+        Returns
+        -------
+        list of TopicInfo
+            Each once, in the order asked for.
+
+        Raises
+        ------
+        BagError
+            If the bag has no image topic, or only ones of depth and none is asked for.
+        ParameterError
+            If a topic is not an image topic of this bag.
+
+        """
+        images = {t.name: t for t in self.image_topics}
+        if not images:
+            found = ', '.join(f'{t.name} ({t.type})' for t in self.topics()) or 'none at all'
+            msg = (
+                f'bag has no image topic: expected {IMAGE} or {COMPRESSED_IMAGE}, '
+                f'got {found}: {self.path}'
+            )
+            raise BagError(msg)
+        if topics is None:
+            return self._without_depth(images)
+        for topic in topics:
+            if topic not in images:
+                msg = (
+                    f'no such image topic: expected one of {", ".join(images)}, '
+                    f'got {topic!r}: {self.path}'
+                )
+                raise ParameterError(msg)
+        return [images[topic] for topic in dict.fromkeys(topics)]
+
+    def _without_depth(self, images: dict[str, TopicInfo]) -> list[TopicInfo]:
+        depth = ', '.join(f'{name} ({form})' for name, form in self.depth_topics.items())
+        chosen = [topic for name, topic in images.items() if name not in self.depth_topics]
+        if not chosen:
+            msg = (
+                f'bag has no camera topic: {depth} looks like depth; name the topic to read it '
+                f'all the same: {self.path}'
+            )
+            raise BagError(msg)
+        if depth and not self._told_of_depth:
+            _log.warning('depth is no camera and left out unless named: %s: %s', depth, self.path)
+            self._told_of_depth = True
+        return chosen
 
     def backward_steps(self, topics: Sequence[str] | None = None) -> dict[str, int]:
         """
@@ -74,7 +149,7 @@ class BagReader(MessageReader):
         Parameters
         ----------
         topics : sequence of str, optional
-            Image topics; all of them by default.
+            Image topics; all but those of depth by default.
 
         Returns
         -------
@@ -82,7 +157,7 @@ class BagReader(MessageReader):
             By name of the file, where there is one; files without an index are left out.
 
         """
-        chosen = set(self._choose(topics))
+        chosen = {topic.name for topic in self.choose(topics)}
         steps = {file.path.name: file.backward_steps(chosen) for file in self._files}
         return {name: count for name, count in steps.items() if count}
 
@@ -97,7 +172,7 @@ class BagReader(MessageReader):
         Parameters
         ----------
         topics : sequence of str, optional
-            Image topics to read; all of them by default.
+            Image topics to read; all but those of depth by default.
         every : int
             Take each topic's first frame and then every n-th.
 
@@ -189,7 +264,7 @@ class BagReader(MessageReader):
         Parameters
         ----------
         topics : sequence of str, optional
-            Image topics to read; all of them by default.
+            Image topics to read; all but those of depth by default.
         every : int
             Take each topic's first frame and then every n-th.
         start, end : float, optional
@@ -208,7 +283,7 @@ class BagReader(MessageReader):
             If a topic is not an image topic of this bag, or ``every`` is less than 1.
 
         """
-        chosen = self._choose(topics)
+        chosen = {topic.name: topic.type for topic in self.choose(topics)}
         if every < 1:
             msg = f'every out of range: expected at least 1, got {every}'
             raise ParameterError(msg)
@@ -216,7 +291,7 @@ class BagReader(MessageReader):
 
     def _pending(
         self, chosen: dict[str, str], every: int, start: float | None, end: float | None
-    ) -> Iterator[PendingFrame]:
+    ) -> Generator[PendingFrame, None, None]:
         from rosbags.typesys import get_typestore, Stores
 
         # the two image messages are the same in every ROS 2 distribution
@@ -258,27 +333,6 @@ class BagReader(MessageReader):
             names = ', '.join(topics) or 'its image topics'
             msg = f'bag has no frame to read on {names} ({why}): {self.path}'
             raise BagError(msg)
-
-    def _choose(self, topics: Sequence[str] | None) -> dict[str, str]:
-        """Return type by topic."""
-        images = {t.name: t.type for t in self.image_topics}
-        if not images:
-            found = ', '.join(f'{t.name} ({t.type})' for t in self.topics()) or 'none at all'
-            msg = (
-                f'bag has no image topic: expected {IMAGE} or {COMPRESSED_IMAGE}, '
-                f'got {found}: {self.path}'
-            )
-            raise BagError(msg)
-        if topics is None:
-            return images
-        for topic in topics:
-            if topic not in images:
-                msg = (
-                    f'no such image topic: expected one of {", ".join(images)}, '
-                    f'got {topic!r}: {self.path}'
-                )
-                raise ParameterError(msg)
-        return {topic: images[topic] for topic in topics}
 
 
 def _decoded(message: PendingFrame) -> tuple[PendingFrame, Frame | OodMonitorError]:

@@ -21,6 +21,7 @@ from ros_ood_monitor.errors import BagError
 __all__ = ['StorageFile']
 
 _NO_TIME: Final = 2**63 - 1
+_SCHEMALESS: Final = '__schemaless__'  # as rosbags calls a type that it does not find
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class StorageFile:
                     )
                     raise BagError(msg) from error
                 return cls._scan_stream(path, plain, str(error) or type(error).__name__)
-            if kind == 'mcap' and not found.topics:
-                # the index may leave channels out, and rosbags then finds none
-                return cls._scan_stream(path, plain, 'no channel in its index')
+            # the index may leave out channels, or schemas: rosbags then knows of none
+            named = [kind_of for kind_of, _ in found.topics.values()]
+            if kind == 'mcap' and (not named or any(_SCHEMALESS in one for one in named)):
+                return cls._scan_stream(path, plain, 'no channel or schema in its index')
             return found
 
     @classmethod

@@ -99,7 +99,7 @@ def _add_bags(group: Any) -> None:
         '--topic',
         action='append',
         metavar='TOPIC',
-        help='image topic to score; may be given again (default: every image topic)',
+        help='image topic to score; may be given again (default: every one but depth)',
     )
     group.add_argument(
         '--every',

@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         '--topic',
         action='append',
         metavar='TOPIC',
-        help='image topic to show; may be given again (default: every image topic)',
+        help='image topic to show; may be given again (default: every one but depth)',
     )
     parser.add_argument(
         '--port',

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         '--topic',
         action='append',
         metavar='TOPIC',
-        help='image topic to score; may be given again (default: every image topic)',
+        help='image topic to score; may be given again (default: every one but depth)',
     )
     parser.add_argument(
         '--out',
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         BagReader(args.bag) as bag,
         contextlib.ExitStack() as stack,
     ):
-        topics = args.topic or [topic.name for topic in bag.image_topics]
+        topics = [topic.name for topic in bag.choose(args.topic)]
         pace = Pace(
             topics,
             rate=args.rate,

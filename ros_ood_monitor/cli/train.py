@@ -226,7 +226,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         '--topic',
         action='append',
         metavar='TOPIC',
-        help='image topic of the bags; may be given again (default: every image topic)',
+        help='image topic of the bags; may be given again (default: every one but depth)',
     )
     add(
         'selection.every',

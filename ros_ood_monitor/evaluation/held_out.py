@@ -227,11 +227,9 @@ def cameras_of(bag: BagReader, topics: Sequence[str] | None = None) -> list[str]
         If a topic is not an image topic of this bag.
 
     """
-    bag.pending(topics)  # refuses what is not there
     same: dict[str, list[TopicInfo]] = {}
-    for topic in bag.image_topics:
-        if topics is None or topic.name in topics:
-            same.setdefault(topic.name.removesuffix('/compressed'), []).append(topic)
+    for topic in bag.choose(topics):
+        same.setdefault(topic.name.removesuffix('/compressed'), []).append(topic)
     chosen = []
     for some in same.values():
         first = max(sorted(some, key=lambda one: len(one.name)), key=lambda one: one.count)

@@ -115,16 +115,15 @@ def _score_bag(
     """Return the scores of a bag, and whether they were there."""
     with BagReader(path) as bag:
         chosen = cameras_of(bag, topics)
-        is_all = set(chosen) == {topic.name for topic in bag.image_topics}
+        cameras = {topic.name for topic in bag.image_topics} - set(bag.depth_topics)
     # the names by which an evaluation keeps the scores, too
-    kept = ScoreStore.of_engine(
-        store, bundle, engine, topics=None if is_all else chosen, every=every
-    )
+    read = None if set(chosen) == cameras else chosen
+    kept = ScoreStore.of_engine(store, bundle, engine, topics=read, every=every)
     key = kept.key(path)
     found = kept.load(key)
     if found is not None:
         return found, True
-    scored = score_bag(path, bundle, engine, topics=chosen, every=every, workers=1)
+    scored = score_bag(path, bundle, engine, topics=read, every=every, workers=1)
     kept.save(key, scored)
     return scored, False
 

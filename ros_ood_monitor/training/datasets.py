@@ -214,12 +214,7 @@ class Dataset:
         from ros_ood_monitor.bags import BagReader
 
         with BagReader(bag) as reader:
-            reader.frames(self._topics)  # refuses unknown topics; decodes nothing yet
-            numbers = [
-                topic.count
-                for topic in reader.image_topics
-                if self._topics is None or topic.name in self._topics
-            ]
+            numbers = [topic.count for topic in reader.choose(self._topics)]
             return numbers, self._selection.share(reader.duration)
 
     @property

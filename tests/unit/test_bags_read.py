@@ -17,7 +17,7 @@ import yaml
 
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.camera_names import camera_name
-from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.errors import BagError, ParameterError
 from tests.bag_tools import (
     frames_bag,
     IMAGE,
@@ -223,6 +223,31 @@ def test_all_image_topics_are_read_in_turn_or_those_asked_for(tmp_path: Path) ->
         np.testing.assert_array_equal(frames[3].rgb, picture(11))
         right = list(bag.frames(['/right/image_raw/compressed']))
         assert [f.stamp for f in right] == pytest.approx([1.1, 1.3, 1.5, 1.7])
+
+
+def test_depth_is_left_out_unless_it_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forms = {
+        '/cam/image_raw': 'rgb8', '/cam/depth/image': '16UC1', '/cam/registered': '32FC1',
+        '/cam/depth_raw': 'mono16', '/thermal': 'mono16', '/depth_camera/color': 'rgb8',
+    }  # fmt: skip
+    rows = [
+        (name, IMAGE, 1.0 + k, image_bytes(k, 5.0 + k, encoding=form))
+        for k, (name, form) in enumerate(forms.items())
+    ]
+    path = write_bag(tmp_path / 'bag', [('/broken', IMAGE, 0.5, b'\0\1\0\0 no'), *rows])
+    with BagReader(path) as bag:
+        cameras = [topic.name for topic in bag.choose()]
+        assert cameras == ['/broken', '/cam/image_raw', '/depth_camera/color', '/thermal']
+        assert set(bag.depth_topics) == forms.keys() - set(cameras)
+        assert len(list(bag.pending())) == 4
+        assert [one.topic for one in bag.pending(['/cam/depth/image'])] == ['/cam/depth/image']
+        assert bag.origin == 5.0
+    assert caplog.text.count('/cam/depth/image (16UC1)') == 1
+    only = write_bag(tmp_path / 'only', rows[1:2])
+    with BagReader(only) as bag, pytest.raises(BagError, match=r'no camera topic: .*\(16UC1\)'):
+        bag.pending()
 
 
 def test_every_counts_frames_of_each_topic(tmp_path: Path) -> None:

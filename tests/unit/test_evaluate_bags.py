@@ -299,6 +299,26 @@ def test_a_camera_that_goes_dark_is_a_fault_and_told(bundle: Bundle, tmp_path: P
     assert (events.found, events.missed_in_fault, events.alerts) == (0, 1, 0)
 
 
+def test_seconds_of_a_bag_count_from_its_first_image_whatever_is_scored_of_it(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / 'bag'
+    with BagWriter(path) as writer:
+        message = image(writer, np.zeros((60, 90, 3), np.uint8), START - 2.0)
+        message.encoding = 'nothing known'
+        writer.write('/front/image_raw', IMAGE, message, START - 2.0)
+        for after, rgb in pictures(7):
+            writer.write_image('/front/image_raw', rgb, START + after)
+            if after > 1.0:
+                writer.write_image('/rear/image_raw', rgb, START + after)
+    (path / 'labels.yaml').write_text('- {start: 5, end: 6.2, time: bag}')
+    for topics in (None, ('/front/image_raw',), ('/rear/image_raw',)):
+        scoring = Scoring(bundle.path, topics=topics)
+        found = evaluate_bags(scoring, [path], LabelChoice(), settings=QUICK)
+        assert {event.start for event in found.bags[0].events} == {START + 3.0}
+        assert facts(found)['bags'][0]['origin'] == START - 2.0
+
+
 class Deadly(Scoring):
     """Scoring whose process dies on one bag, as one that is out of memory does."""
 

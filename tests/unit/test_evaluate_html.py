@@ -213,7 +213,7 @@ def test_the_verdict_says_what_was_seen_and_what_was_not(
 
 def simulated(score: np.ndarray, **arrays: np.ndarray) -> ScoredBag:
     n = score.size
-    facts = Facts(('/cam/image_raw',), ('cam',), 3.0, 2.0, {}, {}, 0, (), 0, 1.0)
+    facts = Facts(('/cam/image_raw',), ('cam',), 3.0, 2.0, START, {}, {}, 0, (), 0, 1.0)
     given = {
         'stamp': START + 0.1 * np.arange(n),
         'log_time': START + 0.1 * np.arange(n),

@@ -124,7 +124,7 @@ class Track:
         label : Label
             Of this camera.
         began : float
-            Stamp of the bag's first frame, in s.
+            Stamp of the bag's first image, in s.
         margin : float
             In s.
 

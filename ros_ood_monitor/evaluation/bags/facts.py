@@ -122,6 +122,7 @@ def _bag(bag: JudgedBag) -> dict[str, Any]:
     scored = bag.scored
     return {
         'cameras': dict(zip(scored.facts.cameras, scored.facts.topics, strict=True)),
+        'origin': finite(scored.facts.origin),
         'start': float(scored.stamp.min()),
         'end': float(scored.stamp.max()),
         'skipped': scored.facts.skipped,

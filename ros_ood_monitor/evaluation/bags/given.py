@@ -147,7 +147,7 @@ def count_frames(path: Path, topics: Sequence[str] | None, every: int) -> int:
     path : Path
         The bag.
     topics : sequence of str or None
-        Image topics; None for all.
+        Image topics; None for all but those of depth.
     every : int
         Of each topic's frames, every n-th.
 
@@ -159,10 +159,10 @@ def count_frames(path: Path, topics: Sequence[str] | None, every: int) -> int:
     """
     try:
         with BagReader(path) as bag:
-            images = bag.image_topics
-    except (BagError, OSError):
+            chosen = bag.choose(topics)
+    except (BagError, ParameterError, OSError):
         return 0
-    return sum(-(-one.count // every) for one in images if topics is None or one.name in topics)
+    return sum(-(-one.count // every) for one in chosen)
 
 
 def read_markers(path: Path, topic: str) -> tuple[Label, ...]:

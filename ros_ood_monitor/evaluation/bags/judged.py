@@ -129,7 +129,6 @@ def judge(
     kinds: dict[str, Mask] = {}
     events: list[Event] = []
     problems = list(scored.facts.problems)
-    began = float(scored.stamp.min())
     owned = [(one, _cameras(one, scored, path)) for one in labels]
     for camera, called in enumerate(scored.facts.cameras):
         rows = scored.rows_of(camera)  # (k,)
@@ -138,7 +137,7 @@ def judge(
         mine = [one for one, cameras in owned if camera in cameras]
         problems += _check_stamps(called, scored.stamp[rows], mine, scored.facts.stale_after, path)
         track = Track(name, called, scored, rows)
-        spans = [track.span(one, began, margin) for one in mine]
+        spans = [track.span(one, scored.facts.origin, margin) for one in mine]
         inside, near = (np.zeros(rows.size, np.bool_) for _ in range(2))
         for span in spans:
             inside |= span.inside

@@ -58,6 +58,8 @@ class Facts:
         On raw_score, over which a frame counts toward an alert.
     stale_after : float
         Gap between stamps after which the alert logic starts anew, in s.
+    origin : float
+        Stamp of the bag's first image, whichever topics were scored, in s.
     reasons : dict of int to str
         Why an alert was raised, by the frame that raised it.
     health : dict of str to int
@@ -78,6 +80,7 @@ class Facts:
     cameras: tuple[str, ...]
     threshold: float
     stale_after: float
+    origin: float
     reasons: dict[int, str]
     health: dict[str, int]
     skipped: int
@@ -215,7 +218,7 @@ def score_bag(
 
     """
     with BagReader(path) as bag:
-        chosen = list(dict.fromkeys(topics or [topic.name for topic in bag.image_topics]))
+        chosen = [topic.name for topic in bag.choose(topics)]
         scored = score_frames(
             bag.logged_frames(topics, every=every, workers=workers),
             bundle,
@@ -225,10 +228,11 @@ def score_bag(
             cameras=camera_names(chosen),
             on_frame=on_frame,
         )
-        problems = (*_problems(bag), *scored.facts.problems)
-        return replace(
-            scored, facts=replace(scored.facts, skipped=len(bag.skipped), problems=problems)
+        problems = (*_problems(bag, all_topics=topics is None), *scored.facts.problems)
+        facts = replace(
+            scored.facts, origin=bag.origin, skipped=len(bag.skipped), problems=problems
         )
+        return replace(scored, facts=facts)
 
 
 def score_frames(
@@ -314,6 +318,7 @@ def score_frames(
         cameras=tuple(cameras),
         threshold=monitors[0].threshold,
         stale_after=float(getattr(monitors[0].alert, 'stale_after', math.inf)),
+        origin=arrays['stamp'][0],
         reasons=reasons,
         health=dict(sorted(failing.items())),
         skipped=0,
@@ -327,10 +332,13 @@ def score_frames(
     return ScoredBag(facts, **held)
 
 
-def _problems(bag: BagReader) -> list[str]:
+def _problems(bag: BagReader, *, all_topics: bool) -> list[str]:
     found = [f'missing file {name}' for name in bag.missing_files]
     found += [f'damaged file {name}: {what}' for name, what in bag.damaged_files.items()]
     named = [f'{s.topic} at log time {s.log_time:.6f} s: {s.reason}' for s in bag.skipped[:_NAMED]]
     if named:
         found.append(f'{len(bag.skipped)} frames skipped: {"; ".join(named)}')
+    if all_topics and bag.depth_topics:
+        depth = ', '.join(f'{name} ({form})' for name, form in bag.depth_topics.items())
+        found.append(f'depth is no camera and not scored unless named by --topic: {depth}')
     return found

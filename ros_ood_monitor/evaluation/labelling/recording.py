@@ -70,17 +70,25 @@ class Recording:
         Its cameras.
     threshold : float or None
         On raw_score; None without a bundle.
+    start : float
+        Stamp of the bag's first image, from which ``time: bag`` of labels counts, in s.
     pictures : file
         Their JPEGs, end to end.
 
     """
 
     def __init__(
-        self, bag: Path, cameras: list[Camera], threshold: float | None, pictures: BinaryIO
+        self,
+        bag: Path,
+        cameras: list[Camera],
+        threshold: float | None,
+        start: float,
+        pictures: BinaryIO,
     ) -> None:
         self.bag = bag
         self.cameras = cameras
         self.threshold = threshold
+        self.start = start
         self._pictures = pictures
 
     def __enter__(self) -> Recording:
@@ -99,11 +107,6 @@ class Recording:
         path = self.bag.resolve()
         return path.stem if path.is_file() else path.name
 
-    @property
-    def start(self) -> float:
-        """Return the stamp of the first frame, in s."""
-        return min(min(camera.stamp) for camera in self.cameras if camera.stamp)
-
     def picture(self, camera: int, place: int) -> bytes | None:
         """Return the JPEG of a frame that is shown; None where there is no such frame."""
         if not 0 <= camera < len(self.cameras):
@@ -120,8 +123,7 @@ class Recording:
 
     def facts(self) -> dict[str, Any]:
         """Return what the page needs, as plain values; times in s from `start`."""
-        start = self.start
-        cameras = []
+        start, cameras = self.start, []
         for camera in self.cameras:
             stamp, score = np.array(camera.stamp), np.array(camera.raw_score)
             chosen = decimated(score) if score.size else np.empty(0, np.int64)
@@ -186,11 +188,12 @@ def read_recording(
     """
     with contextlib.ExitStack() as stack:
         pictures = stack.enter_context(tempfile.TemporaryFile())
-        cameras = _read(bag, bundle, engine, topics, on_frame, pictures)
+        start, cameras = _read(bag, bundle, engine, topics, on_frame, pictures)
         pictures.flush()
         stack.pop_all()  # open as long as the recording is
     threshold = None if bundle is None or engine is None else Monitor(bundle, engine).threshold
-    return Recording(bag, [camera for camera in cameras if camera.stamp], threshold, pictures)
+    seen = [camera for camera in cameras if camera.stamp]
+    return Recording(bag, seen, threshold, start, pictures)
 
 
 def _read(
@@ -200,10 +203,10 @@ def _read(
     topics: list[str] | None,
     on_frame: Callable[[], object],
     pictures: BinaryIO,
-) -> list[Camera]:
+) -> tuple[float, list[Camera]]:
     with BagReader(bag) as reader:
         frames = reader.frames(topics)
-        chosen = list(dict.fromkeys(topics or [topic.name for topic in reader.image_topics]))
+        chosen = [topic.name for topic in reader.choose(topics)]
         cameras = [Camera(*pair) for pair in zip(camera_names(chosen), chosen, strict=True)]
         by_name = {camera.name: camera for camera in cameras}
         every = reader.duration * len(cameras) / _MOST_PICTURES
@@ -220,7 +223,7 @@ def _read(
         else:
             for seen in replay(lambda _: Monitor(bundle, engine), kept()):
                 by_name[seen.camera].raw_score.append(seen.raw_score)
-        return cameras
+        return reader.origin, cameras
 
 
 def _keep(camera: Camera, frame: Frame, pictures: BinaryIO, every: float) -> None:

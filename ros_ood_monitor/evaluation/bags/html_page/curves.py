@@ -65,12 +65,12 @@ def timelines(evaluation: BagEvaluation) -> list[dict[str, Any]]:
     -------
     list of dict
         Serialisable as JSON; the first `MOST_STREAMS` cameras. Times in s from the bag's first
-        frame.
+        image.
 
     """
     found: list[dict[str, Any]] = []
     for bag in evaluation.bags:
-        origin = float(bag.scored.stamp.min())
+        origin = bag.scored.facts.origin
         for camera, called in enumerate(bag.scored.facts.cameras):
             rows = bag.scored.rows_of(camera)
             if rows.size and len(found) < MOST_STREAMS:

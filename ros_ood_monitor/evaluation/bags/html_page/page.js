@@ -247,7 +247,7 @@ data.timelines.forEach((one, k) => {
      hovertemplate: '%{x:.2f} s: %{y:.5g}, click for the picture<extra></extra>'},
   ], {
     height: 240,
-    xaxis: {title: {text: 's from the first frame of the bag'}},
+    xaxis: {title: {text: 's from the first image of the bag'}},
     yaxis: {title: {text: 'raw_score'}, ...(isTall ? {type: 'log'} : {})},
     shapes: [
       line('y', data.threshold),

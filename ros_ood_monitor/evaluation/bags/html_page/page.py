@@ -168,7 +168,7 @@ def _data(
 
 def _caption(picture: Picture) -> str:
     scored = picture.bag.scored
-    after = picture.stamp - float(scored.stamp.min())
+    after = picture.stamp - scored.facts.origin
     several = len(scored.facts.cameras) > 1
     camera = f', {picture.camera}' if several else ''
     # as in the overlay's bar
@@ -261,7 +261,7 @@ def _alerts(evaluation: BagEvaluation, pictures: Sequence[Picture]) -> str:
              'time to clear', 'in ALERT'),
             [
                 (event.bag, event.camera, event.kind,
-                 number(event.start - float(bag.scored.stamp.min()), '.2f', ' s'),
+                 number(event.start - bag.scored.facts.origin, '.2f', ' s'),
                  number(event.end - event.start, '.2f', ' s'),
                  'no frame' if not event.frames else 'yes' if event.found
                  else Markup('<span class="bad">missed</span>'),
@@ -276,7 +276,7 @@ def _alerts(evaluation: BagEvaluation, pictures: Sequence[Picture]) -> str:
             ('bag', 'camera', 'from', 'length', 'peak', '', 'why'),
             [
                 (bag.name, alert.episode.camera,
-                 number(alert.episode.start - float(bag.scored.stamp.min()), '.2f', ' s'),
+                 number(alert.episode.start - bag.scored.facts.origin, '.2f', ' s'),
                  number(alert.episode.duration, '.2f', ' s'), number(alert.episode.peak, '.4g'),
                  Markup('<span class="bad">false</span>') if alert.is_false else 'in an event',
                  alert.episode.reason)
