@@ -297,6 +297,8 @@ def test_a_camera_that_goes_dark_is_a_fault_and_told(bundle: Bundle, tmp_path: P
     assert 'dark: frames that fail checks of input health: black 12' in report.to_text(found)
     events = found.rows.together.events
     assert (events.found, events.missed_in_fault, events.alerts) == (0, 1, 0)
+    frames = found.rows.together.frames
+    assert (frames.ood_frames, frames.not_judged_ood_frames) == (0, STRANGE)
 
 
 def test_seconds_of_a_bag_count_from_its_first_image_whatever_is_scored_of_it(
@@ -395,7 +397,7 @@ def test_the_verb_writes_json_markdown_and_every_frame(
     assert read['schema'] == 1
     assert read['together']['events']['found'] == 3
     assert [bag['name'] for bag in read['bags']] == ['one', 'two']
-    assert read['against'][0]['differences']['auroc']['value_95'] is not None
+    assert len(read['against'][0]['differences']['auroc']['value_95']) == 2
     assert str(bags[0]) not in files[0].read_text()
     assert files[1].read_text().startswith('# Evaluation of tiny\n')
     table = pyarrow.parquet.read_table(files[2]).to_pydict()
@@ -405,6 +407,8 @@ def test_the_verb_writes_json_markdown_and_every_frame(
     assert {table['kind'][k] for k in rows} == {'red'}
     assert {table['camera'][k] for k in rows} == {'front', 'rear'}
     assert table['label'].count(None) == 2 * 3 * 20  # the margin is 1 s by default
+    assert set(table['judged']) == {True}
+    assert set(table['bundle']) == {f'tiny@{one.digest[:12]}' for one in (bundle, other)}
 
 
 def test_a_gate_that_is_kept_ends_with_0_and_one_that_is_not_with_1_and_its_names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 import math
 from pathlib import Path
 
@@ -97,25 +98,42 @@ def test_an_event_without_a_frame_in_alert_is_missed_and_an_alert_elsewhere_fals
     assert np.flatnonzero(bag.false_start).tolist() == [2]
 
 
-def test_one_alert_over_two_events_finds_both_and_clears_the_last() -> None:
+def test_one_alert_over_two_events_finds_the_first_and_clears_the_last() -> None:
     bag = judged(scored('.....AAAAAAAAAA...'), Label(104.0, 108.0, 'a'), Label(111.0, 114.0, 'b'))
     first, second = bag.events
     assert (first.time_to_alert, first.was_on) == (1.0, False)
-    assert (second.time_to_alert, second.was_on) == (0.0, True)
+    assert (second.found, second.was_on) == (False, True)
+    assert math.isnan(second.time_to_alert)
     assert math.isnan(first.time_to_clear)
     assert first.outlasts
     assert second.time_to_clear == 1.0
     assert [alert.is_false for alert in bag.alerts] == [False]
 
 
-def test_an_alert_that_was_on_before_is_false_and_gives_no_time_to_alert() -> None:
+def test_an_alert_over_labels_without_normal_time_between_them_finds_them_all() -> None:
+    labels = Label(104.0, 108.0, 'a'), Label(107.0, 110.0, 'b'), Label(112.0, 114.0, 'c')
+    bag = judged(scored('.....AAAAAAAAAA...'), *labels, margin=1.0)
+    a, b, c = bag.events
+    assert (a.found, b.found, c.found) == (True, True, True)
+    assert a.time_to_alert == 1.0
+    # the alert began before they could raise one
+    assert math.isnan(b.time_to_alert)
+    assert math.isnan(c.time_to_alert)
+    early = judged(scored('...AAAAAA.....'), Label(104.0, 108.0), margin=1.0)
+    assert (early.events[0].found, early.events[0].time_to_alert) == (True, 0.0)
+    again = judged(scored('..AAAAANAA....'), Label(105.0, 110.0))
+    assert (again.events[0].found, again.events[0].time_to_alert) == (True, 2.0)
+
+
+def test_an_alert_that_was_on_before_is_false_and_finds_nothing() -> None:
     bag = judged(scored('....AAAAAAAAAA....'), Label(110.0, 113.0))
     (event,) = bag.events
-    assert event.found
+    assert not event.found
     assert event.was_on
     assert [alert.is_false for alert in bag.alerts] == [True]
     figures = event_figures(bag.events, [bag], bootstrap=BOOTSTRAP)
-    assert (figures.was_on, figures.time_to_alert.count) == (1, 0)
+    assert (figures.found, figures.was_on, figures.time_to_alert.count) == (0, 1, 0)
+    assert (figures.found_share, figures.missed_in_fault) == (0.0, 0)
     assert figures.normal_time_in_alert == pytest.approx(7 / 15)
 
 
@@ -274,6 +292,24 @@ def test_rows_split_frames_by_kind_camera_and_bag() -> None:
     assert [row.frames.ood_frames for row in rows.cameras] == [8, 10]
     assert [row.frames.ood_frames for row in rows.bags] == [4, 14]
     assert sum(row.frames.id_frames for row in rows.bags) == known
+
+
+def test_frames_that_were_not_judged_are_in_no_figure_of_frames() -> None:
+    # dark frames with the highest scores: two before the event, one in it, one within its margin
+    score = np.array([0, 0, 9, 9, 1, 0, 1, 9, 9, 3, 2, 2, 0, 0.5, 0, 1])
+    made = scored('.' * 16, score=score)
+    made = replace(made, judged=score < 9)
+    bag = judged(made, Label(108.0, 112.0, 'fog'), margin=1.0)
+    table = Table.of([bag])
+    figures = Rows.of([bag], table, choose_bootstrap([bag], table, seed=0, resamples=20))
+    frames = figures.together.frames
+    assert (frames.id_frames, frames.ood_frames, frames.ignored_frames) == (8, 3, 2)
+    assert (frames.not_judged_frames, frames.not_judged_ood_frames) == (3, 1)
+    assert frames.metrics['auroc'] == frames.metrics['aupr'] == 1.0
+    assert frames.id_over_threshold == 3 / 8
+    # every draw agrees: that is no interval
+    assert set(frames.intervals.values()) == {None}
+    assert figures.kinds[0].frames.not_judged_frames == 3
 
 
 def test_a_scored_bag_comes_back_from_its_bytes_and_damage_is_seen() -> None:

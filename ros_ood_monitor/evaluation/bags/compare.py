@@ -56,7 +56,7 @@ class Comparison:
     only_first, only_second : int
         Events that one of the two found.
     time_to_alert : Difference
-        Mean over events that both found with no alert on before, in s.
+        Mean over events that both have a time to alert of, in s.
     false_alerts_per_hour : Difference
         Of in-distribution time.
 
@@ -144,7 +144,8 @@ def _pairs(first: BagEvaluation, second: BagEvaluation) -> list[tuple[JudgedBag,
 def _metric_differences(
     one: Table, two: Table, block: int, seed: int, resamples: int
 ) -> dict[str, Difference]:
-    is_known, is_foreign = one.label == 0, one.label == 1
+    label = np.where(two.judged, one.judged_label, np.int8(-1))  # (n,), what both judged
+    is_known, is_foreign = label == 0, label == 1
     if not is_known.any() or not is_foreign.any():
         return dict.fromkeys(FRAME_METRICS, Difference())
     values = [
@@ -152,7 +153,7 @@ def _metric_differences(
         for table in (one, two)
     ]
     drawn = draw_metrics(
-        [one.raw_score, two.raw_score], one.label, block=block, seed=seed, resamples=resamples
+        [one.raw_score, two.raw_score], label, block=block, seed=seed, resamples=resamples
     )
     intervals = intervals_of(drawn[:, 1] - drawn[:, 0])
     return {
@@ -166,7 +167,7 @@ def _sooner(events: list[tuple[Event, Event]], seed: int, resamples: int) -> Dif
         [
             b.time_to_alert - a.time_to_alert
             for a, b in events
-            if a.found and b.found and not (a.was_on or b.was_on)
+            if not math.isnan(b.time_to_alert - a.time_to_alert)
         ]
     )
     if not later.size:

@@ -70,13 +70,13 @@ class EventFigures:
     ----------
     events, found, without_frames, was_on : int
         Events that a camera could see, those found, those without a frame (not counted), and
-        those found of which the alert was on before.
+        those only under an alert that was on in in-distribution time before: not found.
     found_share : float or None
         ``found / events``.
     found_share_95 : Interval or None
         Its 95 % interval (Wilson 1927).
     time_to_alert, time_to_clear : Times
-        Of the events found whose alert was not on before; of those whose alert ended by itself.
+        Of the events whose alert began with them; of those whose alert ended by itself.
     outlasted : int
         Events whose alert lasted to the next event or to the end of the bag.
     missed_in_fault : int
@@ -146,13 +146,17 @@ def event_figures(
         events=len(seen),
         found=len(found),
         without_frames=len(events) - len(seen),
-        was_on=sum(event.was_on for event in found),
+        was_on=sum(event.was_on for event in seen),
         found_share=len(found) / len(seen) if seen else None,
         found_share_95=_wilson(len(found), len(seen)) if seen else None,
-        time_to_alert=Times.of([e.time_to_alert for e in found if not e.was_on], **draw),
+        time_to_alert=Times.of(
+            [e.time_to_alert for e in found if not math.isnan(e.time_to_alert)], **draw
+        ),
         time_to_clear=Times.of(cleared, **draw),
         outlasted=sum(event.outlasts for event in seen),
-        missed_in_fault=sum(event.in_fault > 0.0 and not event.found for event in seen),
+        missed_in_fault=sum(
+            event.in_fault > 0.0 and not (event.found or event.was_on) for event in seen
+        ),
     )
     return _with_alerts(figures, bags, camera, bootstrap.seed) if bags else figures
 

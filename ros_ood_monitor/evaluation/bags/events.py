@@ -31,11 +31,13 @@ class Event:
     frames : int
         Frames in it; without any nobody can tell whether it was found.
     found : bool
-        Whether the camera was in ALERT at one of its frames, or within the margin behind it.
+        Whether the camera was in ALERT at one of its frames, or within the margin behind it, by an
+        alert that was not on over in-distribution frames before.
     was_on : bool
-        Whether an alert was on already when it began: that one tells nothing of this event.
+        Whether it was in ALERT only by one that was: that tells nothing of this event.
     time_to_alert : float
-        From its start to the first frame in ALERT, in s; 0 where that was on; NaN where missed.
+        From its start to the first frame in ALERT that finds it, in s; 0 where that alert began
+        within the margin before; NaN where it began in another event, and where nothing found it.
     time_to_clear : float
         From its end to the first frame no longer in ALERT (nor in FAULT, which tells nothing), in
         s; NaN where no alert was on at its end, or the alert lasted to the next event or to the
@@ -114,6 +116,9 @@ class Track:
         self._is_alert = scored.state[rows] == ALERT
         self._is_fault = scored.state[rows] == FAULT
         self._is_new = self._is_alert & scored.changed[rows]
+        starts = self._is_alert & (self._is_new | ~np.append(False, self._is_alert[:-1]))
+        places = np.where(starts, np.arange(rows.size), 0)
+        self._began = np.maximum.accumulate(places)  # (k,), where each frame's alert began
 
     def span(self, label: Label, began: float, margin: float) -> Span:
         """
@@ -153,7 +158,8 @@ class Track:
         span : Span
             The label.
         spans : sequence of Span
-            All labels of the camera: an alert that lasts into another one is not cleared.
+            All labels of the camera: an alert that lasts into another one is not cleared, and one
+            that was on over frames of none of them finds nothing.
 
         Returns
         -------
@@ -166,11 +172,10 @@ class Track:
             return Event(self._bag, self._camera, span.kind, span.start, span.end, 0)
         first, last = int(frames[0]), int(frames[-1])
         hits = np.flatnonzero(self._is_alert & (span.inside | span.behind))
-        was_on = bool(
-            first and self._is_alert[first] and self._is_alert[first - 1] and not
-            self._is_new[first]
-        )  # fmt: skip
-        time_to_alert = max(0.0, float(span.axis[hits[0]]) - span.start) if hits.size else math.nan
+        own = hits[self._is_continuous(first, spans)[self._began[hits]]]
+        time_to_alert = math.nan
+        if own.size and (span.inside | span.near)[self._began[own[0]]]:
+            time_to_alert = max(0.0, float(span.axis[own[0]]) - span.start)
         time_to_clear, outlasts = self._clearing(last, span, spans)
         if span.axis is self._stamp:
             start, end = span.start, span.end
@@ -183,14 +188,22 @@ class Track:
             start=start,
             end=end,
             frames=int(frames.size),
-            found=bool(hits.size),
-            was_on=was_on,
-            time_to_alert=0.0 if was_on else time_to_alert,
+            found=bool(own.size),
+            was_on=bool(hits.size and not own.size),
+            time_to_alert=time_to_alert,
             time_to_clear=time_to_clear,
             outlasts=outlasts,
             in_alert=float(np.mean(self._is_alert[frames])),
             in_fault=float(np.mean(self._is_fault[frames])),
         )
+
+    def _is_continuous(self, first: int, spans: Sequence[Span]) -> Mask:
+        """Return from where no in-distribution frame lies before an event's first one (k,)."""
+        known = np.ones(self._stamp.size, np.bool_)
+        for span in spans:
+            known &= ~(span.inside | span.near)
+        last = np.flatnonzero(known[:first])
+        return np.arange(known.size) > (last[-1] if last.size else -1)
 
     def _clearing(self, last: int, span: Span, spans: Sequence[Span]) -> tuple[float, bool]:
         """Return how long the alert of an event outlived it, or that it did not end."""

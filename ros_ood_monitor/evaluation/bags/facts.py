@@ -92,6 +92,8 @@ def _frames(figures: FrameFigures) -> dict[str, Any]:
             'id_frames',
             'ood_frames',
             'ignored_frames',
+            'not_judged_frames',
+            'not_judged_ood_frames',
             'id_over_threshold',
             'ood_over_threshold',
         )

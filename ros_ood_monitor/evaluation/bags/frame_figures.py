@@ -34,18 +34,24 @@ class FrameFigures:
     ----------
     id_frames, ood_frames, ignored_frames : int
         In- and out-of-distribution frames, and those within the margin of a label.
+    not_judged_frames, not_judged_ood_frames : int
+        Frames of either class that the monitor refused to judge, for they are no usable picture;
+        and how many of them are out-of-distribution. They are in none of the other counts.
     id_over_threshold, ood_over_threshold : float or None
         Share of either over the threshold; None without frames.
     metrics : dict of str to float or None
         By `FRAME_METRICS`; None where a class is empty.
     intervals : dict of str to Interval or None
-        Their 95 % block-bootstrap intervals; None where there are too few stretches to tell.
+        Their 95 % block-bootstrap intervals; None where there are too few stretches to tell, or
+        every draw agrees.
 
     """
 
     id_frames: int
     ood_frames: int
     ignored_frames: int
+    not_judged_frames: int
+    not_judged_ood_frames: int
     id_over_threshold: float | None
     ood_over_threshold: float | None
     metrics: dict[str, float | None]
@@ -82,7 +88,10 @@ def frame_figures(
         Figures without intervals where a class is empty.
 
     """
-    mine, score = label[rows], table.raw_score[rows]
+    mine, score, judged = label[rows], table.raw_score[rows], table.judged[rows]
+    left_out = mine[~judged & (mine >= 0)]
+    ignored = int(np.count_nonzero(mine < 0))
+    mine = np.where(judged, mine, np.int8(-1))
     known, foreign = score[mine == 0], score[mine == 1]
     metrics: dict[str, float | None] = dict.fromkeys(FRAME_METRICS)
     intervals: dict[str, Interval | None] = dict.fromkeys(FRAME_METRICS)
@@ -97,10 +106,15 @@ def frame_figures(
             resamples=bootstrap.resamples,
         )
         intervals = intervals_of(drawn[:, 0])
+        for name, interval in intervals.items():
+            if interval is not None and not np.ptp(drawn[:, 0, FRAME_METRICS.index(name)]) > 0.0:
+                intervals[name] = None  # every draw agrees: too few overlap to tell chance
     return FrameFigures(
         id_frames=int(known.size),
         ood_frames=int(foreign.size),
-        ignored_frames=int(rows.size - known.size - foreign.size),
+        ignored_frames=ignored,
+        not_judged_frames=int(left_out.size),
+        not_judged_ood_frames=int(np.count_nonzero(left_out == 1)),
         id_over_threshold=share_over(known, threshold) if known.size else None,
         ood_over_threshold=share_over(foreign, threshold) if foreign.size else None,
         metrics=metrics,

@@ -18,9 +18,11 @@ from ros_ood_monitor.replay import check_output, check_table
 __all__ = ['FRAME_COLUMNS', 'check_frames', 'write_frames']
 
 FRAME_COLUMNS: Final = (
-    'bundle', 'bag', 'camera', 'stamp', 'log_time', 'raw_score', 'score', 'state', 'label', 'kind',
+    'bundle', 'bag', 'camera', 'stamp', 'log_time', 'raw_score', 'score', 'state', 'judged',
+    'label', 'kind',
 )  # fmt: skip
-"""Columns; ``label`` is 1, 0, or null within the margin, ``kind`` joins several with a comma."""
+"""Columns; ``bundle`` is name@digest, ``judged`` false where a frame was no usable picture,
+``label`` 1, 0, or null within the margin, ``kind`` joins several with a comma."""
 
 
 def check_frames(path: Path | str) -> None:
@@ -64,7 +66,7 @@ def write_frames(path: Path | str, evaluations: Sequence[BagEvaluation]) -> None
 
     text = pa.dictionary(pa.int32(), pa.string())
     types = {name: pa.float64() for name in ('stamp', 'log_time', 'raw_score', 'score')}
-    types['label'] = pa.int8()
+    types |= {'judged': pa.bool_(), 'label': pa.int8()}
     schema = pa.schema([(name, types.get(name, text)) for name in FRAME_COLUMNS])
     try:
         with new_file(Path(path)) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as file:
@@ -79,6 +81,7 @@ def write_frames(path: Path | str, evaluations: Sequence[BagEvaluation]) -> None
 
 def _columns(evaluation: BagEvaluation, bag: JudgedBag, pa: Any) -> dict[str, Any]:
     scored = bag.scored
+    bundle = f'{evaluation.bundle.manifest.name}@{evaluation.bundle.digest[:12]}'
     held_out = evaluation.calibration.raw_score
     n = len(scored)
 
@@ -86,7 +89,7 @@ def _columns(evaluation: BagEvaluation, bag: JudgedBag, pa: Any) -> dict[str, An
         return pa.DictionaryArray.from_arrays(pa.array(place, pa.int32()), pa.array(names))
 
     return {
-        'bundle': named(np.zeros(n, np.int32), [evaluation.bundle.manifest.name]),
+        'bundle': named(np.zeros(n, np.int32), [bundle]),
         'bag': named(np.zeros(n, np.int32), [bag.name]),
         'camera': named(scored.camera.astype(np.int32), scored.facts.cameras),
         'stamp': scored.stamp,
@@ -94,6 +97,7 @@ def _columns(evaluation: BagEvaluation, bag: JudgedBag, pa: Any) -> dict[str, An
         'raw_score': scored.raw_score,
         'score': np.searchsorted(held_out, scored.raw_score, side='left') / held_out.size,
         'state': named(scored.state.astype(np.int32), [state.value for state in STATES]),
+        'judged': scored.judged,
         'label': pa.array(bag.label, mask=bag.label < 0),
         'kind': named(*_kinds(bag)),
     }

@@ -85,6 +85,11 @@ class JudgedBag:
     false_start: Mask
     problems: tuple[str, ...]
 
+    @property
+    def judged_label(self) -> npt.NDArray[np.int8]:
+        """Return labels (n,) in which a frame that was not judged is neither."""
+        return np.where(self.scored.judged, self.label, np.int8(-1))
+
 
 def judge(
     name: str,

@@ -51,6 +51,8 @@ class Table:
         Scores.
     label : ndarray of shape (n,), int8
         As in `JudgedBag`.
+    judged : ndarray of shape (n,), bool
+        False where the monitor refused to judge the frame, whose score then tells nothing.
     is_alert, false_start : ndarray of shape (n,), bool
         Frames in ALERT, and those at which false alerts began.
     bag : ndarray of shape (n,), int32
@@ -66,6 +68,7 @@ class Table:
 
     raw_score: npt.NDArray[np.float64]
     label: npt.NDArray[np.int8]
+    judged: Mask
     is_alert: Mask
     false_start: Mask
     bag: npt.NDArray[np.int32]
@@ -86,6 +89,7 @@ class Table:
         return cls(
             raw_score=np.concatenate([bag.scored.raw_score for bag in bags]),
             label=np.concatenate([bag.label for bag in bags]),
+            judged=np.concatenate([bag.scored.judged for bag in bags]),
             is_alert=np.concatenate([bag.scored.state == ALERT for bag in bags]),
             false_start=np.concatenate([bag.false_start for bag in bags]),
             bag=np.repeat(np.arange(len(bags), dtype=np.int32), sizes),
@@ -100,6 +104,11 @@ class Table:
                 for kind in kinds
             },
         )
+
+    @property
+    def judged_label(self) -> npt.NDArray[np.int8]:
+        """Return labels (n,) in which a frame that was not judged is neither."""
+        return np.where(self.judged, self.label, np.int8(-1))
 
     def label_for(self, kind: str) -> npt.NDArray[np.int8]:
         """Return labels (n,) in which what is out-of-distribution in other ways is neither."""
@@ -149,9 +158,10 @@ def choose_block(table: Table, raw_score: npt.NDArray[np.float64]) -> int:
     """
     rank = np.unique(raw_score, return_inverse=True)[1].astype(np.float64)  # (n,)
     rank /= max(1.0, float(rank.max()))
-    for value in np.unique(table.label):
-        rank[table.label == value] -= rank[table.label == value].mean()
-    rank[table.label < 0] = 0.0
+    label = table.judged_label
+    for value in np.unique(label):
+        rank[label == value] -= rank[label == value].mean()
+    rank[label < 0] = 0.0
     tracks = table.bag * np.int64(len(table.cameras)) + table.camera  # (n,)
     order = np.argsort(tracks, kind='stable')
     parts = np.flatnonzero(np.diff(tracks[order])) + 1

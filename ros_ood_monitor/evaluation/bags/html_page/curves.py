@@ -117,11 +117,11 @@ def _timeline(
 
 def _scores(evaluation: BagEvaluation) -> tuple[Floats, dict[str, Floats]]:
     """Return the scores of in-distribution frames, and of each kind's."""
-    known = [bag.scored.raw_score[bag.label == 0] for bag in evaluation.bags]
+    known = [bag.scored.raw_score[bag.judged_label == 0] for bag in evaluation.bags]
     kinds: dict[str, list[Floats]] = {}
     for bag in evaluation.bags:
         for kind, mask in bag.kinds.items():
-            kinds.setdefault(kind, []).append(bag.scored.raw_score[mask])
+            kinds.setdefault(kind, []).append(bag.scored.raw_score[mask & bag.scored.judged])
     return np.concatenate(known), {
         kind: np.concatenate(parts) for kind, parts in sorted(kinds.items())
     }
@@ -143,7 +143,7 @@ def operating_curves(evaluation: BagEvaluation) -> list[dict[str, Any]]:
 
     """
     known, kinds = _scores(evaluation)
-    foreign = [bag.scored.raw_score[bag.label == 1] for bag in evaluation.bags]
+    foreign = [bag.scored.raw_score[bag.judged_label == 1] for bag in evaluation.bags]
     sets = {'all': np.concatenate(foreign), **(kinds if len(kinds) > 1 else {})}
     return [
         {'name': name, **_curve(known, scores)}

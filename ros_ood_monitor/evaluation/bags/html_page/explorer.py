@@ -66,13 +66,13 @@ def explorer_data(
         for camera, mask in enumerate(masks):
             rows = bag.scored.rows_of(camera)
             if rows.size:
-                events += _events(bag, camera, rows, mask, len(streams))
+                events += _events(bag, camera, rows, len(streams))
                 streams.append(_stream(bag, rows, mask))
     if not streams:
         return None
     settings = dict(point.settings) if point.logic == 'consecutive' else {}
     facts = taken[0].scored.facts
-    labels = np.concatenate([bag.label for bag in taken])
+    labels = np.concatenate([bag.judged_label for bag in taken])
     return {
         'rule': {
             'release': point.release,
@@ -179,17 +179,14 @@ def _stream(bag: JudgedBag, rows: npt.NDArray[np.int64], keep: Mask) -> dict[str
 
 
 def _events(
-    bag: JudgedBag, camera: int, rows: npt.NDArray[np.int64], keep: Mask, stream: int
+    bag: JudgedBag, camera: int, rows: npt.NDArray[np.int64], stream: int
 ) -> list[dict[str, Any]]:
-    """Return the events of a camera; ``first`` and ``before`` are places among kept frames."""
     stamp = bag.scored.stamp[rows]
-    place = np.where(keep, np.cumsum(keep) - 1, -1)
     found = []
     for event in bag.events:
         if event.camera != bag.scored.facts.cameras[camera] or not event.frames:
             continue
         inside = np.flatnonzero((stamp >= event.start) & (stamp <= event.end))
-        first = int(inside[0])
         # an event on another clock ends with its last frame, not before the next one
         is_closed = int(np.count_nonzero(stamp[inside] < event.end)) < event.frames
         found.append(
@@ -199,8 +196,6 @@ def _events(
                 'start': event.start,
                 'end': event.end,
                 'closed': is_closed,
-                'first': int(place[first]),
-                'before': int(place[first - 1]) if first else -1,
             }
         )
     return found

@@ -111,7 +111,7 @@ function unpack(stream) {
 
 function run(stream, trigger, rule) {
   const release = Math.min(rule.release, trigger);
-  const isAlert = new Uint8Array(stream.n), isNew = new Uint8Array(stream.n);
+  const isAlert = new Uint8Array(stream.n), began = new Uint32Array(stream.n);
   let state = NORMAL, count = 0, first = NaN, last = NaN;
   let isOpen = false, left = -Infinity, alerts = 0, falseAlerts = 0;
   for (let i = 0; i < stream.n; i++) {
@@ -141,8 +141,10 @@ function run(stream, trigger, rule) {
     }
     // alerts as people count them: one that begins soon after the last one is the same
     const wasOpen = isOpen;
-    if (state === ALERT) isAlert[i] = 1;
-    if (changed) isNew[i] = 1;
+    if (state === ALERT) {
+      isAlert[i] = 1;
+      began[i] = changed || !i || !isAlert[i - 1] ? i : began[i - 1];
+    }
     if (changed || state === NORMAL) isOpen = false;
     if (changed || (state === ALERT && !wasOpen)) {
       const since = stamp - left;
@@ -154,7 +156,7 @@ function run(stream, trigger, rule) {
     }
     if (state === ALERT || (wasOpen && state === NORMAL)) left = stamp;
   }
-  return {isAlert, isNew, alerts, falseAlerts};
+  return {isAlert, began, alerts, falseAlerts};
 }
 
 const streams = explorer ? explorer.streams.map(unpack) : [];
@@ -194,18 +196,19 @@ function judge(threshold) {
   const delays = [];
   let found = 0;
   for (const event of events) {
-    const {isAlert, isNew} = runs[event.stream];
-    const hit = event.frames.find((i) => isAlert[i]);
+    const {isAlert, began} = runs[event.stream], {stamp, flags} = streams[event.stream];
+    // an alert that was on over in-distribution frames before tells nothing of the event
+    let from = event.frames.length ? event.frames[0] : 0;
+    while (from > 0 && isAlert[from - 1] && (flags[from - 1] & 3) !== ID) from--;
+    const hit = event.frames.find((i) => isAlert[i] && began[i] >= from);
     if (hit === undefined) continue;
     found++;
-    const wasOn = event.first >= 0 && event.before >= 0
-      && isAlert[event.first] && isAlert[event.before] && !isNew[event.first];
-    if (!wasOn) delays.push(Math.max(0, streams[event.stream].stamp[hit] - event.start));
+    if (stamp[began[hit]] >= event.start - explorer.margin) delays.push(Math.max(0, stamp[hit] - event.start));
   }
   let idOver = 0, oodOver = 0;
   for (const {n, score, flags} of streams) {
     for (let i = 0; i < n; i++) {
-      if (score[i] > threshold) {
+      if (score[i] > threshold && flags[i] & JUDGED) {
         if ((flags[i] & 3) === ID) idOver++; else if ((flags[i] & 3) === OOD) oodOver++;
       }
     }

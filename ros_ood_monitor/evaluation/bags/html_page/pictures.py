@@ -109,7 +109,7 @@ def choose_pictures(evaluation: BagEvaluation) -> list[Picture]:
         (bag, _highest(bag, event.camera, event.start, event.end))
         for bag in evaluation.bags
         for event in bag.events
-        if event.frames and not event.found
+        if event.frames and not (event.found or event.was_on)
     )
     wanted[FALSE_ALARM] = _extremes(evaluation.bags, 0, -1.0)
     wanted[MISS] = _extremes(evaluation.bags, 1, 1.0)
@@ -136,7 +136,7 @@ def _extremes(
     found: list[tuple[float, JudgedBag, int]] = []
     for bag in bags:
         scored = bag.scored
-        rows = np.flatnonzero(bag.label == label)
+        rows = np.flatnonzero(bag.judged_label == label)
         left = np.ones(rows.size, np.bool_)
         ranked = sign * scored.raw_score[rows]
         for _ in range(most):
