@@ -102,7 +102,7 @@ def _read_metadata(path: Path) -> list[str]:
         names = [str(name) for name in facts['relative_file_paths']]
         form = str(facts.get('compression_format') or 'zstd')
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        what = f'{type(error).__name__}: {error}'
+        what = f'{type(error).__name__}: {" ".join(str(error).split())}'
         msg = f'cannot read the metadata of the bag: {what}: {path}'
         raise BagError(msg) from error
     if form != 'zstd':

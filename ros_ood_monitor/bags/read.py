@@ -71,12 +71,12 @@ class BagReader(MessageReader):
 
     @property
     def origin(self) -> float:
-        """Stamp of the bag's first image, whatever is read of it, in s; NaN without one."""
+        """Return the stamp of the bag's first image, whatever is read of it, in s; NaN without."""
         return self._first.origin
 
     @property
     def depth_topics(self) -> dict[str, str]:
-        """Encodings of image topics that hold distances: these are read if asked for only."""
+        """Return encodings of image topics that hold distances: these are read if asked for only."""
         return self._first.depth
 
     @cached_property

@@ -19,6 +19,8 @@ _OF_BAGS: Final = (
 )  # fmt: skip
 """Options that mean something for one of the two only; none has a default that says something."""
 
+_REPORTS: Final = ('.html', '.md', '.markdown', '.txt')
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
@@ -42,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         '--report',
         metavar='FILE',
         help='write a report there: of bags, a .html page with everything in it, and JSON and '
-        'Parquet beside it; else the tables as Markdown',
+        'Parquet beside it; .md or .txt: the tables as Markdown',
     )
     parser.add_argument(
         '--gate',
@@ -190,6 +192,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the tables, write the files asked for, and hold figures against limits."""
     from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.gate import read_gate
+    from ros_ood_monitor.replay import check_output
 
     others = _OF_BAGS if args.images else _OF_IMAGES
     foreign = [name for name in others if _is_given(getattr(args, name))]
@@ -201,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
         )
         raise ParameterError(msg)
     gate = read_gate(args.gate) if args.gate else {}
+    if args.report and not is_page(args.report):
+        check_output(args.report, _REPORTS)
     if args.images:
         return _run_images(args, gate)
     from ros_ood_monitor.cli.evaluate_bags import run_bags
@@ -218,6 +223,7 @@ def _run_images(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation import report
     from ros_ood_monitor.evaluation.evaluate import evaluate
+    from ros_ood_monitor.evaluation.gate import hold_gate
     from ros_ood_monitor.evaluation.sheet import save_sheet
     from ros_ood_monitor.evaluation.timeline import check_plot
     from ros_ood_monitor.share import bundle_path
@@ -249,7 +255,7 @@ def _run_images(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         report.write_text(args.report, report.markdown(result))
     if args.sheet:
         save_sheet(args.sheet, result)
-    return end_of_gate(report.facts(result), gate)
+    return end_of_gate(hold_gate(report.facts(result), gate))
 
 
 def is_page(report: str) -> bool:
@@ -259,43 +265,37 @@ def is_page(report: str) -> bool:
     return Path(report).suffix.lower() in HTML_SUFFIXES
 
 
-def end_of_gate(facts: dict[str, Any], gate: dict[str, Any]) -> int:
+def end_of_gate(outcome: Any) -> int:
     """
-    Hold figures against limits and say what came of it.
+    Say what came of limits.
 
     Parameters
     ----------
-    facts : dict
-        What the JSON holds.
-    gate : dict of str to Limit
-        Empty where there is none.
+    outcome : GateOutcome or None
+        From `hold_gate`.
 
     Returns
     -------
     int
         The exit code: 1 where a limit is not kept.
 
+    Raises
+    ------
+    ParameterError
+        If the limits could not be held against anything.
+
     """
-    from ros_ood_monitor.evaluation.gate import check_gate
+    from ros_ood_monitor.errors import ParameterError
 
-    short = check_gate(facts, gate)
-    for one in short:
+    if outcome is None:
+        return 0
+    if outcome.error:
+        raise ParameterError(outcome.error)
+    for one in outcome.short:
         print(f'gate: {one}', file=sys.stderr)
-    if gate and not short:
-        print(f'gate: {_all_kept(gate)}')
-    return 1 if short else 0
-
-
-def gate_lines(facts: dict[str, Any], gate: dict[str, Any]) -> list[str]:
-    """Return what came of limits, for a report; nothing where there are none."""
-    from ros_ood_monitor.evaluation.gate import check_gate
-
-    short = [str(one) for one in check_gate(facts, gate)]
-    return short or ([_all_kept(gate)] if gate else [])
-
-
-def _all_kept(gate: dict[str, Any]) -> str:
-    return f'all {len(gate)} limits kept'
+    if outcome.is_kept:
+        print(f'gate: all {outcome.limits} limits kept')
+    return 0 if outcome.is_kept else 1
 
 
 def _show(name: str, done: int, total: int) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 import contextlib
+from datetime import datetime, timezone
 import logging
 from pathlib import Path
 import sys
 from typing import Any
 
 from ros_ood_monitor.cli.arguments import chosen_executor
-from ros_ood_monitor.cli.evaluate import end_of_gate, gate_lines, is_page
+from ros_ood_monitor.cli.evaluate import end_of_gate, is_page
 from ros_ood_monitor.cli.inspect import card
 from ros_ood_monitor.cli.wording import count
 
@@ -37,6 +38,8 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         The exit code.
 
     """
+    from ros_ood_monitor import __version__
+    from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.bags import report
     from ros_ood_monitor.evaluation.bags.compare import compare
@@ -48,6 +51,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     from ros_ood_monitor.evaluation.bags.runs import Scoring
     from ros_ood_monitor.evaluation.bags.store import default_store
     from ros_ood_monitor.evaluation.bags.written import check_written, write_bags
+    from ros_ood_monitor.evaluation.gate import hold_gate
     from ros_ood_monitor.evaluation.report import write_text
     from ros_ood_monitor.share import bundle_path
 
@@ -72,14 +76,17 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
         all_id=tuple(map(Path, args.all_id or ())),
         all_ood=tuple(map(Path, args.all_ood or ())),
     )
+    bundles = [bundle_path(bundle) for bundle in (args.bundle, *(args.against or ()))]
+    for bundle in bundles:  # none is scored before all are known to be there
+        Bundle.load(bundle)
     store = None if args.no_cache else Path(args.cache) if args.cache else default_store()
     found = []
     executor = chosen_executor(args, threads=args.threads)
     session = executor.session() if args.against else contextlib.nullcontext()
     with _quiet_log(), _interrupt_explained(kept=store is not None), session:
-        for bundle in (args.bundle, *(args.against or ())):
+        for bundle in bundles:
             scoring = Scoring(
-                bundle_path(bundle),
+                bundle,
                 engine=args.engine,
                 precision=args.precision,
                 threads=args.threads,
@@ -100,6 +107,13 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
     first, *others = found
     comparisons = [compare(first, other) for other in others]
     plain = facts(first, comparisons)
+    outcome = hold_gate(plain, gate)
+    plain['gate'] = None if outcome is None else outcome.facts()
+    plain['made'] = {
+        'version': __version__,
+        'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'command': args.command,
+    }
     print(report.to_text(first, comparisons), end='')
     if args.json:
         write_text(args.json, to_json(plain))
@@ -112,7 +126,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
             comparisons,
             command=args.command,
             card=card(first.bundle),
-            gate=gate_lines(plain, gate),
+            gate=outcome,
             beside={
                 Path(args.json).name: 'all figures, events and alerts (JSON)',
                 Path(args.parquet).name: 'every frame (Parquet)',
@@ -127,7 +141,7 @@ def run_bags(args: argparse.Namespace, gate: dict[str, Any]) -> int:
                 target, first, with_images=args.with_images, progress=_progress
             ):
                 print(f'wrote {made}')
-    code = end_of_gate(plain, gate)
+    code = end_of_gate(outcome)
     failed = {bag.path for one in found for bag in one.failed}
     if failed:
         print(f'{count(len(failed), "bag")} could not be evaluated', file=sys.stderr)

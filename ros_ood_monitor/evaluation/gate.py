@@ -12,7 +12,7 @@ import yaml
 
 from ros_ood_monitor.errors import ParameterError
 
-__all__ = ['Limit', 'Shortfall', 'check_gate', 'read_gate']
+__all__ = ['GateOutcome', 'Limit', 'Shortfall', 'check_gate', 'hold_gate', 'read_gate']
 
 _SIDES = ('min', 'max')
 
@@ -38,6 +38,60 @@ class Shortfall(NamedTuple):
         low = self.measured < self.limit.least
         by = self.limit.least - self.measured if low else self.measured - self.limit.most
         return f'{self.name}: {self.measured:.6g}, needed {_words(self.limit)}; missed by {by:.3g}'
+
+
+class GateOutcome(NamedTuple):
+    """How many limits there were, those not kept, and why they could not be held at all."""
+
+    limits: int
+    short: tuple[Shortfall, ...] = ()
+    error: str = ''
+
+    @property
+    def is_kept(self) -> bool:
+        """Return whether every limit was kept."""
+        return not self.short and not self.error
+
+    @property
+    def headline(self) -> str:
+        """Return what came of it in a few words."""
+        if self.error:
+            return f'Gate FAILED: {self.error}'
+        if self.short:
+            return f'Gate FAILED: {len(self.short)} of {self.limits} limits'
+        return f'Gate: all {self.limits} limits kept'
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            'limits': self.limits,
+            'kept': self.is_kept,
+            'short': [str(one) for one in self.short],
+            'error': self.error,
+        }
+
+
+def hold_gate(facts: Mapping[str, Any], gate: Mapping[str, Limit]) -> GateOutcome | None:
+    """
+    Hold figures against limits, for who has other things to do before an error is raised.
+
+    Parameters
+    ----------
+    facts, gate
+        As for `check_gate`.
+
+    Returns
+    -------
+    GateOutcome or None
+        None where there are no limits.
+
+    """
+    if not gate:
+        return None
+    try:
+        return GateOutcome(len(gate), tuple(check_gate(facts, gate)))
+    except ParameterError as error:
+        return GateOutcome(len(gate), error=str(error))
 
 
 def _words(limit: Limit) -> str:

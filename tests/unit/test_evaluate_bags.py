@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import errno
 import json
 import os
 from pathlib import Path
@@ -363,7 +364,8 @@ def test_another_bundle_differs_by_its_own_figures_on_common_bags(
         first, second = (
             one.rows.together.frames.metrics[name] for one in (found.first, found.second)
         )
-        assert difference.value == pytest.approx(second - first)
+        assert difference.value == pytest.approx(first - second)
+        assert (difference.first, difference.second) == (first, second)
     fewer = compare(result, run(other, bags[:1]))
     assert fewer.bags == ('one',)
     with pytest.raises(ParameterError, match='same frames'):
@@ -392,13 +394,14 @@ def test_the_verb_writes_json_markdown_and_every_frame(
     said = capsys.readouterr().out
     assert 'kind red' not in said  # the only kind is all there is
     assert 'bag two' in said
-    assert 'second less first' in said
+    assert 'first less second' in said
     read = json.loads(files[0].read_text())
     assert read['schema'] == 1
     assert read['together']['events']['found'] == 3
     assert [bag['name'] for bag in read['bags']] == ['one', 'two']
     assert len(read['against'][0]['differences']['auroc']['value_95']) == 2
-    assert str(bags[0]) not in files[0].read_text()
+    assert str(bags[0]) in read.pop('made')['command']
+    assert str(bags[0]) not in json.dumps(read)
     assert files[1].read_text().startswith('# Evaluation of tiny\n')
     table = pyarrow.parquet.read_table(files[2]).to_pydict()
     assert len(table['stamp']) == 2 * 3 * 72
@@ -425,8 +428,12 @@ def test_a_gate_that_is_kept_ends_with_0_and_one_that_is_not_with_1_and_its_name
     said = capsys.readouterr().err
     assert re.search(r'gate: bags\.one\.\S+upper95: 2838\.06, needed at most 0\.5; missed', said)
     gate.write_text('bags.three.events.found_share: {min: 1}')
-    assert main(command) == 1
-    assert "unknown figure: 'bags.three.events.found_share'" in capsys.readouterr().err
+    out = tmp_path / 'e.json'
+    assert main([*command, '--json', str(out)]) == 1
+    said = capsys.readouterr()
+    assert "unknown figure: 'bags.three.events.found_share'" in said.err
+    # what was computed is not lost
+    assert 'unknown figure' in json.loads(out.read_text())['gate']['error']
 
 
 def test_a_bad_bag_ends_with_1_unless_that_is_fine(
@@ -439,6 +446,45 @@ def test_a_bad_bag_ends_with_1_unless_that_is_fine(
     assert 'failed: gone: bag does not exist' in said.out
     assert '1 bag could not be evaluated' in said.err
     assert main([*command, '--keep-going']) == 0
+
+
+def test_a_bag_whose_path_is_mistyped_is_one_that_failed(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ['evaluate', str(bundle.path), str(bags[0]), str(tmp_path / 'gone'), '--no-cache']
+    assert main([*command, '--keep-going']) == 0
+    assert 'failed: gone: bag does not exist' in capsys.readouterr().out
+
+
+def test_what_cannot_work_is_told_before_anything_is_scored(
+    bundle: Bundle,
+    bags: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(Scoring, 'run')
+    command = ['evaluate', str(bundle.path), str(bags[0])]
+    assert main([*command, '--against', str(tmp_path / 'typo')]) == 1
+    assert 'typo' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    assert main([*command, '--cache', str(tmp_path / 'file')]) == 1
+    assert 'choose a folder with room by --cache, or --no-cache' in capsys.readouterr().err
+    assert main([*command, '--report', 'x.pdf']) == 1
+    assert "expected .html or .md or .markdown or .txt, got '.pdf'" in capsys.readouterr().err
+
+
+def test_a_cache_that_fills_up_is_told_once_and_the_evaluation_goes_on(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('ros_ood_monitor.evaluation.bags.store.new_file', full)
+    found = run(bundle, bags, store=tmp_path / 'store')
+    assert len(found.bags) == 2
+    assert caplog.text.count('scores are not kept any more (No space left on device)') == 1
 
 
 @pytest.mark.parametrize(
@@ -504,7 +550,7 @@ def test_every_name_in_the_json_is_documented(
     found = facts(result, [compare(result, result)])
     row = found['together']
     keys = {*found, *row['frames'], *row['events'], *row['events']['time_to_alert']}
-    keys |= set(found['bags'][0]) - {'name'}
+    keys |= set(found['bags'][0]) - {'name'} | {'made', 'gate', 'version', 'time', 'command'}
     unnamed = {key for key in keys if key not in named and key.removesuffix('_95') not in named}
     assert unnamed == set()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import re
 import sys
 from typing import Any
+from unittest.mock import ANY
 
 import cv2
 import numpy as np
@@ -19,17 +20,22 @@ from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.evaluation.bags.compare import compare
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation, evaluate_bags, Settings
-from ros_ood_monitor.evaluation.bags.given import LabelChoice
+from ros_ood_monitor.evaluation.bags.event_figures import Times
+from ros_ood_monitor.evaluation.bags.failures import failures
+from ros_ood_monitor.evaluation.bags.given import FailedBag, LabelChoice
 from ros_ood_monitor.evaluation.bags.html_page import check_html, verdict
 from ros_ood_monitor.evaluation.bags.html_page.curves import decimated, operating_curves, timelines
 from ros_ood_monitor.evaluation.bags.html_page.explorer import explorer_data
 from ros_ood_monitor.evaluation.bags.html_page.page import render
 from ros_ood_monitor.evaluation.bags.html_page.pictures import choose_pictures, read_pictures
+from ros_ood_monitor.evaluation.bags.html_page.summary import failed_bags, verdict_box
 from ros_ood_monitor.evaluation.bags.judged import judge, JudgedBag
 from ros_ood_monitor.evaluation.bags.labels import Label
 from ros_ood_monitor.evaluation.bags.runs import Scoring
 from ros_ood_monitor.evaluation.bags.scored import Facts, FAULT, ScoredBag, STATES
+from ros_ood_monitor.evaluation.gate import GateOutcome, Limit, Shortfall
 from ros_ood_monitor.metrics import auroc
 from tests.browser import browser, Page
 from tests.tiny_bundle import make_tiny_bundle
@@ -96,13 +102,16 @@ def own_markup(page: Path) -> str:
 
 def test_a_page_says_what_happened_and_how_it_was_made(page: Path) -> None:
     html = own_markup(page)
+    facts = json.loads(page.with_suffix('.json').read_text())
     assert 'found the only event' in html
     assert 'raised 1 false alert' in html
     assert 'ood_monitor evaluate' in html
-    assert '<b>Gate:</b> together.events.false_alerts' in html
+    assert '<div class="verdict poor" id="verdict"><p><b>Gate FAILED: 1 of 1 limits</b>' in html
+    assert 'together.events.false_alerts: 1, needed at most 0' in html
+    assert facts['gate'] == {'limits': 1, 'kept': False, 'short': ANY, 'error': ''}
+    assert facts['made']['command'].startswith('ood_monitor evaluate')
     for anchor in ('time', 'alerts', 'explorer', 'scores', 'worst', 'figures', 'health'):
         assert f'<section id="{anchor}">' in html
-    facts = json.loads(page.with_suffix('.json').read_text())
     assert facts['together']['events']['false_alerts'] == 1
     assert page.with_suffix('.parquet').is_file()
     assert page.stat().st_size < 6e6
@@ -192,7 +201,29 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_scored(
     [
         ({'found': 0}, 'tiny missed the only event'),
         ({'events': 12, 'found': 12}, 'found all 12 events'),
-        ({'events': 12, 'found': 0}, 'found none of 12 events'),
+        ({'events': 12, 'found': 0}, 'found none of 12 events (missed 12)'),
+        (
+            {'events': 2, 'time_to_alert': Times(1, 0.2)},
+            'found 1 of 2 events (missed 1), the found one 0.20 s after it began',
+        ),
+        (
+            {'events': 9, 'found': 5, 'was_on': 3, 'time_to_alert': Times(5, 0.2)},
+            'found 5 of 9 events (missed 1, 3 began under an alert that was on already), '
+            'the found ones typically 0.20 s after they began',
+        ),
+        ({'found': 0, 'was_on': 1}, 'the only event, which began under an alert that was on'),
+        ({'normal_time_in_alert': 0.97}, 'and was in ALERT in 97% of normal time.'),
+        ({'hours': 0.1}, 'raised 1 false alert in 6.0 min of in-distribution time and'),
+        ({'hours': 0.1}, '6.0 min of in-distribution time are too short for a rate.'),
+        (
+            {'hours': 1500.0, 'false_alerts': 2000, 'false_alerts_per_hour_upper95': 1234.5},
+            'raised 2,000 false alerts in 1,500.0 h',
+        ),
+        (
+            {'hours': 1500.0, 'false_alerts_per_hour_upper95': 1234.5},
+            'at most 1,234 false alerts an hour',
+        ),
+        ({'hours': 2.0, 'false_alerts_per_hour': 0.00217}, '(0.00217 an hour)'),
         ({'events': 0}, 'nothing is known of what it finds'),
         ({'false_alerts': 0}, 'no false alert in'),
         ({'hours': 0.0, 'false_alerts_per_hour_upper95': None}, 'nothing is known of false'),
@@ -206,6 +237,42 @@ def test_the_verdict_says_what_was_seen_and_what_was_not(
     row = replace(row, events=replace(row.events, **change))
     lines = verdict(replace(result, rows=replace(result.rows, together=row)))
     assert expected in ' '.join(lines)
+
+
+def outcome_of(result: BagEvaluation, gate: GateOutcome | None, **change: Any) -> str:
+    row = result.rows.together
+    row = replace(row, events=replace(row.events, **change))
+    changed = replace(result, rows=replace(result.rows, together=row))
+    return verdict_box(changed, [], gate)
+
+
+def test_the_colour_of_the_verdict_is_of_the_gate_too_and_grey_where_nothing_was_to_be_found(
+    result: BagEvaluation,
+) -> None:
+    fine = {'false_alerts': 0, 'normal_time_in_alert': 0.0}
+    short = Shortfall('a.b', 0.5, Limit(least=0.9))
+    kept, failed = GateOutcome(3), GateOutcome(3, (short,))
+    assert '"verdict good"' in outcome_of(result, None, **fine)
+    assert outcome_of(result, kept, **fine).endswith('Gate: all 3 limits kept</b></p></div>')
+    refused = outcome_of(result, failed, **fine)
+    assert refused.startswith('<div class="verdict poor" id="verdict"><p><b>Gate FAILED: 1 of 3 l')
+    assert '"verdict poor"' in outcome_of(result, GateOutcome(3, error='unknown'), **fine)
+    assert '"verdict poor"' in outcome_of(result, None, **{**fine, 'normal_time_in_alert': 0.02})
+    assert '"verdict unsure"' in outcome_of(result, None, **fine, events=0, found=0)
+
+
+def test_bags_that_failed_stand_in_a_section_by_their_reason(result: BagEvaluation) -> None:
+    bad = [FailedBag(name, Path(f'/x/{name}'), f'no\n good: /x/{name}') for name in ('a', 'b')]
+    some = replace(result, failed=tuple(bad))
+    assert [str(one) for one in failures(some)] == ['failed: a, b: no good']
+    assert '"verdict unsure"' in outcome_of(some, None, false_alerts=0, normal_time_in_alert=0.0)
+    html = failed_bags(some, [])
+    assert html.count('<tr>') == 2
+    assert 'a, b' in html
+    beside = compare(result, some)
+    (one,) = failures(result, [beside])
+    assert one.bundle == f'tiny {result.bundle.digest[:12]}'
+    assert failed_bags(result, []) == ''
 
 
 # --- the explorer beside the monitor's own logic -------------------------------------------------
@@ -314,6 +381,18 @@ def tab(page: Path) -> Iterator[Page]:
         yield tab
 
 
+def test_plots_keep_their_height_when_the_window_changes(tab: Page) -> None:
+    heights = '[...document.querySelectorAll(".plot")].map((node) => node._fullLayout.height)'
+    before = tab.run(heights)
+    assert len(set(before)) > 2
+    widths = 'document.getElementById("histogram")._fullLayout.width'
+    for width in (700, 1000):
+        was = tab.run(widths)
+        tab.size(width, 900)
+        tab.wait(f'{widths} !== {was}')
+        assert tab.run(heights) == before
+
+
 def test_a_browser_shows_the_page_without_an_error(tab: Page, page: Path) -> None:
     assert tab.problems == []
     assert tab.run('window.hacked') is None
@@ -413,7 +492,7 @@ def test_the_page_runs_the_alert_rule_as_the_monitor_does(
     evaluation, bags, point = explored
     thin = explorer_data(evaluation, most_frames=2500)
     assert thin is not None
-    write = {'pictures': [], 'problems': [], 'command': '', 'card': [], 'gate': [], 'beside': {}}
+    write = {'pictures': [], 'problems': [], 'command': '', 'card': [], 'gate': None, 'beside': {}}
     plotly = 'const Plotly = {newPlot(n, d, l) { n.layout = l; n.on = () => {}; }, relayout() {}};'
     html = render(evaluation, [], plotly=plotly, **write)
     (tmp_path / 'whole.html').write_text(html)

@@ -144,7 +144,11 @@ def test_saved_labels_are_what_evaluate_reads(server: LabelServer) -> None:
         Label(START + 2.0, START + 3.0, 'fog "\n: é', '', 'run'),
     )
     assert len(json.loads(ask(server, 'data')[1])['labels']) == 2
+    # an empty file would say that nothing foreign is seen, and there was none before
     assert post(server, []) == 200
+    assert not server.labels.path.exists()
+    server.labels.path.write_text('[]')
+    assert LabelFile(server.labels.path, 'run', START).save([]) == 0
     assert read_labels(server.labels.path) == ()
 
 

@@ -27,10 +27,12 @@ __all__ = ['Comparison', 'Difference', 'compare']
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of the second bundle less that of the first, and its 95 % interval."""
+    """A figure of both bundles, the first less the second, and its 95 % interval."""
 
     value: float | None = None
     interval: Interval | None = None
+    first: float | None = None
+    second: float | None = None
 
     @property
     def is_clear(self) -> bool:
@@ -53,8 +55,8 @@ class Comparison:
         By `FRAME_METRICS`.
     events : int
         Events that are compared.
-    only_first, only_second : int
-        Events that one of the two found.
+    only_first, only_second, both : int
+        Events that one of the two found, and those that both did.
     time_to_alert : Difference
         Mean over events that both have a time to alert of, in s.
     false_alerts_per_hour : Difference
@@ -69,6 +71,7 @@ class Comparison:
     events: int
     only_first: int
     only_second: int
+    both: int
     time_to_alert: Difference
     false_alerts_per_hour: Difference
 
@@ -88,7 +91,7 @@ def compare(first: BagEvaluation, second: BagEvaluation) -> Comparison:
     Returns
     -------
     Comparison
-        The second less the first.
+        The first less the second.
 
     Raises
     ------
@@ -111,6 +114,7 @@ def compare(first: BagEvaluation, second: BagEvaluation) -> Comparison:
         events=sum(a.frames > 0 for a, _ in events),
         only_first=sum(a.found and not b.found for a, b in events),
         only_second=sum(b.found and not a.found for a, b in events),
+        both=sum(a.found and b.found for a, b in events),
         time_to_alert=_sooner(events, settings.seed, settings.resamples),
         false_alerts_per_hour=_false_alerts(
             one,
@@ -155,28 +159,25 @@ def _metric_differences(
     drawn = draw_metrics(
         [one.raw_score, two.raw_score], label, block=block, seed=seed, resamples=resamples
     )
-    intervals = intervals_of(drawn[:, 1] - drawn[:, 0])
+    intervals = intervals_of(drawn[:, 0] - drawn[:, 1])
     return {
-        name: Difference(b - a, intervals[name])
+        name: Difference(a - b, intervals[name], a, b)
         for name, a, b in zip(FRAME_METRICS, *values, strict=True)
     }
 
 
 def _sooner(events: list[tuple[Event, Event]], seed: int, resamples: int) -> Difference:
-    later = np.array(
-        [
-            b.time_to_alert - a.time_to_alert
-            for a, b in events
-            if not math.isnan(b.time_to_alert - a.time_to_alert)
-        ]
-    )
-    if not later.size:
+    times = np.array([(a.time_to_alert, b.time_to_alert) for a, b in events]).reshape(-1, 2)
+    times = times[np.isfinite(times).all(axis=1)]  # (k, 2)
+    if not len(times):
         return Difference()
+    later = times[:, 0] - times[:, 1]  # (k,)
+    means = times.mean(axis=0).tolist()
     if later.size == 1:
-        return Difference(float(later[0]))
+        return Difference(float(later[0]), None, *means)
     rng = np.random.default_rng(seed)
     drawn = rng.choice(later, (resamples, later.size)).mean(axis=1)  # (resamples,)
-    return Difference(float(later.mean()), middle(drawn, 0.95))
+    return Difference(float(later.mean()), middle(drawn, 0.95), *means)
 
 
 def _false_alerts(
@@ -186,7 +187,7 @@ def _false_alerts(
         return Difference()
     is_known = one.label == 0
     rng = np.random.default_rng(seed)
-    step = two.false_start.astype(np.int64) - one.false_start  # (n,)
+    step = one.false_start.astype(np.int64) - two.false_start  # (n,)
     rates = np.full(resamples, math.nan)
     for k in range(resamples):
         weight = draw_weights(step.size, block, rng)
@@ -195,4 +196,5 @@ def _false_alerts(
             rates[k] = float(np.dot(weight, step)) / (hours * share)
     value = float(step.sum()) / hours
     drawn: npt.NDArray[np.float64] = rates[np.isfinite(rates)]
-    return Difference(value, middle(drawn, 0.95) if drawn.size else None)
+    each = [float(np.count_nonzero(table.false_start)) / hours for table in (one, two)]
+    return Difference(value, middle(drawn, 0.95) if drawn.size else None, *each)

@@ -176,6 +176,7 @@ def evaluate_bags(
 
     """
     settings = settings or Settings()
+    ScoreStore(store).check()
     given, failed = _with_markers(list_bags(bags, labels), labels.topic)
     bundle, engine = opened = scoring.open()
     try:

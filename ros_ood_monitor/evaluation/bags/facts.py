@@ -67,7 +67,7 @@ def facts(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         'failed': [{'name': bag.name, 'error': bag.error} for bag in evaluation.failed],
         'events': [_event(event) for bag in evaluation.bags for event in bag.events],
         'alerts': [_alert(alert) for bag in evaluation.bags for alert in bag.alerts],
-        'against': [_comparison(one) for one in comparisons],
+        'against': _against(comparisons),
     }
 
 
@@ -143,10 +143,21 @@ def _alert(alert: Alert) -> dict[str, Any]:
     return {'bag': alert.bag, **finite(vars(alert.episode)), 'is_false': alert.is_false}
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
+def _against(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Return comparisons by the names of the bundles, with the digest where several have one."""
+    names = [one.second.bundle.manifest.name for one in comparisons]
+    return [
+        _comparison(
+            one, name if names.count(name) == 1 else f'{name}@{one.second.bundle.digest[:12]}'
+        )
+        for name, one in zip(names, comparisons, strict=True)
+    ]
+
+
+def _comparison(one: Comparison, name: str) -> dict[str, Any]:
     second = one.second
     return {
-        'name': second.bundle.manifest.name,
+        'name': name,
         'bundle': _bundle(second),
         'engine': second.engine,
         'bags': list(one.bags),
@@ -156,6 +167,7 @@ def _comparison(one: Comparison) -> dict[str, Any]:
             'events': one.events,
             'only_first': one.only_first,
             'only_second': one.only_second,
+            'both': one.both,
             'time_to_alert': _difference(one.time_to_alert),
             'false_alerts_per_hour': _difference(one.false_alerts_per_hour),
         },
@@ -164,4 +176,9 @@ def _comparison(one: Comparison) -> dict[str, Any]:
 
 
 def _difference(difference: Difference) -> dict[str, Any]:
-    return {'value': difference.value, 'value_95': _ends(difference.interval)}
+    return {
+        'value': difference.value,
+        'value_95': _ends(difference.interval),
+        'first': difference.first,
+        'second': difference.second,
+    }

@@ -99,7 +99,8 @@ def list_bags(bags: Sequence[Path], choice: LabelChoice) -> list[Given]:
         msg = 'evaluation needs at least one bag, got none'
         raise ParameterError(msg)
     names = _names(paths)
-    files = {} if choice.topic else _files(paths, whole, choice.file)
+    there = [path for path in paths if path.exists()]  # scoring the others says that they are not
+    files = {} if choice.topic else _files(there, whole, choice.file)
     shared = Counter(files.values())
     labels = {file: read_labels(file) for file in shared}
     given = []
@@ -108,6 +109,8 @@ def list_bags(bags: Sequence[Path], choice: LabelChoice) -> list[Given]:
         if mine is None and path in files:
             file = files[path]
             mine = for_bag(labels[file], name, alone=shared[file] == 1, path=file)
+        elif mine is None and path not in there:
+            mine = ()
         given.append(Given(name, path, mine))
     return given
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ros_ood_monitor.evaluation.bags.blocks import FRAME_METRICS
-from ros_ood_monitor.evaluation.bags.compare import Comparison
+from ros_ood_monitor.evaluation.bags.compare import Comparison, Difference
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
+from ros_ood_monitor.evaluation.bags.failures import failures
 from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
+from ros_ood_monitor.evaluation.bags.words import duration, rate, SHORT_HOURS, span_of
 from ros_ood_monitor.evaluation.report import markdown_table, text_table
 from ros_ood_monitor.metrics import Interval
 
-__all__ = ['difference_rows', 'markdown', 'notes', 'tables', 'title', 'to_text']
+__all__ = [
+    'difference_rows',
+    'markdown',
+    'notes',
+    'side_by_side_words',
+    'tables',
+    'title',
+    'to_text',
+]
 
 _FRAME_HEAD = (
     'frames', 'ID', 'OOD', 'AUROC', '95 % interval', 'AUPR', 'fpr95_id_positive',
@@ -20,9 +30,8 @@ _FRAME_HEAD = (
 )  # fmt: skip
 _EVENT_HEAD = (
     'events', 'found', '95 % interval', 'time to alert', 'longest', 'time to clear',
-    'false alerts', 'hours', 'per hour', '95 % bound',
+    'false alerts', 'watched', 'per hour', '95 % bound',
 )  # fmt: skip
-_DIFFERENCE_HEAD = ('second less first', 'difference', '95 % interval', '')
 _DASH = '-'
 _NAMED = 5  # problems of a bag
 _MOST = 30  # rows of a kind; the JSON has them all
@@ -49,7 +58,8 @@ def to_text(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -
     parts += [text_table(table) for table in tables(evaluation)]
     for one in comparisons:
         parts.append('\n'.join([title(one), text_table(difference_rows(one))]))
-    return '\n\n'.join([*parts, '\n'.join(notes(evaluation, comparisons))]) + '\n'
+    told = [*notes(evaluation, comparisons), *map(str, failures(evaluation, comparisons))]
+    return '\n\n'.join([*parts, '\n'.join(told)]) + '\n'
 
 
 def markdown(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> str:
@@ -76,7 +86,8 @@ def markdown(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) 
     ]
     for one in comparisons:
         parts += [f'## {title(one)}', markdown_table(difference_rows(one))]
-    return '\n\n'.join([*parts, _list(notes(evaluation, comparisons))]) + '\n'
+    told = [*notes(evaluation, comparisons), *map(str, failures(evaluation, comparisons))]
+    return '\n\n'.join([*parts, _list(told)]) + '\n'
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -92,7 +103,7 @@ def _summary(evaluation: BagEvaluation) -> list[str]:
     return [
         f'bundle {bundle.manifest.name}, digest {bundle.digest[:12]}, '
         f'{engine["engine"]} {engine["version"]}, {engine["precision"]}',
-        f'{bags}, {frames} frames{kept}; threshold {evaluation.threshold:.4g} '
+        f'{bags}, {frames:,} frames{kept}; threshold {evaluation.threshold:.4g} '
         f'{bundle.manifest.unit}'.rstrip(),
         f'false-alarm rate that the bundle states: {point.rate_text}',
     ]
@@ -139,37 +150,78 @@ def _event_cells(name: str, figures: EventFigures) -> list[str]:
         _text(figures.time_to_alert.longest, '.2f', ' s'),
         _text(figures.time_to_clear.median, '.2f', ' s'),
         _text(figures.false_alerts, 'd'),
-        _text(figures.hours, '.3g'),
-        _text(figures.false_alerts_per_hour, '.3g'),
-        _text(figures.false_alerts_per_hour_upper95, '.3g'),
+        _DASH if figures.hours is None else duration(figures.hours),
+        rate(figures.false_alerts_per_hour, figures.hours) or _DASH,
+        rate(figures.false_alerts_per_hour_upper95, figures.hours) or _DASH,
     ]
 
 
 def difference_rows(one: Comparison) -> list[Sequence[str]]:
     """Return the table of a comparison, its head as the first row."""
-    named = [(name, one.metrics[name], '+.4f') for name in FRAME_METRICS]
-    named += [
-        ('time to alert, s', one.time_to_alert, '+.2f'),
-        ('false alerts per hour', one.false_alerts_per_hour, '+.3g'),
-    ]
-    cells = [
-        (
-            name,
-            _text(difference.value, form),
-            _range(difference.interval, form),
-            'clear' if difference.is_clear else 'within chance' if difference.interval else '',
+    first, second = one.first.bundle.manifest.name, one.second.bundle.manifest.name
+    if first == second:
+        first, second = (
+            f'{both.bundle.manifest.name}@{both.bundle.digest[:12]}'
+            for both in (one.first, one.second)
         )
-        for name, difference, form in named
+    found = ('events found', one.both + one.only_first, one.both + one.only_second)
+    return [
+        ('', first, second, 'first less second', '95 % interval', 'the first is'),
+        *(
+            (
+                name,
+                _text(difference.first, form),
+                _text(difference.second, form),
+                _text(difference.value, f'+{form}'),
+                _range(difference.interval, f'+{form}'),
+                _word(difference, sign),
+            )
+            for name, difference, form, sign in _differences(one)
+        ),
+        (found[0], f'{found[1]} of {one.events}', f'{found[2]} of {one.events}',
+         f'{found[1] - found[2]:+d}', _DASH, ''),
+    ]  # fmt: skip
+
+
+def _differences(one: Comparison) -> list[tuple[str, Difference, str, int]]:
+    """Return figures by name, how they are written, and whether more (1) or less is better."""
+    named = [
+        (name, one.metrics[name], '.4f', 1 if name in ('auroc', 'aupr') else -1)
+        for name in FRAME_METRICS
     ]
-    return [_DIFFERENCE_HEAD, *cells]
+    named.append(('time to alert, s', one.time_to_alert, '.2f', -1))
+    if (one.first.rows.together.events.hours or 0.0) >= SHORT_HOURS:
+        named.append(('false alerts per hour', one.false_alerts_per_hour, '.2f', -1))
+    return named
+
+
+def _word(difference: Difference, sign: int) -> str:
+    if not difference.is_clear or not difference.value:
+        return 'within chance' if difference.interval else ''
+    return 'better' if sign * difference.value > 0.0 else 'worse'
+
+
+def side_by_side_words(one: Comparison) -> str:
+    """Return what a comparison found in one sentence."""
+    words: dict[str, list[str]] = {'better': [], 'worse': []}
+    for name, difference, _, sign in _differences(one):
+        words.get(_word(difference, sign), []).append(name.removesuffix(', s'))
+    told = [f'{word} in {", ".join(names)}' for word, names in words.items() if names]
+    clear = f'clearly {" and clearly ".join(told)}' if told else 'nowhere different beyond chance'
+    other = one.second.bundle
+    text = f'Against {other.manifest.name} ({other.digest[:12]}) it is {clear}'
+    if one.events:
+        mine, others = one.both + one.only_first, one.both + one.only_second
+        text += f'; it found {mine} of {one.events} events, the other {others}'
+    return f'{text}.'
 
 
 def title(one: Comparison) -> str:
     """Return which bundle is compared with which."""
     first, second = one.first.bundle, one.second.bundle
     return (
-        f'{second.manifest.name} ({second.digest[:12]}) less {first.manifest.name} '
-        f'({first.digest[:12]})'
+        f'{first.manifest.name} ({first.digest[:12]}) against {second.manifest.name} '
+        f'({second.digest[:12]})'
     )
 
 
@@ -178,7 +230,7 @@ def _text(value: float | None, form: str, unit: str = '') -> str:
 
 
 def _range(interval: Interval | None, form: str) -> str:
-    return _DASH if interval is None else f'{interval.low:{form}} to {interval.high:{form}}'
+    return span_of(interval, form) or _DASH
 
 
 def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> list[str]:
@@ -191,12 +243,24 @@ def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         f'{frames.ignored_frames} frames within {settings.ignore_margin:g} s of a label count as '
         'neither; hours are of in-distribution time, each camera for itself',
     ]
-    if events.events and frames.intervals['auroc'] is None and frames.id_frames:
-        told.append('no interval: too few stretches of either class to tell chance')
+    if frames.metrics['auroc'] is not None and frames.intervals['auroc'] is None:
+        blocks = -(-(frames.id_frames + frames.ood_frames) // bootstrap.block)
+        told.append(
+            'no overlap between the classes was seen; '
+            f'{blocks} blocks of frames are too few for an interval of AUROC'
+            if frames.metrics['auroc'] in (0.0, 1.0)
+            else 'no interval: too few stretches of either class to tell chance'
+        )
+    if frames.not_judged_frames:
+        told.append(
+            f'{frames.not_judged_frames} frames were no usable pictures, so that the monitor did '
+            f'not judge them ({frames.not_judged_ood_frames} of them in events): they are in no '
+            'figure of frames'
+        )
     if events.was_on:
         told.append(
-            'events found that began under an alert that was on already, without a time to alert: '
-            f'{events.was_on}'
+            'events under an alert that was on already in in-distribution time, which finds '
+            f'nothing: {events.was_on}'
         )
     if events.outlasted:
         told.append(
@@ -213,13 +277,11 @@ def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         told.append(f'{share:.2%} of in-distribution frames were in ALERT')
     for one in comparisons:
         told.append(
-            f'{title(one)}: events found by the second alone: {one.only_second} of {one.events}, '
-            f'by the first alone: {one.only_first}'
+            f'{title(one)}: events found by the first alone: {one.only_first} of {one.events}, '
+            f'by the second alone: {one.only_second}'
         )
     if len(evaluation.bags) > _MOST:
         told.append(f'bags after the first {_MOST} are in --json')
     for bag in evaluation.bags:
         told += [f'{bag.name}: {problem}' for problem in bag.problems[:_NAMED]]
-    failed = [bag for one in (evaluation, *(c.second for c in comparisons)) for bag in one.failed]
-    told += dict.fromkeys(f'failed: {bag.name}: {bag.error}' for bag in failed)
     return told

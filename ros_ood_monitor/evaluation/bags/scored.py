@@ -92,7 +92,7 @@ class Facts:
 @dataclass(frozen=True, eq=False)
 class ScoredBag:
     """
-    What the monitor said of the frames of a bag, in the order of recording; 39 bytes a frame.
+    What the monitor said of the frames of a bag, in the order of recording; 41 bytes a frame.
 
     Parameters
     ----------

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
+import tempfile
 from typing import Any, Final
 
 from ros_ood_monitor import __version__
@@ -18,6 +20,8 @@ from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag
 
 __all__ = ['ScoreStore', 'default_store']
+
+_log = logging.getLogger(__name__)
 
 _FORMAT: Final = 3
 
@@ -43,6 +47,7 @@ class ScoreStore:
 
     def __init__(self, folder: Path | None, **facts: Any) -> None:
         self.folder = folder
+        self._is_full = False
         self._facts = {'format': _FORMAT, 'version': __version__, **facts}
 
     @classmethod
@@ -123,9 +128,32 @@ class ScoreStore:
         except OSError:
             return None
 
+    def check(self) -> None:
+        """
+        Refuse a folder that nothing can be kept in, before anything is scored.
+
+        Raises
+        ------
+        ParameterError
+            If no file can be made there.
+
+        """
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            msg = (
+                f'scores could not be kept ({error.strerror or error}); choose a folder with room '
+                f'by --cache, or --no-cache: {self.folder}'
+            )
+            raise ParameterError(msg) from error
+
     def save(self, key: str, scored: ScoredBag) -> None:
         """
-        Keep the scores of a bag.
+        Keep the scores of a bag; from the first that cannot be written on none is.
 
         Parameters
         ----------
@@ -134,23 +162,18 @@ class ScoreStore:
         scored : ScoredBag
             The scores.
 
-        Raises
-        ------
-        ParameterError
-            If they cannot be written.
-
         """
-        if self.folder is None:
+        if self.folder is None or self._is_full:
             return
         try:
             with new_file(self._file(key)) as aside:
                 aside.write_bytes(scored.to_bytes())
         except OSError as error:
-            msg = (
-                f'scores could not be kept ({error.strerror or error}); choose a folder with room '
-                f'by --cache, or --no-cache: {self.folder}'
-            )
-            raise ParameterError(msg) from error
+            self._is_full = True
+            _log.error(
+                'scores are not kept any more (%s), the evaluation goes on: %s',
+                error.strerror or error, self.folder,
+            )  # fmt: skip
 
     def _file(self, key: str) -> Path:
         assert self.folder is not None

@@ -48,7 +48,8 @@ class LabelFile:
         self.path = path
         self._bag = bag
         self._lock = threading.Lock()
-        there = read_labels(path) if path.exists() else ()
+        self._was_there = path.exists()
+        there = read_labels(path) if self._was_there else ()
         self._others = [label for label in there if label.bag not in ('', bag)]
         mine = [label for label in there if label.bag in ('', bag)]
         self.labels = [_on_stamps(label, start) for label in mine]
@@ -69,6 +70,9 @@ class LabelFile:
     def save(self, rows: Any) -> int:
         """
         Take other labels for the bag, and write the file.
+
+        Without a label there is no file again where there was none: an empty one would say that
+        nothing foreign is seen.
 
         Parameters
         ----------
@@ -92,7 +96,10 @@ class LabelFile:
             raise ParameterError(msg)
         labels = [_label(row) for row in rows]
         with self._lock:
-            self._write(sorted(labels, key=lambda label: (label.start, label.camera)))
+            if not labels and not self._was_there:
+                self.path.unlink(missing_ok=True)
+            else:
+                self._write(sorted(labels, key=lambda label: (label.start, label.camera)))
             self.labels = labels
         return len(labels)
 

@@ -40,6 +40,8 @@ function draw(id, traces, layout) {
     modebar: {bgcolor: 'rgba(0,0,0,0)', color: '#888', activecolor: colours.ink},
   }, layout);
   const node = at(id);
+  // what watches the window takes its size from the node
+  node.style.height = `${layout.height}px`;
   Plotly.newPlot(node, traces, whole, CONFIG);
   plots.push({node, axes});
   return node;
@@ -302,7 +304,7 @@ if (data.curves.length) {
 
 // --- explorer ------------------------------------------------------------------------------------
 if (explorer) {
-  const STEPS = 400;
+  const STEPS = 400, TOO_SHORT = 'too short for a rate', isShort = explorer.hours < 1 / 6;
   const everything = Float64Array.from(streams.flatMap((stream) => Array.from(stream.score))).sort();
   const quantile = (share) => everything[Math.min(everything.length - 1, Math.floor(share * everything.length))];
   const high = everything[everything.length - 1];
@@ -326,14 +328,15 @@ if (explorer) {
   });
   const share = looked.map((one) => ({...one, share: one.events ? one.found / one.events : null}));
   const tradeOff = draw('trade-off', [
-    curve('perHour', 'false alerts an hour', 'y', COLOURS[1]),
+    isShort ? curve('falseAlerts', 'false alerts', 'y', COLOURS[1])
+      : curve('perHour', 'false alerts an hour', 'y', COLOURS[1]),
     {...curve('found', '% of events found', 'y2', COLOURS[0]),
      y: share.map((one) => one.share === null ? null : 100 * one.share)},
     curve('delay', 's to the alert', 'y3', COLOURS[2]),
   ], {
     height: 420,
     xaxis: {title: {text: 'threshold'}, anchor: 'y3'},
-    yaxis: {title: {text: 'false alerts/h'}, domain: [0.7, 1], rangemode: 'tozero'},
+    yaxis: {title: {text: isShort ? 'false alerts' : 'false alerts/h'}, domain: [0.7, 1], rangemode: 'tozero'},
     yaxis2: {title: {text: 'found [%]'}, domain: [0.36, 0.64], range: [-4, 104]},
     yaxis3: {title: {text: 'median delay [s]'}, domain: [0, 0.3], rangemode: 'tozero'},
     shapes: [line('x', explorer.threshold)],
@@ -346,8 +349,8 @@ if (explorer) {
   const fill = (prefix, one) => {
     at(`${prefix}-threshold`).textContent = one.threshold.toPrecision(5);
     at(`${prefix}-false`).textContent = one.falseAlerts;
-    at(`${prefix}-rate`).textContent = text(one.perHour, 3);
-    at(`${prefix}-upper`).textContent = text(one.upper, 3);
+    at(`${prefix}-rate`).textContent = isShort ? TOO_SHORT : text(one.perHour, 3);
+    at(`${prefix}-upper`).textContent = isShort ? TOO_SHORT : text(one.upper, 3);
     at(`${prefix}-found`).textContent = `${one.found} of ${one.events}`;
     at(`${prefix}-delay`).textContent = text(one.delay, 3, ' s');
     at(`${prefix}-id`).textContent = text(one.idOver === null ? null : 100 * one.idOver, 2, ' %');

@@ -14,6 +14,7 @@ import numpy as np
 from ros_ood_monitor.evaluation.bags import report
 from ros_ood_monitor.evaluation.bags.compare import Comparison
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
+from ros_ood_monitor.evaluation.bags.events import Event
 from ros_ood_monitor.evaluation.bags.html_page.curves import histogram, operating_curves, timelines
 from ros_ood_monitor.evaluation.bags.html_page.explorer import explorer_data
 from ros_ood_monitor.evaluation.bags.html_page.pictures import (
@@ -24,7 +25,8 @@ from ros_ood_monitor.evaluation.bags.html_page.pictures import (
     MISSED,
     Picture,
 )
-from ros_ood_monitor.evaluation.bags.html_page.verdict import verdict
+from ros_ood_monitor.evaluation.bags.html_page.summary import cards, failed_bags, verdict_box
+from ros_ood_monitor.evaluation.gate import GateOutcome
 from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.html_parts import (
     bullets,
@@ -65,7 +67,7 @@ def render(
     plotly: str,
     command: str,
     card: Sequence[str],
-    gate: Sequence[str],
+    gate: GateOutcome | None,
     beside: Mapping[str, str],
 ) -> str:
     """
@@ -96,12 +98,14 @@ def render(
     curves = timelines(evaluation)
     data = _data(evaluation, curves, shown)
     parts = [
+        ('failed', 'Bags that could not be evaluated', failed_bags(evaluation, comparisons)),
         ('time', 'Score over time', _over_time(evaluation, curves)),
         ('alerts', 'Alerts and events', _alerts(evaluation, shown)),
         ('explorer', 'Another threshold', _explorer(data['explorer'])),
         ('scores', 'How far apart the frames are', _scores(data)),
         ('worst', 'Worst false alarms and misses', _worst(shown)),
-        ('figures', 'Figures', _figures(evaluation, comparisons)),
+        ('figures', 'Figures', _figures(evaluation)),
+        ('against', 'Bundles side by side', _against(comparisons)),
         ('health', 'Health and timing', _health(evaluation)),
         ('bundle', 'Bundle', _bundle(evaluation, card)),
         ('command', 'Command and versions', _command(command, beside)),
@@ -113,7 +117,7 @@ def render(
         f'{page_head(f"{name}: evaluation", STYLE + _asset("page.css"), _POLICY)}<body>'
         f'<header><h1>Evaluation of {escape(name)}</h1>'
         f'<p class="dim">bundle digest <code>{escape(evaluation.bundle.digest)}</code></p>'
-        f'{_verdict(evaluation, gate)}{_cards(evaluation)}'
+        f'{verdict_box(evaluation, comparisons, gate)}{cards(evaluation)}'
         '<noscript><p class="warn">Curves and pictures need JavaScript, which is off.</p>'
         f'</noscript><nav>{links}</nav></header>{bodies}'
         f'<section id="notes"><h2>Notes</h2>{bullets(doubts)}</section>{_VIEWER}'
@@ -180,48 +184,6 @@ def _caption(picture: Picture) -> str:
     )
 
 
-def _verdict(evaluation: BagEvaluation, gate: Sequence[str]) -> str:
-    first, *rest = verdict(evaluation)
-    figures = evaluation.rows.together.events
-    is_poor = figures.found < figures.events or bool(figures.false_alerts)
-    lines = ''.join(f'<p>{escape(line)}</p>' for line in rest)
-    limits = ''.join(f'<p><b>Gate:</b> {escape(line)}</p>' for line in gate)
-    return (
-        f'<div class="verdict {"poor" if is_poor else "good"}" id="verdict">'
-        f'<p><b>{escape(first)}</b></p>{lines}{limits}</div>'
-    )
-
-
-def _cards(evaluation: BagEvaluation) -> str:
-    row = evaluation.rows.together
-    frames, events = row.frames, row.events
-    area, interval = frames.metrics['auroc'], frames.intervals['auroc']
-    upper = events.false_alerts_per_hour_upper95
-    cards = [
-        ('events found', f'{events.found} of {events.events}',
-         _ends(events.found_share_95, '.2f')),
-        ('median time to alert', number(events.time_to_alert.median, '.2f', ' s'),
-         _ends(events.time_to_alert.median_95, '.2f')),
-        ('false alerts an hour', number(events.false_alerts_per_hour, '.3g'),
-         f'at most {upper:.3g} with 95 % confidence' if upper is not None else ''),
-        ('AUROC of frames', number(area, '.4f'), _ends(interval, '.4f')),
-        ('frames', str(sum(len(bag.scored) for bag in evaluation.bags)),
-         f'{frames.id_frames} in-distribution, {frames.ood_frames} OOD'),
-    ]  # fmt: skip
-    inner = ''.join(
-        f'<div class="card"><span>{escape(name)}</span><b>{escape(value)}</b>'
-        f'<span>{escape(more)}</span></div>'
-        for name, value, more in cards
-    )
-    return f'<div class="cards">{inner}</div>'
-
-
-def _ends(interval: tuple[float, float] | None, form: str) -> str:
-    if interval is None:
-        return ''
-    return f'95 % interval {interval[0]:{form}} to {interval[1]:{form}}'
-
-
 def _over_time(evaluation: BagEvaluation, curves: Sequence[Mapping[str, Any]]) -> str:
     unit = evaluation.bundle.manifest.unit
     html = _KEY.replace('{unit}', f' [{escape(unit)}]' if unit else '')
@@ -262,10 +224,8 @@ def _alerts(evaluation: BagEvaluation, pictures: Sequence[Picture]) -> str:
             [
                 (event.bag, event.camera, event.kind,
                  number(event.start - bag.scored.facts.origin, '.2f', ' s'),
-                 number(event.end - event.start, '.2f', ' s'),
-                 'no frame' if not event.frames else 'yes' if event.found
-                 else Markup('<span class="bad">missed</span>'),
-                 'was on' if event.was_on else number(event.time_to_alert, '.2f', ' s'),
+                 number(event.end - event.start, '.2f', ' s'), _found(event),
+                 number(event.time_to_alert, '.2f', ' s'),
                  number(event.time_to_clear, '.2f', ' s'), number(event.in_alert, '.0%'))
                 for bag, event in events
             ],
@@ -284,6 +244,14 @@ def _alerts(evaluation: BagEvaluation, pictures: Sequence[Picture]) -> str:
             ],
         )  # fmt: skip
     return html
+
+
+def _found(event: Event) -> str:
+    if not event.frames:
+        return 'no frame'
+    if event.found:
+        return 'yes'
+    return Markup(f'<span class="bad">{"alert was on" if event.was_on else "missed"}</span>')
 
 
 def _cut(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -375,11 +343,15 @@ def _scores(data: Mapping[str, Any]) -> str:
     return html
 
 
-def _figures(evaluation: BagEvaluation, comparisons: Sequence[Comparison]) -> str:
-    html = ''.join(_plain(rows) for rows in report.tables(evaluation))
-    for one in comparisons:
-        html += f'<h3>{escape(report.title(one))}</h3>{_plain(report.difference_rows(one))}'
-    return html
+def _figures(evaluation: BagEvaluation) -> str:
+    return ''.join(_plain(rows) for rows in report.tables(evaluation))
+
+
+def _against(comparisons: Sequence[Comparison]) -> str:
+    return ''.join(
+        f'<h3>{escape(report.title(one))}</h3>{_plain(report.difference_rows(one))}'
+        for one in comparisons
+    )
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> str:

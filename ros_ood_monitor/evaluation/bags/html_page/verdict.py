@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from ros_ood_monitor.evaluation.bags.compare import Comparison
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
+from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
+from ros_ood_monitor.evaluation.bags.report import side_by_side_words
+from ros_ood_monitor.evaluation.bags.words import duration, plain, SHORT_HOURS, span_of
 
-__all__ = ['verdict']
+__all__ = ['MUCH_IN_ALERT', 'verdict']
+
+MUCH_IN_ALERT: Final = 0.01
+"""Share of in-distribution time in ALERT that is told first."""
 
 _FEW_EVENTS: Final = 10
 _MANY_AN_HOUR: Final = 5.0
 
 
-def verdict(evaluation: BagEvaluation) -> list[str]:
+def verdict(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> list[str]:
     """
     Return the verdict.
 
@@ -21,6 +29,8 @@ def verdict(evaluation: BagEvaluation) -> list[str]:
     ----------
     evaluation : BagEvaluation
         What `evaluate_bags` found.
+    comparisons : sequence of Comparison
+        Other bundles beside it.
 
     Returns
     -------
@@ -30,18 +40,11 @@ def verdict(evaluation: BagEvaluation) -> list[str]:
     """
     row = evaluation.rows.together
     figures, frames = row.events, row.frames
-    parts = [part for part in (_events(figures), _false_alerts(figures)) if part]
-    first = ' and '.join(parts) if parts else 'found nothing to judge alerts by'
-    lines = [f'{evaluation.bundle.manifest.name} {first}.']
-    area = frames.metrics['auroc']
-    if area is not None:
-        interval = frames.intervals['auroc']
-        ends = f' (95 % interval {interval.low:.4f} to {interval.high:.4f})' if interval else ''
-        lines.append(
-            f'A frame of an event scores higher than an in-distribution one in {area:.2%} of all '
-            f'pairs{ends}.'
-        )
+    parts = [_events(figures), _false_alerts(figures), _in_alert(figures)]
+    first = ' and '.join(filter(None, parts)) or 'found nothing to judge alerts by'
+    lines = [f'{evaluation.bundle.manifest.name} {first}.', *_frames(frames)]
     lines += _limits(figures)
+    lines += [side_by_side_words(one) for one in comparisons]
     if evaluation.failed:
         total = len(evaluation.failed) + len(evaluation.bags)
         lines.append(f'{len(evaluation.failed)} of {total} bags could not be evaluated.')
@@ -51,46 +54,87 @@ def verdict(evaluation: BagEvaluation) -> list[str]:
 def _events(figures: EventFigures) -> str:
     if not figures.events:
         return ''
-    missed = figures.events - figures.found
+    missed = figures.events - figures.found - figures.was_on
     if figures.events == 1:
-        text = 'found the only event' if not missed else 'missed the only event'
-    elif not missed:
-        text = f'found all {figures.events} events'
-    elif figures.found:
-        text = f'missed {missed} of {figures.events} events'
+        if figures.was_on:
+            return 'did not find the only event, which began under an alert that was on already'
+        text = 'missed the only event' if missed else 'found the only event'
+    elif figures.found == figures.events:
+        text = f'found all {figures.events:,} events'
     else:
-        text = f'found none of {figures.events} events'
-    median = figures.time_to_alert.median
-    if median is None:
-        return text
-    after = f'{median:.2f} s after {"it" if figures.events == 1 else "they"} began'
-    return f'{text}, {after}' if figures.time_to_alert.count == 1 else f'{text}, typically {after}'
+        whys = [f'missed {missed:,}'] if missed else []
+        if figures.was_on:
+            whys.append(f'{figures.was_on:,} began under an alert that was on already')
+        found = f'{figures.found:,}' if figures.found else 'none'
+        text = f'found {found} of {figures.events:,} events ({", ".join(whys)})'
+    return text + _delay(figures)
+
+
+def _delay(figures: EventFigures) -> str:
+    times = figures.time_to_alert
+    if times.median is None:
+        return ''
+    after = f'{times.median:.2f} s after'
+    if figures.events == 1:
+        return f', {after} it began'
+    who = '' if figures.found == figures.events else 'the found ones '
+    if times.count == 1:
+        return f', {"one of them" if figures.found > 1 else "the found one"} {after} it began'
+    return f', {who}typically {after} they began'
 
 
 def _false_alerts(figures: EventFigures) -> str:
     if not figures.hours:
         return ''
-    watched = f'in {_duration(figures.hours)} of in-distribution time'
+    watched = f'in {duration(figures.hours)} of in-distribution time'
     if not figures.false_alerts:
         return f'raised no false alert {watched}'
-    alerts = f'{figures.false_alerts} false alert{"s" if figures.false_alerts > 1 else ""}'
-    return f'raised {alerts} {watched} ({figures.false_alerts_per_hour:.3g} an hour)'
+    alerts = f'{figures.false_alerts:,} false alert{"s" if figures.false_alerts > 1 else ""}'
+    if figures.hours < SHORT_HOURS or figures.false_alerts_per_hour is None:
+        return f'raised {alerts} {watched}'
+    return f'raised {alerts} {watched} ({plain(figures.false_alerts_per_hour)} an hour)'
+
+
+def _in_alert(figures: EventFigures) -> str:
+    share = figures.normal_time_in_alert or 0.0
+    return f'was in ALERT in {share:.0%} of normal time' if share > MUCH_IN_ALERT else ''
+
+
+def _frames(frames: FrameFigures) -> list[str]:
+    lines = []
+    area = frames.metrics['auroc']
+    if area is not None:
+        ends = span_of(frames.intervals['auroc'], '.4f')
+        doubt = f' (95 % interval {ends})' if ends else ', too few for an interval'
+        lines.append(
+            f'A frame of an event scores higher than an in-distribution one in {area:.2%} of all '
+            f'pairs{doubt}.'
+        )
+    if frames.not_judged_frames:
+        lines.append(
+            f'{frames.not_judged_frames:,} frames were no usable pictures, and the monitor refused'
+            f' to judge them ({frames.not_judged_ood_frames:,} of them in events): no figure of '
+            'frames counts them.'
+        )
+    return lines
 
 
 def _limits(figures: EventFigures) -> list[str]:
     lines = []
-    upper = figures.false_alerts_per_hour_upper95
-    if upper is not None:
+    upper, hours = figures.false_alerts_per_hour_upper95, figures.hours or 0.0
+    if upper is None:
+        lines.append('No in-distribution time was watched, so nothing is known of false alerts.')
+    elif hours < SHORT_HOURS:
+        lines.append(f'{duration(hours)} of in-distribution time are too short for a rate.')
+    else:
         little = (
             ': too little was watched to promise few'
             if upper > _MANY_AN_HOUR and not figures.false_alerts
             else ''
         )
         lines.append(
-            f'With 95 % confidence there are at most {upper:.3g} false alerts an hour{little}.'
+            f'With 95 % confidence there are at most {plain(upper)} false alerts an hour{little}.'
         )
-    else:
-        lines.append('No in-distribution time was watched, so nothing is known of false alerts.')
     if not figures.events:
         lines.append('Without events nothing is known of what it finds.')
     elif figures.events < _FEW_EVENTS and figures.found_share_95:
@@ -105,9 +149,3 @@ def _limits(figures: EventFigures) -> list[str]:
             'said that it could not tell.'
         )
     return lines
-
-
-def _duration(hours: float) -> str:
-    if hours >= 1.0:
-        return f'{hours:.1f} h'
-    return f'{hours * 60.0:.1f} min' if hours * 60.0 >= 1.0 else f'{hours * 3600.0:.0f} s'

@@ -11,6 +11,7 @@ from ros_ood_monitor.evaluation.bags.compare import Comparison
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.html_page.page import render
 from ros_ood_monitor.evaluation.bags.html_page.pictures import choose_pictures, read_pictures
+from ros_ood_monitor.evaluation.gate import GateOutcome
 from ros_ood_monitor.evaluation.report import write_text
 from ros_ood_monitor.replay import check_output
 
@@ -45,7 +46,7 @@ def write_html(
     *,
     command: str = '',
     card: Sequence[str] = (),
-    gate: Sequence[str] = (),
+    gate: GateOutcome | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> None:
     """
@@ -65,8 +66,8 @@ def write_html(
         What was run, for people to run it again.
     card : sequence of str
         Lines about the bundle.
-    gate : sequence of str
-        What came of the limits; empty where there were none.
+    gate : GateOutcome, optional
+        What came of the limits, where there were some.
     beside : mapping of str to str, optional
         What other files hold, by their names.
 
