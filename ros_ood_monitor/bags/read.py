@@ -76,7 +76,7 @@ class BagReader(MessageReader):
 
     @property
     def depth_topics(self) -> dict[str, str]:
-        """Return encodings of image topics that hold distances: these are read if asked for only."""
+        """Return encodings of image topics of distances, which are read if asked for only."""
         return self._first.depth
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.evaluation.bags.words import plain
 
 __all__ = ['GateOutcome', 'Limit', 'Shortfall', 'check_gate', 'hold_gate', 'read_gate']
 
@@ -37,7 +38,9 @@ class Shortfall(NamedTuple):
             return f'{self.name}: not measured, needed {_words(self.limit)}'
         low = self.measured < self.limit.least
         by = self.limit.least - self.measured if low else self.measured - self.limit.most
-        return f'{self.name}: {self.measured:.6g}, needed {_words(self.limit)}; missed by {by:.3g}'
+        return (
+            f'{self.name}: {self.measured:.6g}, needed {_words(self.limit)}; missed by {plain(by)}'
+        )
 
 
 class GateOutcome(NamedTuple):

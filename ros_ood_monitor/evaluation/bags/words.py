@@ -20,7 +20,8 @@ def plain(value: float) -> str:
     if not value:
         return '0'
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f'{value:,.{digits}f}'
+    text = f'{value:,.{digits}f}'
+    return text.rstrip('0').rstrip('.') if '.' in text else text
 
 
 def duration(hours: float) -> str:
