@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 import errno
 import json
 import os
@@ -26,14 +27,14 @@ from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.evaluation.bags import report
-from ros_ood_monitor.evaluation.bags.compare import compare
+from ros_ood_monitor.evaluation.bags.compare import compare, Difference
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation, evaluate_bags, Settings
 from ros_ood_monitor.evaluation.bags.facts import facts
 from ros_ood_monitor.evaluation.bags.given import LabelChoice
 from ros_ood_monitor.evaluation.bags.runs import score_bags, Scoring
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag, STATES
 from ros_ood_monitor.evaluation.gate import check_gate, Limit, read_gate
-from ros_ood_monitor.metrics import auroc, fpr95_id_positive
+from ros_ood_monitor.metrics import auroc, fpr95_id_positive, Interval
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.replay import replay
 from ros_ood_monitor.shards import Local
@@ -373,6 +374,34 @@ def test_another_bundle_differs_by_its_own_figures_on_common_bags(
             result,
             evaluate_bags(Scoring(other.path, every=2), bags, LabelChoice(), settings=QUICK),
         )
+
+
+def test_bundles_stand_side_by_side_with_a_word_for_the_first(
+    other: Bundle, bags: list[Path], result: BagEvaluation
+) -> None:
+    found = compare(result, run(other, bags))
+    clear = {
+        'auroc': Difference(0.1, Interval(0.05, 0.2), 0.9, 0.8),
+        'fpr95_id_positive': Difference(0.3, Interval(0.1, 0.4), 0.4, 0.1),
+        'aupr': Difference(0.1, Interval(-0.1, 0.2), 0.9, 0.8),
+    }
+    made = replace(found, metrics=found.metrics | clear, events=4, both=2, only_first=1)
+    rows = {name: cells for name, *cells in report.difference_rows(made)}
+    names = [f'tiny@{one.digest[:12]}' for one in (result.bundle, other)]
+    assert rows[''][:2] == names
+    assert rows['auroc'] == ['0.9000', '0.8000', '+0.1000', '+0.0500 to +0.2000', 'better']
+    assert (rows['fpr95_id_positive'][-1], rows['aupr'][-1]) == ('worse', 'within chance')
+    assert rows['events found'][:2] == ['3 of 4', '2 of 4']
+    said = report.side_by_side_words(made)
+    assert said.startswith(
+        f'Against tiny ({other.digest[:12]}) it is clearly better in auroc and '
+    )
+    assert 'clearly worse in fpr95_id_positive' in said
+    assert said.endswith('it found 3 of 4 events, the other 2.')
+    # rows that a gate names have different names
+    against = facts(result, [made, compare(result, result)])['against']
+    assert [row['name'] for row in against] == [names[1], names[0]]
+    assert facts(result, [made])['against'][0]['name'] == 'tiny'
 
 
 # --- the verb ------------------------------------------------------------------------------------

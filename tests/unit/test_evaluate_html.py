@@ -212,8 +212,8 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_scored(
             'the found ones typically 0.20 s after they began',
         ),
         ({'found': 0, 'was_on': 1}, 'the only event, which began under an alert that was on'),
-        ({'normal_time_in_alert': 0.97}, 'and was in ALERT in 97% of normal time.'),
-        ({'hours': 0.1}, 'raised 1 false alert in 6.0 min of in-distribution time and'),
+        ({'normal_time_in_alert': 0.97}, '; was in ALERT in 97% of normal time.'),
+        ({'hours': 0.1}, 'raised 1 false alert in 6.0 min of in-distribution time; was'),
         ({'hours': 0.1}, '6.0 min of in-distribution time are too short for a rate.'),
         (
             {'hours': 1500.0, 'false_alerts': 2000, 'false_alerts_per_hour_upper95': 1234.5},
@@ -444,6 +444,8 @@ def test_slider_and_line_move_the_threshold(tab: Page, page: Path) -> None:
     assert tab.run('oodReport.threshold') == threshold
     of_set = tab.run('document.getElementById("set-false").textContent')
     assert of_set == str(facts['together']['events']['false_alerts'])
+    rate = tab.run('document.getElementById("set-rate").textContent')
+    assert rate == 'too short for a rate'
     tab.run('document.getElementById("threshold-slider").focus()')
     tab.press('ArrowRight')
     tab.wait(f'oodReport.threshold > {threshold}')

@@ -41,7 +41,7 @@ def verdict(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -
     row = evaluation.rows.together
     figures, frames = row.events, row.frames
     parts = [_events(figures), _false_alerts(figures), _in_alert(figures)]
-    first = ' and '.join(filter(None, parts)) or 'found nothing to judge alerts by'
+    first = '; '.join(filter(None, parts)) or 'found nothing to judge alerts by'
     lines = [f'{evaluation.bundle.manifest.name} {first}.', *_frames(frames)]
     lines += _limits(figures)
     lines += [side_by_side_words(one) for one in comparisons]
@@ -105,7 +105,7 @@ def _frames(frames: FrameFigures) -> list[str]:
     area = frames.metrics['auroc']
     if area is not None:
         ends = span_of(frames.intervals['auroc'], '.4f')
-        doubt = f' (95 % interval {ends})' if ends else ', too few for an interval'
+        doubt = f' (95 % interval {ends})' if ends else ' (too little was seen for an interval)'
         lines.append(
             f'A frame of an event scores higher than an in-distribution one in {area:.2%} of all '
             f'pairs{doubt}.'
