@@ -55,7 +55,17 @@ def scored(
     raw_score = made.astype(float) if score is None else np.array(list(score), float)
     names = tuple(f'cam{c}' for c in range(len(cameras)))
     facts = Facts(
-        tuple(f'/{name}/image_raw' for name in names), names, 0.5, 2.0, 100.0, {}, {}, 0, (), 0, 1.0
+        tuple(f'/{name}/image_raw' for name in names),
+        names,
+        0.5,
+        2.0,
+        100.0,
+        {},
+        {},
+        0,
+        (),
+        0,
+        1.0,
     )
     return ScoredBag(
         facts,
