@@ -140,6 +140,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         'for all stages together',
     )
     add(
+        'unmask.method',
+        '--unmask',
+        choices=('um', 'umap', 'none'),
+        help='learn the classes of the frames (a folder for each in --data) and forget the '
+        'atypical ones: um fine-tunes weights, umap drops some of them; see docs/unmask.md',
+    )
+    add(
+        'unmask.part',
+        '--unmask-part',
+        choices=('all', 'block', 'head'),
+        help='what is trained: the whole backbone, its last stage (block, the default), or the '
+        'classifier alone, which --density vim reads',
+    )
+    add(
         'map',
         '--map',
         type=_names,

@@ -90,6 +90,7 @@ def summary(result: Any) -> list[str]:
         + (f'; step: {_RULES[rule]}' if has_flow else ''),
         *_choice(result.found.choice),
         *_wild(result.found.wild),
+        *_unmask(result.found.unmasked),
         *_tiles(bundle.manifest),
         *_map(result),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
@@ -133,6 +134,26 @@ def _wild(wild: Any) -> list[str]:
 def _tiles(manifest: Any) -> list[str]:
     """Say what a frame is cut into, where it is."""
     return [] if manifest.tiles == (1, 1) else [f'input      {manifest.input_text}']
+
+
+def _unmask(unmasked: Any) -> list[str]:
+    """Say what the labels did to the backbone."""
+    if unmasked is None:
+        return []
+    settings, constraint = unmasked.settings, unmasked.constraint
+    shares = (
+        f'{part.replace("_", "-")} {before:.3f} before, {after:.3f} after'
+        for part, (before, after) in unmasked.accuracy.items()
+    )
+    counts = unmasked.forgetting.kept.values()
+    kept = sum(kept for kept, _ in counts)
+    return [
+        f'unmask     {settings.method} of {settings.part}: loss {constraint.plain.mean():.4f}, '
+        f'constraint {constraint.level:.4f} (keep {settings.keep:g}), loss now '
+        f'{unmasked.loss:.4f}'
+        + (f'; mask keeps {kept} of {sum(of for _, of in counts)} weights' if counts else ''),
+        f'           accuracy of {len(unmasked.classes)} classes: {", ".join(shares)}',
+    ]
 
 
 def _map(result: Any) -> list[str]:

@@ -191,6 +191,7 @@ def training_card(found: Evidence, settings: Mapping[str, Any]) -> dict[str, Any
         'taps': {row.tap.name: _tap_card(row) for row in found.fitted},
         **({} if found.choice is None else {'choice': _choice_card(found.choice)}),
         **({} if found.fitted_map is None else {'map': _map_card(found)}),
+        **({} if found.unmasked is None else {'unmask': found.unmasked.card()}),
         **({} if found.wild is None else {'wild': _wild_card(found.wild)}),
         'precisions': [_verdict_card(verdict) for verdict in found.verdicts],
         'false_alarm_rate': _rate(found),

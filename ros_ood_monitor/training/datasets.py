@@ -98,6 +98,26 @@ class Dataset:
         """Whether every sequence is a bag."""
         return all(source.bag is not None for source in self._sources)
 
+    def folder(self, index: int) -> str | None:
+        """
+        Return the first folder below the argument that a sequence came with.
+
+        Parameters
+        ----------
+        index : int
+            Of the sequence.
+
+        Returns
+        -------
+        str or None
+            None for a bag, for what a list names, and where the images lie in no such folder.
+
+        """
+        source = self._sources[index]
+        if source.bag is not None or not source.root.is_dir():
+            return None
+        return next(iter(Path(source.name).parts[1:]), None)
+
     @property
     def has_one_camera(self) -> bool:
         """Return whether every bag gives the frames of one topic only."""

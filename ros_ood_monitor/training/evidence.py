@@ -18,6 +18,7 @@ from ros_ood_monitor.training.pictures import Pictures
 from ros_ood_monitor.training.precisions import PrecisionVerdict
 from ros_ood_monitor.training.split import Split
 from ros_ood_monitor.training.table import FeatureTable
+from ros_ood_monitor.training.unmask_frames import Unmasked
 from ros_ood_monitor.training.wild import FittedWild
 
 __all__ = ['Evidence']
@@ -61,6 +62,8 @@ class Evidence:
     rates : mapping of str to HeldOutRate
         What held-out sequences say of false alerts per hour, by precision; empty where nobody
         asked.
+    unmasked : Unmasked or None
+        What the frames' labels did to the backbone, where it was asked for.
 
     """
 
@@ -79,3 +82,4 @@ class Evidence:
     verdicts: Sequence[PrecisionVerdict]
     seconds: Mapping[str, float]
     rates: Mapping[str, HeldOutRate] = field(default_factory=dict)
+    unmasked: Unmasked | None = None

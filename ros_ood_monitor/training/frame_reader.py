@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 import copy
 from dataclasses import dataclass, replace
@@ -36,6 +36,7 @@ from ros_ood_monitor.training.extract import extract
 from ros_ood_monitor.training.fit import vim_classifier
 from ros_ood_monitor.training.map_features import CELLS_A_FRAME, map_taps, MapPlan
 from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.reading import read_ahead
 from ros_ood_monitor.training.runners import (
     CellRunner,
     cells_width,
@@ -253,6 +254,36 @@ class FrameReader:
             every = np.arange(len(rows), dtype=np.int64)
             return scored.cells(every).reshape(-1, height, width)
 
+    def pictures(
+        self, table: FeatureTable, rows: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """
+        Read some frames again.
+
+        Parameters
+        ----------
+        table : FeatureTable
+            Where the rows come from.
+        rows : ndarray of shape (k,), int64
+            Ascending.
+
+        Yields
+        ------
+        int
+            Row.
+        ndarray of shape (h, w, 3), uint8
+            Its network input.
+
+        """
+        left = iter(rows.tolist())
+        for index, positions in _positions(table, rows).items():
+            items = self.dataset.items(index, only=frozenset(positions))
+            for frame in read_ahead(items, self.preprocess, workers=self.resources.workers):
+                if frame.image is None:
+                    msg = f'frame decoded before and does not now ({frame.problem}): '
+                    raise TrainingError(msg + frame.item.name)
+                yield next(left), frame.image
+
     def narrowed(self, taps: Sequence[BackboneTap]) -> FrameReader:
         """
         Return the reader of a backbone with fewer outputs.
@@ -318,7 +349,12 @@ class FrameReader:
 
 
 def open_reader(
-    dataset: Dataset, settings: TrainSettings, resources: Resources, progress: Progress
+    dataset: Dataset,
+    settings: TrainSettings,
+    resources: Resources,
+    progress: Progress,
+    *,
+    backbone: Backbone | None = None,
 ) -> FrameReader:
     """
     Load the backbone, and bring it and the frames together.
@@ -333,6 +369,8 @@ def open_reader(
         Cache, workers, device.
     progress : Progress
         Told what takes the time.
+    backbone : Backbone, optional
+        Instead of the one that the settings name.
 
     Returns
     -------
@@ -347,7 +385,8 @@ def open_reader(
         If ONNX Runtime refuses it.
 
     """
-    backbone = load_backbone(settings.backbone, weights=settings.weights)
+    if backbone is None:
+        backbone = load_backbone(settings.backbone, weights=settings.weights)
     taps = backbone.select(settings.taps)
     vim_classifier(settings.density, backbone, taps)  # refused before any frame is read
     maps = map_taps(settings.map, backbone, taps)

@@ -16,6 +16,7 @@ from ros_ood_monitor.training.backbone_names import (
     onnx_path,
     PACKAGED_TAPS,
 )
+from ros_ood_monitor.training.classes import find_classes
 from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.split import check_count
@@ -74,8 +75,20 @@ def preflight(
     stored, most, _ = dataset.counts
     left_out = [f'{stored - most} by {settings.selection}'] if stored > most else []
     check_count(most, settings.alpha, left_out=left_out)
+    if settings.unmask.method != 'none':
+        _check_trainable(settings)
+        find_classes(dataset)
     find_wild(settings)
     return dataset
+
+
+def _check_trainable(settings: TrainSettings) -> None:
+    if is_onnx(settings.backbone):
+        msg = (
+            'unmask trains a network of torch: expected a packaged or torchvision backbone, got '
+            f'an ONNX file; take one of those: {onnx_path(settings.backbone)}'
+        )
+        raise TrainingError(msg)
 
 
 def _check_readable(file: Path, what: str) -> None:

@@ -86,7 +86,7 @@ class Progress:
 
     @contextlib.contextmanager
     def steps(
-        self, *, total: int, name: str, unit: str = 'step'
+        self, *, total: int, name: str, unit: str = 'step', of: str = 'held-out nll'
     ) -> Iterator[Callable[[int, float], None]]:
         """
         Show optimiser steps.
@@ -99,17 +99,19 @@ class Progress:
             Of the bar.
         unit : str, default 'step'
             What is counted.
+        of : str, default 'held-out nll'
+            What is told with it.
 
         Yields
         ------
         callable
-            Takes the step and the held-out nll.
+            Takes the step, and that value.
 
         """
         with self._bar(total=total, desc=name, unit=unit) as bar:
 
-            def show(step: int, nll: float) -> None:
-                bar.set_postfix_str(f'held-out nll {nll:.2f}', refresh=False)
+            def show(step: int, value: float) -> None:
+                bar.set_postfix_str(f'{of} {value:.2f}', refresh=False)
                 bar.update(step - bar.n)
 
             yield show

@@ -18,6 +18,9 @@ __all__ = ['MANY_TWINS', 'remarks']
 MANY_TWINS: Final = 0.5
 """Share of held-out frames that look like a fitted one from which on a warning says so."""
 
+_LOST_ACCURACY: Final = 0.02
+"""Share of held-out frames classified worse from which on a warning says so."""
+
 _FEW_STEPS: Final = 200
 """Optimiser steps under which a flow that does not start as a Gaussian has hardly moved."""
 
@@ -49,6 +52,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
         *_flows(found, training['settings']['flow']),
         *_map(found),
         *_wild(found),
+        *_unmask(found),
     ]
     for verdict in found.verdicts:
         if not verdict.ok:
@@ -180,5 +184,26 @@ def _wild(found: Evidence) -> list[str]:
         lines.append(
             f'wild frames: {wild.frames.twins:.0%} look like a training frame; what they teach '
             'may be how those were recorded'
+        )
+    return lines
+
+
+def _unmask(found: Evidence) -> list[str]:
+    unmasked = found.unmasked
+    if unmasked is None:
+        return []
+    lines = []
+    before, after = unmasked.accuracy['held_out']
+    error = math.sqrt(max(before * (1.0 - before), 0.0) / unmasked.counts[1])
+    if before - after > max(_LOST_ACCURACY, 2.0 * error):
+        lines.append(
+            f'{unmasked.settings.method} cost accuracy: {before:.1%} of held-out frames were '
+            f'classified rightly before, {after:.1%} are now'
+        )
+    level, plain = unmasked.constraint.level, float(unmasked.constraint.plain.mean())
+    if plain >= level:
+        lines.append(
+            f'there was nothing to forget: the loss was {plain:.3g} nats, the constraint is '
+            f'{level:.3g}; a lower unmask.keep, or more unmask.passes before it, would change that'
         )
     return lines

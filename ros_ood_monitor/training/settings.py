@@ -16,6 +16,7 @@ from ros_ood_monitor.training.precisions import check_precision, PRECISIONS
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.selection import Selection
 from ros_ood_monitor.training.split import SPLITS
+from ros_ood_monitor.training.unmask_settings import UnmaskSettings
 
 __all__ = ['DEVICES', 'MOST_TILES', 'PLACES', 'Resources', 'TrainSettings', 'parse_tiles']
 
@@ -101,6 +102,8 @@ class TrainSettings:
         ``evidence`` by pseudo-OOD; ``woods`` learns from the wild frames.
     flow : FlowSettings
         How flows are built and trained.
+    unmask : UnmaskSettings
+        Whether and how the frames' labels change the backbone.
     map : sequence of str, 'auto' or 'none'
         Stages of the backbone that the map is made of; see `map_features.map_taps`.
     map_density : str
@@ -138,6 +141,7 @@ class TrainSettings:
     normalization: str = 'l2'
     density: str = 'auto'
     flow: FlowSettings = field(default_factory=FlowSettings)
+    unmask: UnmaskSettings = field(default_factory=UnmaskSettings)
     map: Sequence[str] | str = 'auto'
     map_density: str = 'auto'
     coreset: int | None = None
@@ -186,12 +190,25 @@ class TrainSettings:
         if self.false_alerts_per_hour is not None:
             hours_needed(self.false_alerts_per_hour)
         self.flow.check()
+        self.unmask.check()
         self.selection.check()
         self._check_precisions()
         self._check_coreset()
         parse_tiles(self.tiles)
         if self.density == 'woods' and not self.wild:
             msg = 'density woods learns from wild frames: expected some with --wild, got none'
+            raise TrainingError(msg)
+        if self.unmask.method != 'none' and self.unmask.part == 'head' and self.density != 'vim':
+            msg = (
+                "unmask.part head changes the classifier, which only density 'vim' reads: got "
+                f'density {self.density!r}; take --density vim, or part block or all'
+            )
+            raise TrainingError(msg)
+        if self.unmask.method != 'none' and parse_tiles(self.tiles) != (1, 1):
+            msg = (
+                f'unmask learns what a whole frame shows: expected no tiles, got {self.tiles!r}; '
+                'leave out --unmask or --tiles'
+            )
             raise TrainingError(msg)
         if self.map == 'none' and self.map_density != 'auto':
             msg = (

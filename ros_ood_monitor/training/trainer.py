@@ -51,10 +51,11 @@ from ros_ood_monitor.training.report import write_report
 from ros_ood_monitor.training.report_rows import report_data
 from ros_ood_monitor.training.scorer import Scorer
 from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import split_frames
+from ros_ood_monitor.training.split import Split, split_frames
 from ros_ood_monitor.training.stopwatch import Stopwatch
 from ros_ood_monitor.training.table import FeatureTable
 from ros_ood_monitor.training.target import prove
+from ros_ood_monitor.training.unmask_frames import unmask_backbone, Unmasked
 from ros_ood_monitor.training.wild import fit_wild, FittedWild
 from ros_ood_monitor.training.wild_data import find_wild
 
@@ -151,6 +152,13 @@ def train(
     with _reproducible(settings.threads), contextlib.ExitStack() as stack:
         with watch.part('backbone'):
             reader = open_reader(dataset, settings, resources, progress)
+        unmasked: Unmasked | None = None
+        if settings.unmask.method != 'none':
+            with watch.part('unmask'):
+                unmasked = _unmask(reader, progress)
+                reader = open_reader(
+                    dataset, settings, resources, progress, backbone=unmasked.backbone
+                )
         expected = dataset.counts.expected
         with watch.part('extraction'), progress.counted(expected, 'features', 'frame') as show:
             table = stack.enter_context(reader.all_frames(show))
@@ -166,13 +174,7 @@ def train(
         with watch.part('fit'):
             check_enough(table, dataset, settings)
             tiles_of(reader.backbone).check_frames(table.size)
-            split = split_frames(
-                table.sequence,
-                rule=settings.split,
-                alpha=settings.alpha,
-                by_sequence=reader.dataset.has_only_bags,
-                seed=settings.seed,
-            )
+            split = _split(table, reader)
             repetition = check_leaks(table, split, reader.dataset.sequences)
             pictures = Pictures.choose(table, split, seed=settings.seed)
             probes = reader.features(pictures.all_pseudo())
@@ -280,6 +282,7 @@ def train(
             verdicts=verdicts,
             seconds=watch.seconds,
             rates=rates,
+            unmasked=unmasked,
         )
         manifest = make_manifest(
             name=name or out.name,
@@ -316,6 +319,35 @@ def train(
         missing=[line for state in states for line in state.missing],
         report=page.problem,
     )
+
+
+def _split(table: FeatureTable, reader: FrameReader) -> Split:
+    settings = reader.settings
+    return split_frames(
+        table.sequence,
+        rule=settings.split,
+        alpha=settings.alpha,
+        by_sequence=reader.dataset.has_only_bags,
+        seed=settings.seed,
+    )
+
+
+def _unmask(reader: FrameReader, progress: Progress) -> Unmasked:
+    """Split frames as the fit does later, and teach the backbone their labels."""
+    settings, expected = reader.settings, reader.dataset.counts.expected
+    with (
+        progress.counted(expected, 'features before', 'frame') as show,
+        reader.all_frames(show) as table,
+    ):
+        check_enough(table, reader.dataset, settings)
+        return unmask_backbone(
+            reader,
+            table,
+            _split(table, reader),
+            settings.unmask,
+            seed=settings.seed,
+            progress=progress,
+        )
 
 
 def _seen(

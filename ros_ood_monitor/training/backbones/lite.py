@@ -60,6 +60,9 @@ class _LiteBackbone(TorchBackbone):
     def cut(self, taps: Sequence[BackboneTap]) -> MapSource:
         return _Chain(self.network, [tap.name for tap in taps])
 
+    def last_stage(self) -> nn.Module:
+        return _Chain(self.network, [self.taps[-1].name]).stages[-1]
+
 
 def load_lite(name: str, *, weights: Path | None = None) -> TorchBackbone:
     """

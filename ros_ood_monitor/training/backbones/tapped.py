@@ -73,6 +73,37 @@ class TorchBackbone(Backbone):
 
         """
 
+    def last_stage(self) -> nn.Module | None:
+        """
+        Return what is between the last tap but one and the last one.
+
+        Returns
+        -------
+        nn.Module or None
+            Map (N, channels, gh, gw) to map; it shares its weights with ``network``. None where
+            the last tap needs more than the map in front of it.
+
+        """
+        return None
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """
+        Return what the network takes.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, h, w, 3), uint8
+            RGB pixels.
+
+        Returns
+        -------
+        Tensor of shape (n, 3, h, w), float32
+            Less the mean, divided by the deviation.
+
+        """
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (images.float().permute(0, 3, 1, 2) - mean) / std  # (n, 3, h, w)
+
     def features(
         self,
         taps: Sequence[BackboneTap],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+import copy
 from dataclasses import dataclass
 import difflib
 from pathlib import Path
 from typing import Any
 
-from torch import nn, Tensor
+from torch import fx, nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones.base import BackboneTap, check_outputs
@@ -40,6 +41,13 @@ class TorchvisionBackbone(TorchBackbone):
     def cut(self, taps: Sequence[BackboneTap]) -> MapSource:
         """Return the part of the network that some taps need; see `TorchBackbone.cut`."""
         return _Maps(self.network, [self.stages[tap.name] for tap in taps])
+
+    def last_stage(self) -> nn.Module | None:
+        """Return what makes the last map; see `TorchBackbone.last_stage`."""
+        ends = [self.stages[tap.name] for tap in self.taps[-2:]]
+        if [stage.layout for stage in ends] != ['nchw', 'nchw']:
+            return None
+        return _between(trunk(self.network, ends), *(stage.name for stage in ends))
 
 
 class _Maps(MapSource):
@@ -100,6 +108,24 @@ def trunk(network: Any, stages: Sequence[Stage]) -> nn.Module:
     wanted = {stage.node: stage.name for stage in stages}
     cut: nn.Module = create_feature_extractor(network, wanted, suppress_diff_warning=True)
     return cut.eval()
+
+
+def _between(maps: Any, first: str, last: str) -> nn.Module | None:
+    """Return the part of a traced network that makes one of its maps from another."""
+    part = fx.GraphModule(maps, copy.deepcopy(maps.graph))
+    (output,) = (node for node in part.graph.nodes if node.op == 'output')
+    (pixels,) = (node for node in part.graph.nodes if node.op == 'placeholder')
+    given, wanted = output.args[0][first], output.args[0][last]
+    output.args = (wanted,)
+    with part.graph.inserting_before(pixels):
+        given.replace_all_uses_with(part.graph.placeholder('grid'))
+    part.graph.eliminate_dead_code()
+    if pixels.users:  # a path leads past the first map
+        return None
+    part.graph.erase_node(pixels)
+    part.delete_all_unused_submodules()
+    part.recompile()
+    return part
 
 
 def load_torchvision(spec: str, *, weights: Path | None = None) -> TorchvisionBackbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ros_ood_monitor.training.report.data import (
+    AtypicalImage,
     CalibrationRow,
     CandidateRow,
     HealthRow,
@@ -13,11 +14,13 @@ from ros_ood_monitor.training.report.data import (
     SheetImage,
     TapReport,
     TimingRow,
+    UnmaskRow,
     WildRow,
 )
 from ros_ood_monitor.training.report.write import write_report
 
 __all__ = [
+    'AtypicalImage',
     'CalibrationRow',
     'CandidateRow',
     'HealthRow',
@@ -28,6 +31,7 @@ __all__ = [
     'SheetImage',
     'TapReport',
     'TimingRow',
+    'UnmaskRow',
     'WildRow',
     'write_report',
 ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ros_ood_monitor.metrics import auroc, auroc_error, share_over
 
 __all__ = [
+    'AtypicalImage',
     'CalibrationRow',
     'CandidateRow',
     'HealthRow',
@@ -23,6 +24,7 @@ __all__ = [
     'SheetImage',
     'TapReport',
     'TimingRow',
+    'UnmaskRow',
     'WildRow',
 ]
 
@@ -209,6 +211,37 @@ class SheetImage:
     part: str = ''
     sequence: str = ''
     place: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class AtypicalImage:
+    """
+    A fitted frame that a classifier knows only with all of its weights.
+
+    Parameters
+    ----------
+    image : ndarray of shape (h, w, 3), uint8
+        Network input.
+    label, place : str
+        Its class; sequence and number.
+    masked, plain : float
+        Cross-entropy with some weights dropped, and with all of them, in nats.
+
+    """
+
+    image: npt.NDArray[np.uint8]
+    label: str
+    place: str
+    masked: float
+    plain: float
+
+
+class UnmaskRow(NamedTuple):
+    """A score of the classifier: AUROC by kind of pseudo-OOD, before and after forgetting."""
+
+    score: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +437,12 @@ class ReportData:
         was chosen.
     candidates_alone : mapping of str to mapping of str to float
         AUROC of near pseudo-OOD by detector and tap, each tap alone.
+    unmask_facts : mapping
+        How the frames' labels changed the backbone; empty where they did not.
+    unmask_aurocs : sequence of UnmaskRow
+        What every score of the classifier reaches.
+    atypical : sequence of AtypicalImage
+        Those of the largest masked loss first.
     wild_facts : mapping
         What wild frames there were, and what came of them; empty where there were none.
     wild_rows : sequence of WildRow
@@ -447,6 +486,9 @@ class ReportData:
     taps: Sequence[TapReport] = ()
     candidates: Sequence[CandidateRow] = ()
     candidates_alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    unmask_facts: Mapping[str, Any] = field(default_factory=dict)
+    unmask_aurocs: Sequence[UnmaskRow] = ()
+    atypical: Sequence[AtypicalImage] = ()
     wild_facts: Mapping[str, Any] = field(default_factory=dict)
     wild_rows: Sequence[WildRow] = ()
     unit: str = ''

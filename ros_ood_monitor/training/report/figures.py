@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.training.report.data import (
+    AtypicalImage,
     CalibrationRow,
     ReportData,
     SheetImage,
@@ -44,7 +45,8 @@ def draw_all(data: ReportData) -> dict[str, bytes]:
     -------
     dict of str to bytes
         PNG by file name: ``contact_sheet.png``, ``pseudo_ood.png``, ``curve_<k>_<tap>.png``,
-        ``scores_<k>_<tap>.png``, ``maps.png``, ``calibration.png``; k counts the taps from 0.
+        ``scores_<k>_<tap>.png``, ``atypical.png``, ``maps.png``, ``calibration.png``; k counts the
+        taps from 0.
 
     """
     drawn = {}
@@ -59,6 +61,8 @@ def draw_all(data: ReportData) -> dict[str, bytes]:
     for k, tap in enumerate(data.taps):
         if tap.held_out.size:
             drawn[f'scores_{figure_name(k, tap)}.png'] = _scores(tap)
+    if data.atypical:
+        drawn['atypical.png'] = _atypical(data.atypical)
     if data.map_examples:
         drawn['maps.png'] = _examples(data.map_examples)
     if data.calibrations:
@@ -137,6 +141,27 @@ def _contact_sheet(sheet: Sequence[SheetImage]) -> bytes:
     ]
     if handles:
         figure.legend(handles=handles, loc='outside upper left', ncols=4, frameon=False)
+    return _png(figure)
+
+
+def _atypical(frames: Sequence[AtypicalImage]) -> bytes:
+    columns = min(6, len(frames))
+    rows = math.ceil(len(frames) / columns)
+    height, width = frames[0].image.shape[:2]
+    figure = _figure(8.0, (8.0 / columns * height / width + 0.42) * rows)
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells:
+        axes.axis('off')
+    for axes, one in zip(cells, frames, strict=False):
+        axes.axis('on')
+        axes.imshow(one.image)
+        axes.set(xticks=[], yticks=[])
+        axes.set_xlabel(
+            f'{_shortened(one.place, 26)}\n{_shortened(one.label)}: {one.masked:.2f} '
+            f'({one.plain:.2f})',
+            fontsize=6,
+            labelpad=3,
+        )
     return _png(figure)
 
 

@@ -48,6 +48,7 @@ def render(data: ReportData, figures: Mapping[str, bytes]) -> str:
         ('data', 'Training data', _data_card(data, figures)),
         ('health', 'Input health', _health(data)),
         ('backbone', 'Backbone and taps', _backbone(data)),
+        ('unmask', 'Labels and atypical frames', _unmask(data, figures)),
         ('detectors', 'Choice of the detector', _candidates(data)),
         ('training', 'Training and its pitfall', _training(data, figures)),
         ('features', 'Scores of each tap', _features(data, figures)),
@@ -274,6 +275,31 @@ def _features(data: ReportData, figures: Mapping[str, bytes]) -> str:
         html += table(('', *kinds, 'mean'), rows)
     html += _figure(figures, 'pseudo_ood.png', 'The kinds of pseudo-OOD pictures.')
     return html + _grid(figures, 'scores_')
+
+
+def _unmask(data: ReportData, figures: Mapping[str, bytes]) -> str:
+    if not data.unmask_facts:
+        return ''
+    words = (
+        '<p>A classifier of the folders was trained on the fitted frames, then brought back to '
+        'the loss that it has with some weights dropped at random (Unleashing Mask), so that it '
+        'forgets what it knew by heart. AUROC of pseudo-OOD against held-out frames by scores of '
+        'that classifier, before and after; the detector of this bundle is judged below.</p>'
+    )
+    kinds = list(data.unmask_aurocs[0].before) if data.unmask_aurocs else []
+    rows = [
+        (
+            row.score,
+            *(Number(f'{row.before[kind]:.3f} \u2192 {row.after[kind]:.3f}') for kind in kinds),
+        )
+        for row in data.unmask_aurocs
+    ]
+    html = words + table(('score', *kinds), rows) + pairs(flatten(data.unmask_facts))
+    return html + _figure(
+        figures, 'atypical.png',
+        'The most atypical fitted frames: cross-entropy in nats with weights dropped (and with '
+        'all of them). Look for wrong folders, rare views and broken pictures.',
+    )  # fmt: skip
 
 
 def _wild(data: ReportData) -> str:

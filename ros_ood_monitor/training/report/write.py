@@ -19,7 +19,7 @@ from ros_ood_monitor.training.report.page import render
 
 __all__ = ['facts', 'write_report']
 
-_PICTURES: Final = ('sheet', 'examples', 'map_examples')
+_PICTURES: Final = ('atypical', 'sheet', 'examples', 'map_examples')
 
 
 def write_report(folder: Path | str, data: ReportData) -> Path:
@@ -99,6 +99,10 @@ def facts(data: ReportData) -> dict[str, Any]:
         if item.name not in _PICTURES
     }
     values['verdict'] = data.sentence()
+    values['atypical'] = [
+        {'label': one.label, 'place': one.place, 'masked': one.masked, 'plain': one.plain}
+        for one in data.atypical
+    ]
     for calibration, row in zip(data.calibrations, values['calibrations'], strict=True):
         row['auroc_pseudo_ood'] = _plain(calibration.auroc_by_kind())
         row['over_trigger'] = _plain(calibration.over_trigger())

@@ -17,6 +17,11 @@ from ros_ood_monitor.training.report_rows.precisions import (
     precision_rows,
 )
 from ros_ood_monitor.training.report_rows.taps import candidate_rows, tap_report
+from ros_ood_monitor.training.report_rows.unmask import (
+    atypical_frames,
+    unmask_facts,
+    unmask_rows,
+)
 from ros_ood_monitor.training.report_rows.wild import wild_facts, wild_rows
 
 __all__ = ['report_data']
@@ -64,6 +69,9 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         candidates_alone={} if evidence.choice is None else evidence.choice.alone,
         map_facts=map_facts(bundle, evidence),
         map_examples=map_examples(evidence),
+        unmask_facts=unmask_facts(evidence.unmasked),
+        unmask_aurocs=unmask_rows(evidence.unmasked),
+        atypical=atypical_frames(evidence),
         wild_facts=wild_facts(evidence.wild),
         wild_rows=wild_rows(evidence.wild),
         unit=bundle.manifest.unit,

@@ -1,0 +1,83 @@
+"""How a classifier of the user's labels is trained, and made to forget atypical samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+from ros_ood_monitor.errors import TrainingError
+
+__all__ = ['METHODS', 'PARTS', 'UnmaskSettings']
+
+METHODS = ('none', 'um', 'umap')
+"""Nothing; all weights fine-tuned; or the weights kept, and some of them dropped by a mask."""
+
+PARTS = ('all', 'block', 'head')
+"""What is trained: the whole network, its last stage and the classifier, or the classifier."""
+
+
+@dataclass(frozen=True)
+class UnmaskSettings:
+    """
+    How frames with labels change the backbone.
+
+    Parameters
+    ----------
+    method : {'none', 'um', 'umap'}
+        See `METHODS`.
+    part : {'all', 'block', 'head'}
+        See `PARTS`.
+    keep : float
+        Share of the weights that the random mask keeps whose loss is the constraint.
+    popup_keep : float
+        Share of the weights that the learnt mask of ``umap`` keeps.
+    passes, forget_passes : int
+        Over the labelled frames: for the classifier, and behind it with the constraint.
+    batch_size : int
+        Frames a step.
+    learning_rate, popup_learning_rate, weight_decay : float
+        Of gradient descent with momentum 0.9 (Nesterov), the rate falling as a cosine; the second
+        rate is that of the mask's scores.
+
+    """
+
+    method: str = 'none'
+    part: str = 'block'
+    keep: float = 0.965
+    popup_keep: float = 0.8
+    passes: int = 30
+    forget_passes: int = 15
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    popup_learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+
+    def check(self) -> None:
+        """
+        Refuse values outside their ranges.
+
+        Raises
+        ------
+        TrainingError
+            If one is outside its range.
+
+        """
+        for key, allowed in (('method', METHODS), ('part', PARTS)):
+            value = getattr(self, key)
+            if value not in allowed:
+                msg = f'unmask.{key} is unknown: expected one of {list(allowed)}, got {value!r}'
+                raise TrainingError(msg)
+        for key in ('keep', 'popup_keep'):
+            value = getattr(self, key)
+            if not 0.0 < value < 1.0:
+                msg = f'unmask.{key} out of range: expected a share in (0, 1), got {value}'
+                raise TrainingError(msg)
+        for key in ('passes', 'forget_passes', 'batch_size'):
+            if getattr(self, key) < 1:
+                msg = f'unmask.{key} out of range: expected at least 1, got {getattr(self, key)}'
+                raise TrainingError(msg)
+        for key in ('learning_rate', 'popup_learning_rate', 'weight_decay'):
+            value = getattr(self, key)
+            if not 0.0 <= value < math.inf:  # also where it is NaN
+                msg = f'unmask.{key} must be at least 0 and finite, got {value}'
+                raise TrainingError(msg)

@@ -1,0 +1,323 @@
+"""Unleashing Mask: masks, the loss constraint, forgetting, and what is refused."""
+
+# flake8: noqa: E402  (nothing of this can be imported where torch is missing)
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('timm')
+
+from torch import nn
+
+from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.training.backbones import load_backbone
+from ros_ood_monitor.training.class_scores import ClassMeans, energy, msp, odin
+from ros_ood_monitor.training.classes import Classes
+from ros_ood_monitor.training.export import export_backbone
+from ros_ood_monitor.training.masks import call_masked, draw_scores, fold_masks, top_masks
+from ros_ood_monitor.training.preflight import preflight
+from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.unmask import (
+    constrain,
+    Constraint,
+    flooded,
+    forget,
+    Labelled,
+    losses,
+    Schedule,
+    train_classifier,
+)
+from ros_ood_monitor.training.unmask_settings import UnmaskSettings
+from tests.training_tools import scene, write_scenes
+
+BAG = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit'
+CLASSES, WRONG = 3, 12
+QUICK = Schedule(passes=60, batch_size=32, learning_rate=0.05)
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, CLASSES)).eval()
+
+
+def samples(count: int = 240) -> Labelled:
+    """Return points around three places; the first twelve have wrong labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, count)
+    inputs = rng.normal(size=(count, 8)).astype(np.float32)
+    inputs[np.arange(count), labels] += 3.0
+    labels[:WRONG] = (labels[:WRONG] + 1) % CLASSES
+    return Labelled(inputs, labels)
+
+
+@pytest.fixture(scope='module')
+def trained() -> nn.Module:
+    network = small_network()
+    train_classifier(network, samples(), Schedule(200, 32, 0.1, 0.0), seed=0)
+    return network
+
+
+def test_a_mask_keeps_the_largest_scores_of_each_layer_and_passes_gradients_through() -> None:
+    scores = {'a': torch.tensor([[0.1, -3.0, 2.0, 0.5]], requires_grad=True)}
+    mask = top_masks(scores, 0.5)['a']
+    assert mask.tolist() == [[0.0, 1.0, 1.0, 0.0]]  # by size, whatever the sign
+    (mask * torch.tensor([[1.0, 2.0, 3.0, 4.0]])).sum().backward()
+    # the mask's own gradient, dropped weights included, towards the size of the score
+    assert scores['a'].grad.tolist() == [[1.0, -2.0, 3.0, 4.0]]
+
+
+def test_a_folded_mask_gives_bit_by_bit_what_the_masked_network_gave() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(24, 2))
+    network.eval()
+    before = copy.deepcopy(network.state_dict())
+    inputs = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    masks = top_masks(draw_scores(network, seed=1), 0.8)
+    assert {name: int((mask == 0).sum()) for name, mask in masks.items()} == {
+        '0.weight': 32,  # a fifth of 162
+        '3.weight': 10,  # of 48
+    }
+    with torch.no_grad():
+        masked, plain = call_masked(network, masks, inputs), network(inputs)
+        assert not torch.equal(masked, plain)
+        assert all(
+            torch.equal(value, before[name]) for name, value in network.state_dict().items()
+        )
+        fold_masks(network, masks)
+        assert torch.equal(network(inputs), masked)
+
+
+def test_the_constraint_is_the_mean_loss_with_a_few_weights_dropped_at_random(
+    trained: nn.Module,
+) -> None:
+    data = samples()
+    found = constrain(trained, data, keep=0.965, seed=5)
+    dropped = copy.deepcopy(trained)
+    scores = draw_scores(trained, seed=5)
+    for index in (0, 2):
+        weight, score = dropped[index].weight, scores[f'{index}.weight']
+        count = weight.numel() - round(0.965 * weight.numel())
+        lowest = score.abs().flatten().argsort()[:count]
+        with torch.no_grad():
+            weight.flatten()[lowest] = 0.0
+    logits = dropped(torch.from_numpy(data.inputs))
+    expected = nn.functional.cross_entropy(logits, torch.from_numpy(data.labels))
+    assert found.level == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert found.level > found.plain.mean()
+    assert found.level == constrain(trained, data, keep=0.965, seed=5).level
+    assert found.level != constrain(trained, data, keep=0.965, seed=6).level
+
+
+def test_samples_with_wrong_labels_lose_more_under_the_mask_than_the_others(
+    trained: nn.Module,
+) -> None:
+    data = samples()
+    assert losses(trained, data)[1] == 1.0  # all of them are known by heart
+    masked = np.mean([constrain(trained, data, keep=0.9, seed=k).losses for k in range(4)], axis=0)
+    assert masked[:WRONG].mean() > 3 * masked[WRONG:].mean()
+
+
+def test_below_the_constraint_the_loss_rises_and_above_it_falls() -> None:
+    loss = torch.tensor(0.3, requires_grad=True)
+    for level, slope in ((0.5, -1.0), (0.1, 1.0)):
+        value = flooded(loss, level)
+        assert value.item() == pytest.approx(max(2 * level - 0.3, 0.3))
+        assert float(torch.autograd.grad(value, loss)[0]) == slope
+
+
+def test_um_brings_the_loss_of_a_trained_classifier_up_to_the_constraint(
+    trained: nn.Module,
+) -> None:
+    data, network = samples(), copy.deepcopy(trained)
+    assert losses(network, data)[0].mean() < 0.02
+    found = forget(network, data, QUICK, level=0.2, seed=0)
+    assert losses(network, data)[0].mean() == pytest.approx(0.2, abs=0.05)
+    assert 0.05 < found.rising < 0.95
+    assert not found.kept
+
+
+def test_umap_drops_weights_and_leaves_the_others_as_they_were(trained: nn.Module) -> None:
+    data, network = samples(), copy.deepcopy(trained)
+    found = forget(network, data, QUICK, level=0.2, seed=0, popup_keep=0.8)
+    assert found.kept == {'0.weight': (410, 512), '2.weight': (154, 192)}
+    for index in (0, 2):
+        old, new = trained[index].weight, network[index].weight
+        assert bool(((new == old) | (new == 0)).all())
+        assert torch.equal(trained[index].bias, network[index].bias)
+        assert int((new != 0).sum()) == found.kept[f'{index}.weight'][0]
+    # the learnt mask, not any: one that is drawn costs far more than the constraint
+    assert abs(losses(network, data)[0].mean() - 0.2) < 0.15
+    assert losses(network, data)[1] > 0.9
+
+
+def test_a_constraint_that_guessing_would_reach_is_refused() -> None:
+    at_chance = Constraint(0.5, np.full(4, math.log(3)), np.zeros(4), 3)
+    with pytest.raises(TrainingError, match=r'less than 1\.099 nats of 3 classes, got 1\.099'):
+        at_chance.check()
+
+
+def test_a_loss_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r'not finite at step \d+.*; lower the learning rate'):
+        train_classifier(small_network(), samples(), Schedule(5, 32, 1e30), seed=0)
+
+
+def test_scores_of_a_classifier_are_their_formulas() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.1, 0.0, 0.0]])
+    exponentials = np.exp(logits.double().numpy())
+    np.testing.assert_allclose(energy(logits), -np.log(exponentials.sum(axis=1)))
+    shares = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(msp(logits), -shares.max(axis=1))
+    network = small_network()
+    inputs = torch.from_numpy(samples(20).inputs)
+    # the step makes every largest probability larger, so every score falls
+    still = msp(network(inputs).detach() / 1000.0)
+    assert (odin(network, inputs) < still).all()
+
+
+def test_the_distance_to_class_means_is_that_of_the_nearest_one() -> None:
+    data = samples(600)
+    means = ClassMeans.fit(data.inputs, data.labels)
+    rows = data.inputs[:9]
+    inverse = means.weight.T @ means.weight
+    centres = [data.inputs[data.labels == k].mean(axis=0) for k in range(CLASSES)]
+    expected = [min((row - c) @ inverse @ (row - c) for c in centres) for row in rows]
+    np.testing.assert_allclose(means(rows), expected, rtol=1e-4)
+    assert means(rows * 10).min() > means(rows).max()
+
+
+def test_the_last_stage_of_a_traced_network_is_what_makes_its_last_map(tmp_path: Path) -> None:
+    models = pytest.importorskip('torchvision').models
+    torch.save(models.resnet18(weights=None).state_dict(), tmp_path / 'w.pth')
+    backbone: Any = load_backbone('torchvision:resnet18', weights=tmp_path / 'w.pth')
+    pixels = backbone.normalized(torch.zeros((1, 64, 96, 3), dtype=torch.uint8))
+    with torch.no_grad():
+        given, expected = backbone.cut(backbone.taps[-2:])(pixels)
+        assert torch.equal(backbone.last_stage()(given), expected)
+    own = {id(weight) for weight in backbone.network.layer4.parameters()}
+    assert {id(weight) for weight in backbone.last_stage().parameters()} == own
+
+
+def write_classes(root: Path, each: int = 26) -> Path:
+    """Write three classes of pictures: bars that lie, that stand, and discs."""
+    for kind in range(3):
+        folder = root / f'class_{kind}'
+        folder.mkdir(parents=True)
+        for number in range(each):
+            rng = np.random.default_rng([kind, number])
+            rgb = scene(number).copy()
+            x, y = rng.integers(12, 36, 2).tolist()
+            if kind == 2:
+                cv2.circle(rgb, (x, y), 9, (255, 30, 30), -1)
+            else:
+                size = (12, 3) if kind else (3, 12)
+                cv2.rectangle(rgb, (x - size[0], y - size[1]), (x + size[0], y + size[1]), 0, -1)
+            assert cv2.imwrite(str(folder / f'{number:03d}.png'), rgb[..., ::-1])
+    return root
+
+
+def train(root: Path, out: Path, method: str, *options: str) -> int:
+    return main(
+        [
+            'train', '--data', str(root / 'data'), '--out', str(out), '--unmask', method,
+            '--cache', str(root / 'cache'), '--config', str(root / 'training.yaml'), '--quiet',
+            *options,
+        ]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('unmask')
+    write_classes(root / 'data')
+    (root / 'training.yaml').write_text(
+        'input_size: 32\ntaps: [head]\ndensity: ppca\nmap: none\nalpha: 0.08\n'
+        'unmask: {passes: 12, forget_passes: 4}\n'
+    )
+    return root
+
+
+def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folders, folders / 'umap', 'umap') == 0
+    assert 'umap of block: loss 0.' in capsys.readouterr().out
+    raw = Bundle.load(folders / 'umap').manifest.raw
+    facts = raw['training']['unmask']
+    assert facts['classes'] == ['class_0', 'class_1', 'class_2']
+    assert facts['constraint'] > facts['loss']['before']
+    assert facts['accuracy']['held_out']['before'] > 0.6
+    kept, weights = facts['mask']['layers']['stage.0.weight']
+    assert (kept, weights) == (round(0.8 * 320 * 1280), 320 * 1280)
+    assert facts['auroc']['odin']['patch'].keys() == {'before', 'after'}
+    assert raw['backbone']['weights'].endswith('last stage trained on labels of the data (umap)')
+    # the same graph with other numbers: operators, shapes and bytes are those without any mask
+    plain = load_backbone()
+    taps = plain.select('head')
+    was = export_backbone(plain, taps, 32, 32)
+    now = (folders / 'umap' / 'backbone.fp32.onnx').read_bytes()
+    assert len(now) == len(was)
+    assert raw['backbone']['weights_sha256'] != plain.weights_sha256
+    graphs = [onnx.load_from_string(content).graph for content in (was, now)]
+    operators = [[(node.op_type, list(node.input)) for node in graph.node] for graph in graphs]
+    shapes = [{one.name: list(one.dims) for one in graph.initializer} for graph in graphs]
+    assert operators[0] == operators[1]
+    assert shapes[0] == shapes[1]
+    page = (folders / 'umap' / 'report' / 'index.html').read_text()
+    assert 'Labels and atypical frames' in page
+    told = json.loads((folders / 'umap' / 'report' / 'report.json').read_text())['atypical']
+    assert len(told) == 24
+    assert told == sorted(told, key=lambda one: -one['masked'])
+    assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
+
+
+def test_um_twice_gives_one_digest(folders: Path) -> None:
+    bundles = []
+    for name in ('first', 'again'):
+        options = ('--unmask-part', 'head', '--density', 'vim')
+        assert train(folders, folders / name, 'um', *options) == 0
+        bundles.append(Bundle.load(folders / name))
+    first, again = bundles
+    assert first.digest == again.digest
+    # the classifier alone was trained, and vim reads it: the user's classes, not ImageNet's
+    assert first.manifest.raw['backbone']['weights_sha256'] == load_backbone().weights_sha256
+    assert first.manifest.raw['training']['taps']['head']['facts']['classes'] == 3
+
+
+def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
+    tmp_path: Path,
+) -> None:
+    write_scenes(tmp_path / 'flat', 60)
+    write_scenes(tmp_path / 'one' / 'only', 60)
+    write_classes(tmp_path / 'classes')
+    (tmp_path / 'net.onnx').write_bytes(b'x')
+
+    def refused(message: str, data: Path, *, method: str = 'um', **changes: Any) -> None:
+        part = changes.pop('part', 'block')
+        settings = TrainSettings(
+            data=[data], alpha=0.1, unmask=UnmaskSettings(method=method, part=part), **changes
+        )
+        with pytest.raises(TrainingError, match=message):
+            preflight(settings, tmp_path / 'out')
+
+    refused(r'unmask needs labels: .* got flat without a class', tmp_path / 'flat')
+    refused(r'unmask needs labels: .* got lunar_orbit/bag without a class', BAG)
+    refused('at least 2 classes: .* got only only', tmp_path / 'one')
+    refused("only density 'vim' reads", tmp_path / 'classes', part='head')
+    refused('got an ONNX file', tmp_path / 'classes', backbone=str(tmp_path / 'net.onnx'))
+    refused(r"unmask\.method is unknown: .* got 'pruning'", tmp_path / 'classes', method='pruning')
+    with pytest.raises(TrainingError, match=r"at least 8 fitted ones of each, got of 'b' 7;"):
+        Classes(('a', 'b'), (0, 1)).check(np.array([0] * 8 + [1] * 7))
+    with pytest.raises(TrainingError, match=r'unmask\.keep out of range: .* got 1\.0'):
+        UnmaskSettings(keep=1.0).check()
