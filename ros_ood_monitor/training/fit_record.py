@@ -61,7 +61,8 @@ class FitRecord:
     evidence_ended : str
         Why the steps beyond the stop ended early; empty where they did not.
     facts : dict of str to float or int
-        Of closed forms: what else there is to tell, such as the number of components.
+        What else there is to tell: of closed forms such as the number of components, of flows
+        the level of the brake, in nats, and the step it began at.
 
     """
 

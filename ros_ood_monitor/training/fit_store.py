@@ -101,6 +101,7 @@ def _plain(record: FitRecord) -> dict[str, Any]:
         'steps': record.steps,
         'standard_error': record.standard_error,
         'evidence_ended': record.evidence_ended,
+        'facts': record.facts,
         'gaussian': None
         if gaussian is None
         else {
@@ -127,4 +128,5 @@ def _record(kept: dict[str, Any]) -> FitRecord:
             shrinkage=gaussian['shrinkage'],
         ),
         kept['evidence_ended'],
+        kept['facts'],
     )

@@ -7,6 +7,11 @@ flow worse at telling out-of-distribution frames apart. Where there are probes (
 surely not the training condition), training goes on beyond its stop for a while, so that this can
 be seen; it changes nothing about what is taken.
 
+A *brake* is the same remedy as Unleashing Mask's for classifiers, without labels: the nll of the
+trained flow with a few of the couplings' weights dropped at random is a level that the nll of a
+batch then oscillates around. It looks at no held-out frame, and so is for training to the last
+step; with early stopping it only offers more steps to choose from.
+
 References
 ----------
 Breiman, Friedman, Olshen, Stone (1984), Classification and Regression Trees (the one standard
@@ -17,6 +22,7 @@ error rule).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import copy
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -29,13 +35,16 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.training.fit_record import FitRecord, Look
 from ros_ood_monitor.training.flows import flow_from_settings, initialize
+from ros_ood_monitor.training.masks import draw_scores, fold_masks, top_masks
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.rows import chunks, Rows, spread
+from ros_ood_monitor.training.unmask import flooded
 
 __all__ = ['judge', 'train_flow']
 
 _STILL = 1e-3  # of the median deviation: a channel that varies less is as good as constant
 _NAMED = 5
+_BRAKE_KEEP = 0.965  # of the weights of the couplings
 _FIT_ROWS = 1024  # that a look sees of the fit part: told, never decides
 
 
@@ -95,6 +104,16 @@ def train_flow(
             if stale >= settings.patience and settings.choose != 'last':
                 break
         trainer.advance()
+    facts: dict[str, float | int] = {}
+    if settings.brake_steps:
+        level = trainer.brake(fit)
+        end = trainer.step + settings.brake_steps
+        facts = {'brake': round(level, 4), 'brake_from': trainer.step}
+        while trainer.step < end:
+            trainer.advance()
+            if trainer.step % settings.check_every == 0 or trainer.step == end:
+                looks.append(trainer.look(fit, held_out, probes))
+                candidates.offer(looks[-1], trainer.flow)
     stop, reason = trainer.step, ''
     if probes is not None:
         more, reason = _evidence(trainer, fit, held_out, probes)
@@ -102,7 +121,9 @@ def train_flow(
     chosen = candidates.choose()
     trainer.flow.load_state_dict(chosen.weights, strict=False)  # buffers are as they were
     error = candidates.best.standard_error
-    record = FitRecord('flow', looks, chosen.look.step, stop, error, trainer.gaussian, reason)
+    record = FitRecord(
+        'flow', looks, chosen.look.step, stop, error, trainer.gaussian, reason, facts
+    )
     return trainer.flow, record
 
 
@@ -174,6 +195,8 @@ class _Trainer:
             raise TrainingError(msg)
         self.settings = settings
         self.step = 0
+        self._level: float | None = None
+        self._seed = seed
         self._fit = fit
         self._of_tap = f' of tap {name!r}' if name else ''
         self._batches = self._rows(torch.Generator().manual_seed(seed))
@@ -198,13 +221,35 @@ class _Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         loss = -self.flow.log_prob(inputs).mean()
         self._check(float(loss.detach()), 'loss')
-        loss.backward()
+        (loss if self._level is None else flooded(loss, self._level)).backward()
         norm = torch.nn.utils.clip_grad_norm_(
             self.flow.parameters(), self.settings.gradient_clip or math.inf
         )
         self._check(float(norm), 'norm of the gradient')
         self._optimizer.step()
         self.step += 1
+
+    def brake(self, fit: Rows) -> float:
+        """
+        Let no step from here on go below the nll of the flow with some weights dropped.
+
+        Parameters
+        ----------
+        fit : Rows
+            Normalised features; 1024 at most are looked at.
+
+        Returns
+        -------
+        float
+            That nll, in nats.
+
+        """
+        masked = copy.deepcopy(self.flow)
+        fold_masks(masked, top_masks(draw_scores(masked, seed=self._seed), _BRAKE_KEEP))
+        rows = fit[spread(len(fit), _FIT_ROWS)]  # (k, D)
+        self._level = float(_nll_of(lambda inputs: -masked.log_prob(inputs), rows).mean())
+        self._check(self._level, 'nll with weights dropped')
+        return self._level
 
     def look(self, fit: Rows, held_out: Rows, probes: Rows | None) -> Look:
         """Return the look at this step."""

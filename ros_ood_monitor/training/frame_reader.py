@@ -41,6 +41,7 @@ from ros_ood_monitor.training.runners import (
     CellRunner,
     cells_width,
     CellSampler,
+    NoFeatures,
     OnnxRunner,
     run_all,
     Runner,
@@ -52,7 +53,7 @@ from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWor
 from ros_ood_monitor.training.settings import parse_tiles, Resources, TrainSettings
 from ros_ood_monitor.training.table import FeatureTable
 
-__all__ = ['FrameReader', 'deployed_runner', 'open_reader', 'scoring_runner']
+__all__ = ['FrameReader', 'deployed_runner', 'open_frames', 'open_reader', 'scoring_runner']
 
 _SMALLEST_INPUT = 32
 _CELLS_OF_EACH = 3  # cells kept for each point of a coreset, of which 70 % are fitted
@@ -406,6 +407,35 @@ def open_reader(
         )
     run = _runner(backbone, onnx, taps, plan, resources, settings.threads)
     return FrameReader(dataset, backbone, taps, preprocess, onnx, run, settings, resources, plan)
+
+
+def open_frames(dataset: Dataset, settings: TrainSettings, resources: Resources) -> FrameReader:
+    """
+    Load the backbone, and bring it and the frames together, without any features.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The frames.
+    settings : TrainSettings
+        Which ones.
+    resources : Resources
+        Cache and workers.
+
+    Returns
+    -------
+    FrameReader
+        For `FrameReader.all_frames` and `FrameReader.pictures`.
+
+    Raises
+    ------
+    TrainingError
+        If the backbone is not there.
+
+    """
+    backbone = load_backbone(settings.backbone, weights=settings.weights)
+    preprocess = Preprocessor(*_input_size(settings, backbone))
+    return FrameReader(dataset, backbone, (), preprocess, b'', NoFeatures(), settings, resources)
 
 
 def _cells_a_frame(coreset: int | None, frames: int) -> int:

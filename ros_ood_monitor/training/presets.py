@@ -111,6 +111,9 @@ class FlowSettings:
     evidence_steps : int
         Steps beyond the stop, made only where there are probes to look at; the step that is taken
         does not depend on them. With a patience, over-training shows before the stop already.
+    brake_steps : int
+        Steps behind the stop with the nll held at that of the flow with some weights dropped
+        (Unleashing Mask without labels); they are candidates as all others are.
     seed : int or None
         Of permutations, weights and batches; None for that of the training.
 
@@ -134,6 +137,7 @@ class FlowSettings:
     patience: int = 10
     choose: str = 'one_standard_error'
     evidence_steps: int = 0
+    brake_steps: int = 0
     seed: int | None = None
 
     @classmethod
@@ -195,7 +199,7 @@ class FlowSettings:
             'check_every': 1,
             'patience': 1,
         }
-        for key in ('hidden', 'steps', 'passes', 'evidence_steps'):
+        for key in ('hidden', 'steps', 'passes', 'evidence_steps', 'brake_steps'):
             least[key] = 0
         for key in ('learning_rate', 'adam_beta1', 'weight_decay', 'gradient_clip'):
             least[key] = 0.0

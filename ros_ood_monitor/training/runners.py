@@ -19,6 +19,7 @@ from ros_ood_monitor.training.scorer import CellScorer
 __all__ = [
     'CellRunner',
     'CellSampler',
+    'NoFeatures',
     'OnnxRunner',
     'Runner',
     'ScoringRunner',
@@ -81,6 +82,18 @@ class CellSampler:
             for row, image in zip(rows, images, strict=True)
         ]
         return np.stack(chosen).reshape(len(images), -1)  # (n, width)
+
+
+class NoFeatures:
+    """Stands in for a backbone where frames are listed only."""
+
+    name = 'no features'
+    batch_size = 64
+    concurrent = True
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return (n, 0) for (n, h, w, 3) pictures."""
+        return np.empty((len(images), 0), np.float32)
 
 
 class OnnxRunner:

@@ -40,7 +40,7 @@ from ros_ood_monitor.training.export import (
 from ros_ood_monitor.training.fit import vim_classifier
 from ros_ood_monitor.training.fit_store import FitStore
 from ros_ood_monitor.training.fitting import deviation_of_sum, fit_taps, make_scorer
-from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
+from ros_ood_monitor.training.frame_reader import FrameReader, open_frames, open_reader
 from ros_ood_monitor.training.held_out_rate import held_out_rates
 from ros_ood_monitor.training.leaks import check_enough, check_leaks
 from ros_ood_monitor.training.map_choice import fit_best_map
@@ -150,15 +150,18 @@ def train(
     settings.check()
     watch = Stopwatch()
     with _reproducible(settings.threads), contextlib.ExitStack() as stack:
-        with watch.part('backbone'):
-            reader = open_reader(dataset, settings, resources, progress)
         unmasked: Unmasked | None = None
         if settings.unmask.method != 'none':
             with watch.part('unmask'):
-                unmasked = _unmask(reader, progress)
-                reader = open_reader(
-                    dataset, settings, resources, progress, backbone=unmasked.backbone
-                )
+                unmasked = _unmask(open_frames(dataset, settings, resources), progress)
+        with watch.part('backbone'):
+            reader = open_reader(
+                dataset,
+                settings,
+                resources,
+                progress,
+                backbone=None if unmasked is None else unmasked.backbone,
+            )
         expected = dataset.counts.expected
         with watch.part('extraction'), progress.counted(expected, 'features', 'frame') as show:
             table = stack.enter_context(reader.all_frames(show))
@@ -336,18 +339,11 @@ def _unmask(reader: FrameReader, progress: Progress) -> Unmasked:
     """Split frames as the fit does later, and teach the backbone their labels."""
     settings, expected = reader.settings, reader.dataset.counts.expected
     with (
-        progress.counted(expected, 'features before', 'frame') as show,
+        progress.counted(expected, 'labelled frames', 'frame') as show,
         reader.all_frames(show) as table,
     ):
         check_enough(table, reader.dataset, settings)
-        return unmask_backbone(
-            reader,
-            table,
-            _split(table, reader),
-            settings.unmask,
-            seed=settings.seed,
-            progress=progress,
-        )
+        return unmask_backbone(reader, table, _split(table, reader), progress=progress)
 
 
 def _seen(

@@ -160,9 +160,7 @@ def unmask_backbone(
     reader: FrameReader,
     table: FeatureTable,
     split: Split,
-    settings: UnmaskSettings,
     *,
-    seed: int,
     progress: Progress,
 ) -> Unmasked:
     """
@@ -171,15 +169,11 @@ def unmask_backbone(
     Parameters
     ----------
     reader : FrameReader
-        Frames, and the backbone to start from, which stays as it is.
+        Frames, and the backbone to start from, which stays as it is; its settings tell how.
     table : FeatureTable
-        What that backbone gave.
+        Its frames, with or without features.
     split : Split
         Only its fit part is learnt from; the rest tells how well.
-    settings : UnmaskSettings
-        How; a method but ``none``.
-    seed : int
-        Of masks and the order of frames.
     progress : Progress
         Told what takes the time.
 
@@ -195,6 +189,7 @@ def unmask_backbone(
         loss is not finite, or the constraint no better than guessing.
 
     """
+    settings, seed = reader.settings.unmask, reader.settings.seed
     classes = find_classes(reader.dataset)
     labels = classes.of(table.sequence)  # (n,)
     classes.check(labels[split.fit])
@@ -284,11 +279,11 @@ class _Network(nn.Module):
                 f'got {backbone.name!r}; take one of those'
             )
             raise TrainingError(msg)
-        last = backbone.taps[-1]
-        if part != 'all' and reader.taps[-1] != last:
+        last, deepest = backbone.taps[-1], backbone.select(reader.settings.taps)[-1]
+        if part != 'all' and deepest != last:
             msg = (
                 f'unmask.part {part!r} changes the last stage only: expected {last.name!r} among '
-                f'the taps, got {reader.taps[-1].name!r} as the deepest; add it to --taps, or '
+                f'the taps, got {deepest.name!r} as the deepest; add it to --taps, or '
                 'take part all'
             )
             raise TrainingError(msg)
@@ -350,8 +345,6 @@ class _Network(nn.Module):
         self, reader: FrameReader, table: FeatureTable, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[Any]:
         """Return what the trained part takes, of some frames."""
-        if self.part == 'head':
-            return table.of(reader.taps[-1], rows)
         found, batch = [], []
         for _, image in reader.pictures(table, rows):
             batch.append(image)

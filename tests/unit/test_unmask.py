@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -26,9 +27,10 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import load_backbone
 from ros_ood_monitor.training.class_scores import ClassMeans, energy, msp, odin
 from ros_ood_monitor.training.classes import Classes
-from ros_ood_monitor.training.export import export_backbone
+from ros_ood_monitor.training.flow_training import train_flow
 from ros_ood_monitor.training.masks import call_masked, draw_scores, fold_masks, top_masks
 from ros_ood_monitor.training.preflight import preflight
+from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.settings import TrainSettings
 from ros_ood_monitor.training.unmask import (
     constrain,
@@ -209,6 +211,25 @@ def test_the_last_stage_of_a_traced_network_is_what_makes_its_last_map(tmp_path:
     assert {id(weight) for weight in backbone.last_stage().parameters()} == own
 
 
+def test_the_brake_takes_back_what_an_over_trained_flow_learnt_by_heart() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(8, 8))
+    rows, held_out = (
+        (rng.normal(size=(count, 8)) @ mixing).astype(np.float32) for count in (60, 200)
+    )
+    plain = FlowSettings.preset(choose='last', steps=160, learning_rate=4e-3)
+    _, over = train_flow(rows, held_out, settings=plain, seed=0)
+    braking = dataclasses.replace(plain, brake_steps=40)
+    _, record = train_flow(rows, held_out, settings=braking, seed=0)
+    assert record.facts['brake_from'] == 160
+    assert record.steps == record.step == 200
+    assert record.looks[: len(over.looks)] == over.looks
+    # no held-out frame was looked at, and those are told better; the fitted ones worse
+    assert over.fit_nll < record.facts['brake'] < over.nll
+    assert record.fit_nll > over.fit_nll
+    assert record.nll < over.nll - 1.0
+
+
 def write_classes(root: Path, each: int = 26) -> Path:
     """Write three classes of pictures: bars that lie, that stand, and discs."""
     for kind in range(3):
@@ -239,47 +260,21 @@ def train(root: Path, out: Path, method: str, *options: str) -> int:
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = pytest.importorskip('torchvision').models
     root = tmp_path_factory.mktemp('unmask')
     write_classes(root / 'data')
+    torch.manual_seed(0)
+    network = models.squeezenet1_1(weights=None)
+    for name, weight in network.named_parameters():
+        if name.endswith('bias'):  # equal ones would be stored once
+            nn.init.normal_(weight, std=0.05)
+    torch.save(network.state_dict(), root / 'weights.pth')
     (root / 'training.yaml').write_text(
-        'input_size: 32\ntaps: [head]\ndensity: ppca\nmap: none\nalpha: 0.08\n'
-        'unmask: {passes: 12, forget_passes: 4}\n'
+        f'backbone: torchvision:squeezenet1_1\nweights: {root / "weights.pth"}\ninput_size: 64\n'
+        'taps: [head]\ndensity: ppca\nmap: none\nalpha: 0.08\n'
+        'unmask: {passes: 40, forget_passes: 10}\n'
     )
     return root
-
-
-def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
-    folders: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(folders, folders / 'umap', 'umap') == 0
-    assert 'umap of block: loss 0.' in capsys.readouterr().out
-    raw = Bundle.load(folders / 'umap').manifest.raw
-    facts = raw['training']['unmask']
-    assert facts['classes'] == ['class_0', 'class_1', 'class_2']
-    assert facts['constraint'] > facts['loss']['before']
-    assert facts['accuracy']['held_out']['before'] > 0.6
-    kept, weights = facts['mask']['layers']['stage.0.weight']
-    assert (kept, weights) == (round(0.8 * 320 * 1280), 320 * 1280)
-    assert facts['auroc']['odin']['patch'].keys() == {'before', 'after'}
-    assert raw['backbone']['weights'].endswith('last stage trained on labels of the data (umap)')
-    # the same graph with other numbers: operators, shapes and bytes are those without any mask
-    plain = load_backbone()
-    taps = plain.select('head')
-    was = export_backbone(plain, taps, 32, 32)
-    now = (folders / 'umap' / 'backbone.fp32.onnx').read_bytes()
-    assert len(now) == len(was)
-    assert raw['backbone']['weights_sha256'] != plain.weights_sha256
-    graphs = [onnx.load_from_string(content).graph for content in (was, now)]
-    operators = [[(node.op_type, list(node.input)) for node in graph.node] for graph in graphs]
-    shapes = [{one.name: list(one.dims) for one in graph.initializer} for graph in graphs]
-    assert operators[0] == operators[1]
-    assert shapes[0] == shapes[1]
-    page = (folders / 'umap' / 'report' / 'index.html').read_text()
-    assert 'Labels and atypical frames' in page
-    told = json.loads((folders / 'umap' / 'report' / 'report.json').read_text())['atypical']
-    assert len(told) == 24
-    assert told == sorted(told, key=lambda one: -one['masked'])
-    assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
 
 
 def test_um_twice_gives_one_digest(folders: Path) -> None:
@@ -290,9 +285,40 @@ def test_um_twice_gives_one_digest(folders: Path) -> None:
         bundles.append(Bundle.load(folders / name))
     first, again = bundles
     assert first.digest == again.digest
-    # the classifier alone was trained, and vim reads it: the user's classes, not ImageNet's
-    assert first.manifest.raw['backbone']['weights_sha256'] == load_backbone().weights_sha256
-    assert first.manifest.raw['training']['taps']['head']['facts']['classes'] == 3
+    # the classifier alone was trained, and vim reads it
+    assert first.manifest.raw['backbone']['weights'] == 'weights.pth'
+    assert first.manifest.raw['training']['taps']['features.12']['facts']['classes'] == 3
+
+
+def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folders, folders / 'umap', 'umap') == 0
+    told = capsys.readouterr()
+    assert 'umap of block: loss ' in told.out
+    raw = Bundle.load(folders / 'umap').manifest.raw
+    facts = raw['training']['unmask']
+    assert facts['classes'] == ['class_0', 'class_1', 'class_2']
+    assert facts['constraint'] > 0
+    assert facts['accuracy']['fit']['before'] > 0.6
+    assert facts['mask']['kept'] == pytest.approx(0.8 * facts['mask']['weights'], abs=4)
+    assert facts['auroc']['odin']['patch'].keys() == {'before', 'after'}
+    assert raw['backbone']['weights'].endswith('last stage trained on labels of the data (umap)')
+    # the same graph with other numbers: operators, shapes and bytes are those without a mask
+    contents = [(folders / name / 'backbone.fp32.onnx').read_bytes() for name in ('first', 'umap')]
+    assert contents[0] != contents[1]
+    assert len(contents[0]) == len(contents[1])
+    graphs = [onnx.load_from_string(content).graph for content in contents]
+    operators = [[(node.op_type, list(node.input)) for node in graph.node] for graph in graphs]
+    shapes = [{one.name: list(one.dims) for one in graph.initializer} for graph in graphs]
+    assert operators[0] == operators[1]
+    assert shapes[0] == shapes[1]
+    page = (folders / 'umap' / 'report' / 'index.html').read_text()
+    assert 'Labels and atypical frames' in page
+    atypical = json.loads((folders / 'umap' / 'report' / 'report.json').read_text())['atypical']
+    assert len(atypical) == 24
+    assert atypical == sorted(atypical, key=lambda one: -one['masked'])
+    assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
 
 
 def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
