@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 import json
 from pathlib import Path
@@ -29,12 +29,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
 from sklearn.datasets import load_digits
 import torch
 from torch import nn, Tensor
 
+from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.evaluation.machine import context
 from ros_ood_monitor.evaluation.report import write_text
+from ros_ood_monitor.evaluation.timing import interleave, ratio
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, fpr95_id_positive, fpr95_ood_positive
 from ros_ood_monitor.preprocess import Preprocessor
@@ -331,6 +335,9 @@ def main() -> None:
     parser.add_argument('--sets', nargs='*', default=SETS, help='none: only tell and draw')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--json', type=Path, required=True, help='other runs in it stay')
+    parser.add_argument(
+        '--onboard', nargs=2, type=Path, metavar='ONNX', help='a plain and a masked backbone'
+    )
     parser.add_argument('--figure', type=Path, help='PNG of the curves')
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -355,10 +362,34 @@ def main() -> None:
         sets[name] = sorted([*others, made], key=lambda one: one['seed'])
         write_text(args.json, json.dumps({'context': context(), 'sets': sets}, indent=1) + '\n')
     result = json.loads(args.json.read_text())
+    if args.onboard:
+        result['onboard'] = onboard(*args.onboard)
+        write_text(args.json, json.dumps(result, indent=1) + '\n')
+    print(result.get('onboard', ''))
     for name, runs in result['sets'].items():
         print(f'\n{name}\n{table(runs)}')
     if args.figure is not None:
         draw(result['sets'], args.figure)
+
+
+def onboard(plain: Path, masked: Path) -> dict[str, Any]:
+    """Return size, operators and time of two graphs in the deployed runtime, in turns."""
+    contenders: dict[str, Callable[[int], object]] = {}
+    facts: dict[str, Any] = {}
+    for name, file in (('plain', plain), ('masked', masked)):
+        content = file.read_bytes()
+        graph = onnx.load_from_string(content).graph
+        zeros = sum(int((numpy_helper.to_array(one) == 0).sum()) for one in graph.initializer)
+        facts[name] = {'bytes': len(content), 'operators': len(graph.node), 'zeros': zeros}
+        session = open_session(content)
+        side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+        contenders[name] = lambda _, run=session.run, image=image: run(None, {'image': image})
+    times = interleave(contenders, rounds=60, burst=5, warm_up=10)
+    told = ratio(times['masked'], times['plain'])
+    facts['masked_over_plain'] = asdict(told)
+    facts['ms'] = {name: float(np.median(values)) for name, values in times.items()}
+    return facts
 
 
 def spread(values: list[float]) -> str:
@@ -413,8 +444,9 @@ def draw(sets: dict[str, list[dict[str, Any]]], file: Path) -> None:
 
     figure = Figure(figsize=(4.0 * len(sets), 3.4), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
+    cells = figure.subplots(1, len(sets), squeeze=False)[0]
     colours = {'um': '#D55E00', 'umap': '#009E73'}
-    for axes, (name, runs) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets.items()):
+    for axes, (name, runs) in zip(cells, sets.items(), strict=True):
         passes = [stage['pass'] for stage in runs[0]['curve']]
         curves = np.array([[stage['near'] for stage in run['curve']] for run in runs])
         axes.plot(passes, curves.T, color='#0072B2', lw=0.7, alpha=0.5)

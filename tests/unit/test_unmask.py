@@ -27,11 +27,18 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import load_backbone
 from ros_ood_monitor.training.class_scores import ClassMeans, energy, msp, odin
 from ros_ood_monitor.training.classes import Classes
+from ros_ood_monitor.training.config_file import read_config, settings_from
+from ros_ood_monitor.training.datasets import Dataset
+from ros_ood_monitor.training.export import export_backbone
 from ros_ood_monitor.training.flow_training import train_flow
+from ros_ood_monitor.training.frame_reader import open_frames
 from ros_ood_monitor.training.masks import call_masked, draw_scores, fold_masks, top_masks
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.split import split_frames
+from ros_ood_monitor.training.trainer import _reproducible
 from ros_ood_monitor.training.unmask import (
     constrain,
     Constraint,
@@ -42,6 +49,7 @@ from ros_ood_monitor.training.unmask import (
     Schedule,
     train_classifier,
 )
+from ros_ood_monitor.training.unmask_frames import unmask_backbone, Unmasked
 from ros_ood_monitor.training.unmask_settings import UnmaskSettings
 from tests.training_tools import scene, write_scenes
 
@@ -248,16 +256,6 @@ def write_classes(root: Path, each: int = 26) -> Path:
     return root
 
 
-def train(root: Path, out: Path, method: str, *options: str) -> int:
-    return main(
-        [
-            'train', '--data', str(root / 'data'), '--out', str(out), '--unmask', method,
-            '--cache', str(root / 'cache'), '--config', str(root / 'training.yaml'), '--quiet',
-            *options,
-        ]
-    )  # fmt: skip
-
-
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = pytest.importorskip('torchvision').models
@@ -272,43 +270,49 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / 'training.yaml').write_text(
         f'backbone: torchvision:squeezenet1_1\nweights: {root / "weights.pth"}\ninput_size: 64\n'
         'taps: [head]\ndensity: ppca\nmap: none\nalpha: 0.08\n'
-        'unmask: {passes: 40, forget_passes: 10}\n'
+        'unmask: {passes: 40, forget_passes: 8}\n'
     )
     return root
 
 
-def test_um_twice_gives_one_digest(folders: Path) -> None:
-    bundles = []
-    for name in ('first', 'again'):
-        options = ('--unmask-part', 'head', '--density', 'vim')
-        assert train(folders, folders / name, 'um', *options) == 0
-        bundles.append(Bundle.load(folders / name))
-    first, again = bundles
-    assert first.digest == again.digest
-    # the classifier alone was trained, and vim reads it
-    assert first.manifest.raw['backbone']['weights'] == 'weights.pth'
-    assert first.manifest.raw['training']['taps']['features.12']['facts']['classes'] == 3
+def unmasked(root: Path, **changes: Any) -> Unmasked:
+    """Do what training does before it fits anything."""
+    config = read_config(root / 'training.yaml')
+    settings = settings_from(config, {'data': [root / 'data'], **changes})
+    resources = Resources(cache=root / 'cache', device='cpu')
+    reader = open_frames(Dataset(settings.data), settings, resources)
+    with _reproducible(threads=1), reader.all_frames(lambda _: None) as table:
+        split = split_frames(
+            table.sequence, rule='block', alpha=settings.alpha, by_sequence=False, seed=0
+        )
+        return unmask_backbone(reader, table, split, progress=Progress(quiet=True))
 
 
 def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(folders, folders / 'umap', 'umap') == 0
-    told = capsys.readouterr()
-    assert 'umap of block: loss ' in told.out
+    args = ['--data', folders / 'data', '--out', folders / 'umap', '--cache', folders / 'cache']
+    args += ['--config', folders / 'training.yaml', '--unmask', 'umap', '--quiet']
+    assert main(['train', *map(str, args)]) == 0
+    assert 'umap of block: loss ' in capsys.readouterr().out
     raw = Bundle.load(folders / 'umap').manifest.raw
     facts = raw['training']['unmask']
     assert facts['classes'] == ['class_0', 'class_1', 'class_2']
-    assert facts['constraint'] > 0
     assert facts['accuracy']['fit']['before'] > 0.6
     assert facts['mask']['kept'] == pytest.approx(0.8 * facts['mask']['weights'], abs=4)
     assert facts['auroc']['odin']['patch'].keys() == {'before', 'after'}
     assert raw['backbone']['weights'].endswith('last stage trained on labels of the data (umap)')
+    # once more from the same frames: the same weights, bit by bit
+    again = unmasked(folders, **{'unmask.method': 'umap'})
+    assert again.backbone.weights_sha256 == raw['backbone']['weights_sha256']
+    assert again.card() == facts
     # the same graph with other numbers: operators, shapes and bytes are those without a mask
-    contents = [(folders / name / 'backbone.fp32.onnx').read_bytes() for name in ('first', 'umap')]
-    assert contents[0] != contents[1]
-    assert len(contents[0]) == len(contents[1])
-    graphs = [onnx.load_from_string(content).graph for content in contents]
+    plain = load_backbone('torchvision:squeezenet1_1', weights=folders / 'weights.pth')
+    was = export_backbone(plain, plain.select('head'), 64, 64)
+    now = (folders / 'umap' / 'backbone.fp32.onnx').read_bytes()
+    assert was != now
+    assert len(was) == len(now)
+    graphs = [onnx.load_from_string(content).graph for content in (was, now)]
     operators = [[(node.op_type, list(node.input)) for node in graph.node] for graph in graphs]
     shapes = [{one.name: list(one.dims) for one in graph.initializer} for graph in graphs]
     assert operators[0] == operators[1]
@@ -319,6 +323,20 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     assert len(atypical) == 24
     assert atypical == sorted(atypical, key=lambda one: -one['masked'])
     assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
+
+
+def test_of_the_head_only_the_classifier_changes_and_of_all_every_stage(folders: Path) -> None:
+    plain: Any = load_backbone('torchvision:squeezenet1_1', weights=folders / 'weights.pth')
+    first = plain.network.features[0].weight
+    quick = {'unmask.method': 'um', 'unmask.passes': 2, 'unmask.forget_passes': 1}
+    head = unmasked(folders, density='vim', **quick, **{'unmask.part': 'head'})
+    assert head.backbone.classifier.weight.shape == (3, 512)
+    assert head.backbone.weights_sha256 == plain.weights_sha256
+    assert torch.equal(head.backbone.network.features[0].weight, first)
+    every = unmasked(folders, **quick, **{'unmask.part': 'all'})
+    assert not torch.equal(every.backbone.network.features[0].weight, first)
+    assert not any(weight.requires_grad for weight in every.backbone.network.parameters())
+    assert 0 < every.accuracy['held_out'][1] <= 1
 
 
 def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
