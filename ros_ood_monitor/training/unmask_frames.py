@@ -398,7 +398,8 @@ class _Network(nn.Module):
             source,
             classifier=classifier,
             weights=f'{source.weights}, {part} trained on labels of the data ({method})',
-            weights_sha256=network_digest(source.network),
+            # of what the taps need: a classifier that came with the weights may be anything
+            weights_sha256=network_digest(source.cut([source.taps[-1]])),
         )
 
 
