@@ -157,8 +157,8 @@ def _atypical(frames: Sequence[AtypicalImage]) -> bytes:
         axes.imshow(one.image)
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel(
-            f'{_shortened(one.place, 26)}\n{_shortened(one.label)}: {one.masked:.2f} '
-            f'({one.plain:.2f})',
+            f'{_shortened(one.place, 26)}\n{_shortened(one.label)}: {one.masked:.2g} '
+            f'({one.plain:.2g})',
             fontsize=6,
             labelpad=3,
         )
