@@ -435,7 +435,8 @@ def open_frames(dataset: Dataset, settings: TrainSettings, resources: Resources)
     """
     backbone = load_backbone(settings.backbone, weights=settings.weights)
     preprocess = Preprocessor(*_input_size(settings, backbone))
-    return FrameReader(dataset, backbone, (), preprocess, b'', NoFeatures(), settings, resources)
+    here = replace(resources, executor=None)  # there is nothing to compute elsewhere
+    return FrameReader(dataset, backbone, (), preprocess, b'', NoFeatures(), settings, here)
 
 
 def _cells_a_frame(coreset: int | None, frames: int) -> int:
