@@ -359,6 +359,7 @@ def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
     refused(r'unmask needs labels: .* got lunar_orbit/bag without a class', BAG)
     refused('at least 2 classes: .* got only only', tmp_path / 'one')
     refused("only density 'vim' reads", tmp_path / 'classes', part='head')
+    refused('expected no tiles', tmp_path / 'classes', tiles='2x2')
     refused('got an ONNX file', tmp_path / 'classes', backbone=str(tmp_path / 'net.onnx'))
     refused(r"unmask\.method is unknown: .* got 'pruning'", tmp_path / 'classes', method='pruning')
     with pytest.raises(TrainingError, match=r"at least 8 fitted ones of each, got of 'b' 7;"):
