@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import copy
 import dataclasses
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -225,12 +227,12 @@ def test_the_brake_takes_back_what_an_over_trained_flow_learnt_by_heart() -> Non
     rows, held_out = (
         (rng.normal(size=(count, 8)) @ mixing).astype(np.float32) for count in (60, 200)
     )
-    plain = FlowSettings.preset(choose='last', steps=160, learning_rate=4e-3)
+    plain = FlowSettings.preset(choose='last', steps=100, learning_rate=4e-3)
     _, over = train_flow(rows, held_out, settings=plain, seed=0)
-    braking = dataclasses.replace(plain, brake_steps=40)
+    braking = dataclasses.replace(plain, brake_steps=20)
     _, record = train_flow(rows, held_out, settings=braking, seed=0)
-    assert record.facts['brake_from'] == 160
-    assert record.steps == record.step == 200
+    assert record.facts['brake_from'] == 100
+    assert record.steps == record.step == 120
     assert record.looks[: len(over.looks)] == over.looks
     # no held-out frame was looked at, and those are told better; the fitted ones worse
     assert over.fit_nll < record.facts['brake'] < over.nll
@@ -256,6 +258,14 @@ def write_classes(root: Path, each: int = 26) -> Path:
     return root
 
 
+@pytest.fixture
+def no_captured_logs() -> Iterator[None]:
+    """Keep pytest from storing every DEBUG line of torch's exporter, which doubles its time."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = pytest.importorskip('torchvision').models
@@ -268,9 +278,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
             nn.init.normal_(weight, std=0.05)
     torch.save(network.state_dict(), root / 'weights.pth')
     (root / 'training.yaml').write_text(
-        f'backbone: torchvision:squeezenet1_1\nweights: {root / "weights.pth"}\ninput_size: 64\n'
+        f'backbone: torchvision:squeezenet1_1\nweights: {root / "weights.pth"}\ninput_size: 32\n'
         'taps: [head]\ndensity: ppca\nmap: none\nalpha: 0.08\n'
-        'unmask: {passes: 20, forget_passes: 3}\n'
+        'unmask: {passes: 40, forget_passes: 4}\n'
     )
     return root
 
@@ -288,6 +298,7 @@ def unmasked(root: Path, **changes: Any) -> Unmasked:
         return unmask_backbone(reader, table, split, progress=Progress(quiet=True))
 
 
+@pytest.mark.usefixtures('no_captured_logs')
 def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +319,7 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     assert again.card() == facts
     # the same graph with other numbers: operators, shapes and bytes are those without a mask
     plain = load_backbone('torchvision:squeezenet1_1', weights=folders / 'weights.pth')
-    was = export_backbone(plain, plain.select('head'), 64, 64)
+    was = export_backbone(plain, plain.select('head'), 32, 32)
     now = (folders / 'umap' / 'backbone.fp32.onnx').read_bytes()
     assert was != now
     assert len(was) == len(now)
@@ -328,7 +339,7 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
 def test_of_the_head_only_the_classifier_changes_and_of_all_every_stage(folders: Path) -> None:
     plain: Any = load_backbone('torchvision:squeezenet1_1', weights=folders / 'weights.pth')
     first = plain.network.features[0].weight
-    quick = {'unmask.method': 'um', 'unmask.passes': 1, 'unmask.forget_passes': 1}
+    quick = {'unmask.method': 'um', 'unmask.passes': 12, 'unmask.forget_passes': 1}
     head = unmasked(folders, density='vim', **quick, **{'unmask.part': 'head'})
     assert head.backbone.classifier.weight.shape == (3, 512)
     assert head.backbone.weights_sha256 == plain.weights_sha256
@@ -336,7 +347,7 @@ def test_of_the_head_only_the_classifier_changes_and_of_all_every_stage(folders:
     every = unmasked(folders, **quick, **{'unmask.part': 'all'})
     assert not torch.equal(every.backbone.network.features[0].weight, first)
     assert not any(weight.requires_grad for weight in every.backbone.network.parameters())
-    assert 0 < every.accuracy['held_out'][1] <= 1
+    assert every.counts == (56, 22)
 
 
 def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
