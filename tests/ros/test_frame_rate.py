@@ -30,7 +30,7 @@ from ros_ood_monitor.ros.stream_counts import StreamCounts
 from tests.ros.harness import peer, running_node, wait_until
 
 BOUND = RateBound.measure(
-    [0, 1], [6.0, 6.0], per_hour=0.5, refractory=10.0, seed=0, frame_rate_hz=10.0
+    [0, 1], [12.0, 12.0], per_hour=0.5, refractory=10.0, seed=0, frame_rate_hz=10.0
 )
 
 
