@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with Console(quiet=args.quiet) as console:
         recordings = find_held_out(args.recordings)
-        _check_before_scoring(args, recordings, console, len(names))
+        _check_before_scoring(args, bundle, recordings, console, names)
         found = {
             precision: _calibrate(args, bundle, precision, recordings, console)
             for precision in dict.fromkeys(names)
@@ -209,10 +209,15 @@ def _calibrate(
             'few bound the rate less surely than 95 %; record on more days'
         )
     if bound.odd or bound.has_too_few_sequences or bound.bound > bound.per_hour:
+        advice = (
+            'record more sequences, on different days, or take another alert logic, such as ewma'
+            if bound.has_too_few_sequences
+            else 'record more hours in more of the conditions that you run in, or ask for a '
+            'higher rate'
+        )
         msg = (
             f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '
-            f'hour: {bound}; record more hours in more of the conditions that you run in, or ask '
-            'for a higher rate. Nothing was written'
+            f'hour: {bound}; {advice}. Nothing was written'
         )
         raise CalibrationError(msg)
     return found
@@ -231,10 +236,15 @@ def _now_and_then(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _check_before_scoring(
-    args: argparse.Namespace, recordings: list[HeldOut], console: Console, precisions: int
+    args: argparse.Namespace,
+    bundle: Bundle,
+    recordings: list[HeldOut],
+    console: Console,
+    precisions: list[str],
 ) -> None:
     """Refuse hours that cannot suffice before they are scored, and tell what there is to score."""
     from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.evaluation.bags.store import ScoreStore
     from ros_ood_monitor.evaluation.held_out import hours_by_metadata
     from ros_ood_monitor.rate_calibration import check_hours
     from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
@@ -243,18 +253,26 @@ def _check_before_scoring(
         recordings, topics=args.topic, every=args.every, frame_rate_hz=args.rate
     )
     hours = sum(sequence_hours(streams).values())
-    times = f', {precisions} times' if precisions > 1 else ''
+    times = f', {len(precisions)} times' if len(precisions) > 1 else ''
     console.print(
         f'{count(frames, "frame")} of {count(len(streams), "sequence")} to score{times}, '
         f'{hours:.3g} h at most'
     )
-    if hours:
+    for precision in precisions if hours else ():
         check_hours(
             streams,
             per_hour=args.false_alerts_per_hour,
             seed=args.seed,
             extrapolate=args.extrapolate,
+            logic=args.logic or bundle.calibration(precision).operating_point.logic,
         )
+    ScoreStore(_store(args)).check()
+
+
+def _store(args: argparse.Namespace) -> Path | None:
+    from ros_ood_monitor.evaluation.bags.store import default_store
+
+    return None if args.no_cache else Path(args.cache) if args.cache else default_store()
 
 
 def _score(
@@ -266,7 +284,6 @@ def _score(
 ) -> list[ScoreStream]:
     from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.errors import EngineError
-    from ros_ood_monitor.evaluation.bags.store import default_store
     from ros_ood_monitor.evaluation.held_out_scores import score_held_out
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
@@ -286,7 +303,7 @@ def _score(
             topics=args.topic,
             every=args.every,
             frame_rate_hz=args.rate,
-            store=None if args.no_cache else Path(args.cache) if args.cache else default_store(),
+            store=_store(args),
         )
     finally:
         monitor.close()

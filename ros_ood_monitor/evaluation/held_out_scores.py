@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import logging
 from pathlib import Path
@@ -85,12 +85,21 @@ def score_held_out(
     streams: list[ScoreStream] = []
     seen: dict[str, Path] = {}
     kept = 0
+    stores: dict[tuple[str, ...], ScoreStore] = {}  # one for each choice of topics
+
+    def store_of(read: Sequence[str] | None) -> ScoreStore:
+        if tuple(read or ()) not in stores:
+            stores[tuple(read or ())] = ScoreStore.of_engine(
+                store, bundle, engine, topics=read, every=every
+            )
+        return stores[tuple(read or ())]
+
     for recording in recordings:
         if recording.files:
             frames = _frames(recording, every, frame_rate_hz)
             scored = score_frames(frames, bundle, engine, path=recording.path)
         else:
-            scored, was_kept = _score_bag(recording.path, bundle, engine, topics, every, store)
+            scored, was_kept = _score_bag(recording.path, bundle, engine, topics, every, store_of)
             kept += was_kept
         _check(recording, scored)
         for stream in _streams(recording, scored):
@@ -110,7 +119,7 @@ def _score_bag(
     engine: Engine,
     topics: Sequence[str] | None,
     every: int,
-    store: Path | None,
+    store_of: Callable[[Sequence[str] | None], ScoreStore],
 ) -> tuple[ScoredBag, bool]:
     """Return the scores of a bag, and whether they were there."""
     with BagReader(path) as bag:
@@ -118,7 +127,7 @@ def _score_bag(
         cameras = {topic.name for topic in bag.image_topics} - set(bag.depth_topics)
     # the names by which an evaluation keeps the scores, too
     read = None if set(chosen) == cameras else chosen
-    kept = ScoreStore.of_engine(store, bundle, engine, topics=read, every=every)
+    kept = store_of(read)
     key = kept.key(path)
     found = kept.load(key)
     if found is not None:

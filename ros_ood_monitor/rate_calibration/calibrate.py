@@ -13,7 +13,11 @@ from ros_ood_monitor.alerting import make_logic
 from ros_ood_monitor.calibration import Calibration, conformal_threshold, OperatingPoint
 from ros_ood_monitor.rate_calibration.alerts import Count, count_episodes
 from ros_ood_monitor.rate_calibration.hearing import check_hearing
-from ros_ood_monitor.rate_calibration.hours import check_hours, quiet_rate_to_aim_at
+from ros_ood_monitor.rate_calibration.hours import (
+    check_hours,
+    least_sequences,
+    quiet_rate_to_aim_at,
+)
 from ros_ood_monitor.rate_calibration.part import Part
 from ros_ood_monitor.rate_calibration.refractory import check_refractory, usual_refractory
 from ros_ood_monitor.rate_calibration.result import RateCalibration
@@ -27,10 +31,6 @@ from ros_ood_monitor.rates import affordable_episodes, most_in_alert, RateBound
 __all__ = ['calibrate_rate']
 
 _RELEASE_ALPHA: Final = 0.05
-
-_LEAST_SEQUENCES: Final = {'cusum': 10, 'martingale': 10}
-"""Logics that forget nothing while a day is a little odder than held-out scores: one day has no
-alert, the next one endless ones, and so few days as may all be of one kind state no rate."""
 
 
 def calibrate_rate(
@@ -134,7 +134,7 @@ def calibrate_rate(
             in_alert={name: one.seconds / 3600.0 for name, one in alerts.items()},
         )
 
-    bound = replace(measure(second), least_sequences=_LEAST_SEQUENCES.get(point.logic, 1))
+    bound = replace(measure(second), least_sequences=least_sequences(point.logic))
     if not is_counted:
         upper = second.tail().upper_rate(limit, seed=seed)
         bound = replace(bound, upper95=upper, bootstrap95=math.nan, extrapolated=True)

@@ -19,13 +19,35 @@ from ros_ood_monitor.rates import (
     poisson_upper,
 )
 
-__all__ = ['check_hours', 'quiet_rate_to_aim_at', 'rate_to_aim_at']
+__all__ = ['check_hours', 'least_sequences', 'quiet_rate_to_aim_at', 'rate_to_aim_at']
 
 _SURE: Final = 0.9
 """Probability with which the stating hours confirm the rate that is aimed at."""
 
 _FARTHEST: Final = 10.0
 """Times the hours that there are, how many hours a tail may stand for."""
+
+_LEAST_SEQUENCES: Final = {'cusum': 10, 'martingale': 10}
+"""Logics that forget nothing while a day is a little odder than held-out scores: one day has no
+alert, the next one endless ones, and so few days as may all be of one kind state no rate."""
+
+
+def least_sequences(logic: str) -> int:
+    """
+    Return how many sequences state a rate of an alert logic at least.
+
+    Parameters
+    ----------
+    logic : str
+        Its name.
+
+    Returns
+    -------
+    int
+        1 for most.
+
+    """
+    return _LEAST_SEQUENCES.get(logic, 1)
 
 
 def rate_to_aim_at(per_hour: float, hours: float) -> float:
@@ -84,7 +106,12 @@ def quiet_rate_to_aim_at(per_hour: float, hours: float, sequences: int) -> float
 
 
 def check_hours(
-    streams: Sequence[ScoreStream], *, per_hour: float, seed: int = 0, extrapolate: bool = False
+    streams: Sequence[ScoreStream],
+    *,
+    per_hour: float,
+    seed: int = 0,
+    extrapolate: bool = False,
+    logic: str = '',
 ) -> tuple[list[ScoreStream], list[ScoreStream], str]:
     """
     Divide streams into those that choose a limit and those that state its rate, if they can.
@@ -95,6 +122,8 @@ def check_hours(
         All of them; scores do not matter.
     per_hour, seed, extrapolate
         As for `calibrate_rate`.
+    logic : str, default ''
+        Alert logic whose `least_sequences` are asked for; none by default.
 
     Returns
     -------
@@ -106,7 +135,7 @@ def check_hours(
     Raises
     ------
     CalibrationError
-        If there are too few hours.
+        If there are too few hours, or sequences.
 
     """
     total = sum(sequence_hours(streams).values())
@@ -118,6 +147,15 @@ def check_hours(
         affordable_episodes(per_hour, farthest) < 0
     ):
         raise CalibrationError(_too_short(per_hour, hours, total, extrapolate=extrapolate))
+    least, found = least_sequences(logic), len(sequence_hours(stating))
+    if found < least:
+        everything = len(sequence_hours(streams))
+        msg = (
+            f'too few sequences for the alert logic {logic}: stating its rate takes at least '
+            f'{least}, got {found} of {everything} (the others choose the setting); record about '
+            f'{2 * least} in all, on different days, or take another alert logic, such as ewma'
+        )
+        raise CalibrationError(msg)
     return choosing, stating, rule
 
 

@@ -125,15 +125,18 @@ class CameraStream:
         self._accepted += 1
         return True
 
+    def take(self, number: int) -> None:
+        """Note which of the frames that were let in is in work from now on."""
+        self._taken = number
+
     def leave_out(self, waited: float) -> None:
         """Count a frame that waited for too long, in s."""
-        self._done = self._accepted
+        self._done = self._taken
         self.counts.on_late()
         self._unusable = f'it waited {waited:.2f} s for the engine'
 
     def decode(self, message: Any) -> Frame | None:
         """Return the picture of a message; None where it is none, which is counted and told."""
-        self._taken = self._accepted  # what comes from now on waits for the next turn
         try:
             return self._decode(message)
         except Exception as error:  # noqa: BLE001, whatever it is: this frame, not the node

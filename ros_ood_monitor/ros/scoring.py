@@ -153,6 +153,7 @@ class ScoringThread:
         pictures = []
         for each in taken:
             stream = self.streams[each.slot]
+            stream.take(each.number)
             if each.is_late:
                 stream.leave_out(each.waited)
                 continue

@@ -25,6 +25,8 @@ class Taken(Generic[_T]):
         Where it lay.
     item : object
         The newest item of that slot.
+    number : int
+        How many had been put into the slot when it was, itself included.
     waited : float
         Time that it lay there, in s.
     is_late : bool
@@ -34,6 +36,7 @@ class Taken(Generic[_T]):
 
     slot: int
     item: _T
+    number: int
     waited: float
     is_late: bool
 
@@ -57,6 +60,7 @@ class LatestSlots(Generic[_T]):
 
     def __init__(self, number: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         self._items: list[tuple[_T, float] | None] = [None] * number
+        self._numbers = [0] * number
         self._order = list(range(number))  # whose turn comes first
         self._clock = clock
         self._open = True
@@ -82,6 +86,7 @@ class LatestSlots(Generic[_T]):
         with self._changed:
             replaced = self._items[slot] is not None
             self._items[slot] = item, self._clock()
+            self._numbers[slot] += 1
             self._changed.notify()
             return replaced
 
@@ -142,7 +147,7 @@ class LatestSlots(Generic[_T]):
         if not is_late:
             self._order.remove(slot)
             self._order.append(slot)
-        return Taken(slot, item, waited, is_late)
+        return Taken(slot, item, self._numbers[slot], waited, is_late)
 
     def close(self) -> None:
         """Wake the taker for good; items given later are never taken."""

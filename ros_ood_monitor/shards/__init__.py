@@ -87,7 +87,7 @@ def run_shards(
     Do work on every shard, several at a time, each in a process that does one after the other.
 
     The results are those of one process, whatever dies on the way: a shard whose process died is
-    done once more, from its beginning.
+    done once more, from its beginning, where there are several processes.
 
     Parameters
     ----------

@@ -101,6 +101,7 @@ class _Process:
 
     work: Work[Any, Any]
     held: Any
+    is_open = False
     counter: Any
 
 
@@ -109,10 +110,13 @@ def _begin(work: Work[Any, Any], counter: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     settle()
     _Process.work, _Process.counter = work, counter
-    _Process.held = work.open()
 
 
 def _run(shard: Any) -> Any:
+    if not _Process.is_open:  # an error here is the work's own; in the beginning it were a death
+        _Process.held = _Process.work.open()
+        _Process.is_open = True
+
     def count() -> None:
         with _Process.counter.get_lock():
             _Process.counter.value += 1

@@ -6,11 +6,18 @@ from dataclasses import fields
 import math
 from pathlib import Path
 import threading
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.records import AlertState, Frame, Observation
+from ros_ood_monitor.ros.camera_stream import CameraStream
 from ros_ood_monitor.ros.given_parameters import unknown_names, widen
 from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
 from ros_ood_monitor.ros.parameters import PARAMETERS
@@ -21,6 +28,7 @@ from ros_ood_monitor.ros.settings import Settings
 from ros_ood_monitor.ros.slot import LatestSlots
 from ros_ood_monitor.ros.stream_counts import StreamCounts
 from ros_ood_monitor.share import share_path
+from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -326,3 +334,54 @@ def test_times_of_today_keep_what_a_float_holds() -> None:
     for seconds in (1_800_000_020.1, 1_763_774_400.123456, 0.25, -1.0):
         time = time_of(seconds)
         assert time.sec + time.nanosec / 1e9 == max(seconds, 0.0)
+
+
+def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_path: Path) -> None:
+    """Else an engine that hangs on it were a camera that is silent."""
+    told: list[AlertState] = []
+
+    class Outputs:
+        def publish_observation(self, header: Any, observation: Observation) -> float:
+            return 0.0
+
+        def publish_alert(
+            self, alert: AlertState, *, header: Any = None, silent_for: float = 0.0
+        ) -> bool:
+            told.append(alert)
+            return True
+
+    now = [100.0]
+    monitor = Monitor.from_bundle(Bundle.load(make_tiny_bundle(tmp_path / 'bundle').path))
+    stream = CameraStream(
+        monitor,
+        decode=lambda message: Frame(message.rgb, stamp=message.stamp),
+        outputs=Outputs(),
+        counts=StreamCounts(0.0),
+        limit=RateLimit(0.0),
+        on_bad_frame=pytest.fail,
+        clock=lambda: now[0],
+    )
+    slots: LatestSlots[Any] = LatestSlots()
+
+    def comes(stamp: float) -> None:
+        rgb = np.random.default_rng(int(stamp)).integers(100, 156, (60, 80, 3)).astype(np.uint8)
+        assert stream.accepts({})
+        slots.put(SimpleNamespace(rgb=rgb, stamp=stamp, header=None))
+
+    def decoded() -> tuple[Any, Frame]:
+        (taken,) = slots.take_together(1, 0.0)
+        if taken.item.stamp == 1.0:
+            comes(2.0)  # just now
+        stream.take(taken.number)
+        frame = stream.decode(taken.item)
+        assert frame is not None
+        return taken.item, frame
+
+    comes(1.0)
+    message, frame = decoded()
+    stream.publish(message, frame, monitor.observe(frame))
+    decoded()  # and the engine does not come back from it
+    now[0] += 5.0
+    assert stream.report_hang(1.0).startswith('FAULT: 5.00 s without a score')
+    assert [alert.state.value for alert in told] == ['FAULT']
+    monitor.close()

@@ -309,12 +309,26 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
 def test_few_recordings_write_no_rate_of_a_logic_that_does_not_forget(
     bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wide, out = widened(bundle, tmp_path / 'wide'), tmp_path / 'new'
-    assert calibrate(wide.path, *bags, *ASK, '--logic', 'cusum', '--out', out) == 1
-    said = capsys.readouterr().err
-    assert 'do not support 70 false alerts per hour' in said
-    assert 'TOO FEW SEQUENCES for this alert logic, which takes 10' in said
+    out = tmp_path / 'new'
+    assert calibrate(bundle.path, *bags, *ASK, '--logic', 'cusum', '--out', out) == 1
+    said = capsys.readouterr()
+    assert (
+        'too few sequences for the alert logic cusum: stating its rate takes at least 10'
+        in said.err
+    )
+    assert 'scored' not in said.out  # it is refused before
     assert not out.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_scoring(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file').write_text('')
+    cache = tmp_path / 'file' / 'cache'
+    assert calibrate(bundle.path, *bags, *ASK, '--cache', cache, '--out', tmp_path / 'new') == 1
+    said = capsys.readouterr()
+    assert 'scores could not be kept' in said.err
+    assert 'scored' not in said.out
 
 
 def test_hours_that_do_not_confirm_the_rate_write_nothing(

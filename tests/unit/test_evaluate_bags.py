@@ -25,7 +25,7 @@ from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.engines import Engine
-from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.errors import BagError, EngineError, ParameterError
 from ros_ood_monitor.evaluation.bags import report
 from ros_ood_monitor.evaluation.bags.compare import compare, Difference
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation, evaluate_bags, Settings
@@ -330,6 +330,22 @@ class Deadly(Scoring):
         if bag.name == 'deadly':
             os.kill(os.getpid(), signal.SIGKILL)
         return super().run(bag, *args, **kwargs)
+
+
+class Closed(Scoring):
+    """Scoring whose engine does not open in a worker."""
+
+    def open(self) -> Any:
+        msg = 'GPU 0 is busy; end other programs'
+        raise EngineError(msg)
+
+
+def test_an_engine_that_does_not_open_in_a_process_ends_the_run_as_itself(
+    bundle: Bundle, bags: list[Path]
+) -> None:
+    opened: tuple[Bundle, Engine] = Scoring(bundle.path).open()
+    with pytest.raises(EngineError, match=r'^GPU 0 is busy; end other programs$'):
+        dict(score_bags(bags, Closed(bundle.path), opened, executor=Local(2)))
 
 
 def test_a_process_that_dies_costs_the_bag_that_killed_it_and_no_other(

@@ -171,7 +171,7 @@ class ScoreStore:
         except OSError as error:
             self._is_full = True
             _log.error(
-                'scores are not kept any more (%s), the evaluation goes on: %s',
+                'scores are not kept any more (%s), the work goes on: %s',
                 error.strerror or error, self.folder,
             )  # fmt: skip
 
