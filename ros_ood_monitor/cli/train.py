@@ -308,7 +308,16 @@ def _add(group: Any, key: str, *flags: str, **options: Any) -> None:
 
 
 def _coreset(text: str) -> int | None:
-    return None if text == 'auto' else at_least(8)(text)
+    from ros_ood_monitor.training.settings import CORESET_SIZES
+
+    if text == 'auto':
+        return None
+    try:
+        return int(text)  # its range is a setting's
+    except ValueError:
+        least, most = CORESET_SIZES
+        msg = f'expected auto or {least} to {most} points, got {text!r}'
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _names(text: str) -> list[str]:

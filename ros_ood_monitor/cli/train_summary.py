@@ -93,6 +93,7 @@ def summary(result: Any) -> list[str]:
         *_unmask(result.found.unmasked),
         *_tiles(bundle.manifest),
         *_map(result),
+        *_coresets(result),
         f'frames     {len(split.fit)} fitted, {len(split.validation)} validation, '
         f'{len(split.calibration)} calibration (split by {split.rule})'
         + (
@@ -148,9 +149,9 @@ def _unmask(unmasked: Any) -> list[str]:
     counts = unmasked.forgetting.kept.values()
     kept = sum(kept for kept, _ in counts)
     return [
-        f'unmask     {settings.method} of {settings.part}: loss {constraint.plain.mean():.4f}, '
-        f'constraint {constraint.level:.4f} (keep {settings.keep:g}), loss now '
-        f'{unmasked.loss:.4f}'
+        f'unmask     {settings.method} of {settings.part}: loss {constraint.plain.mean():.3g}, '
+        f'constraint {constraint.level:.3g} (keep {settings.keep:g}), loss now '
+        f'{unmasked.loss:.3g}'
         + (f'; mask keeps {kept} of {sum(of for _, of in counts)} weights' if counts else ''),
         f'           accuracy of {len(unmasked.classes)} classes: {", ".join(shares)}',
     ]
@@ -175,6 +176,24 @@ def _map(result: Any) -> list[str]:
         return lines
     found = ', '.join(f'{name} {area:.3f}' for name, area in choice.items())
     return [*lines, f'           AUROC on cells of pasted defects: {found}']
+
+
+def _coresets(result: Any) -> list[str]:
+    """Say how many points knn keeps, and where there are fewer than were asked for."""
+    fitted_map = result.found.fitted_map
+    records = {row.tap.name: row.record for row in result.found.fitted}
+    records |= {} if fitted_map is None else {'map': fitted_map.record}
+    wanted = result.bundle.manifest.raw['training']['settings'].get('coreset')
+    told = []
+    for name, record in records.items():
+        points = record.facts.get('coreset')
+        if points is not None:
+            few = wanted is not None and points < wanted
+            told.append(
+                f'{name} {count(int(points), "point")} ({record.facts["mib"]:.2f} MiB)'
+                + (f', all rows there are of {wanted} asked for' if few else '')
+            )
+    return [f'coreset    {"; ".join(told)}'] if told else []
 
 
 def _choice(choice: Any) -> list[str]:

@@ -66,7 +66,9 @@ def preflight(
     settings.check_values()
     check_backbone(settings.backbone)
     if settings.backbone in PACKAGED_TAPS:
-        check_taps(settings.taps, PACKAGED_TAPS[settings.backbone])
+        known = PACKAGED_TAPS[settings.backbone]
+        chosen = check_taps(settings.taps, known)
+        settings.unmask.check_deepest([tap for tap in known if tap in chosen][-1], known[-1])
     elif is_onnx(settings.backbone):
         _check_readable(onnx_path(settings.backbone), 'backbone')
     if settings.weights is not None:

@@ -9,9 +9,11 @@ from typing import Any, Final, TYPE_CHECKING
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.bundle.manifest import Manifest
 from ros_ood_monitor.calibration import map_warning, trigger_warning
+from ros_ood_monitor.training.settings import MOST_TILES
 
 if TYPE_CHECKING:  # it brings torch
     from ros_ood_monitor.training.evidence import Evidence
+    from ros_ood_monitor.training.unmask_frames import Unmasked
 
 __all__ = ['MANY_TWINS', 'remarks']
 
@@ -20,6 +22,15 @@ MANY_TWINS: Final = 0.5
 
 _LOST_ACCURACY: Final = 0.02
 """Share of held-out frames classified worse from which on a warning says so."""
+
+_NEAR: Final = 2.0
+"""Ratio of the loss after forgetting and the constraint up to which it got there."""
+
+_SURE: Final = 1e-3
+"""Nats of a constraint below which there is nothing atypical, and hardly a gradient."""
+
+_DISTORTED: Final = 1.3
+"""Ratio of the aspects of a tile and of the network's input over which a warning says so."""
 
 _FEW_STEPS: Final = 200
 """Optimiser steps under which a flow that does not start as a Gaussian has hardly moved."""
@@ -127,7 +138,7 @@ def _flows(found: Evidence, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _tiles(manifest: Manifest) -> list[str]:
-    """Warn where frames have no more to show than fewer tiles would."""
+    """Warn where frames have no more to show than fewer tiles would, or are distorted."""
     rows, columns = manifest.tiles
     sizes = (manifest.health or {}).get('sizes', ())  # width and height; none where they are many
     small = [
@@ -135,13 +146,45 @@ def _tiles(manifest: Manifest) -> list[str]:
         for width, height in sizes
         if width < manifest.input_width or height < manifest.input_height
     ]
-    if rows * columns == 1 or not small:
+    if rows * columns == 1:
         return []
-    return [
-        f'frames of {", ".join(small)} px are smaller than the {manifest.input_width}x'
-        f'{manifest.input_height} px that {rows}x{columns} tiles have: they are enlarged, which '
-        'shows nothing more; fewer --tiles cost less'
+    lines = []
+    if small:
+        lines.append(
+            f'frames of {", ".join(small)} px are smaller than the {manifest.input_width}x'
+            f'{manifest.input_height} px that {rows}x{columns} tiles have: they are enlarged, '
+            'which shows nothing more; fewer --tiles cost less'
+        )
+    side = manifest.input_width // columns, manifest.input_height // rows
+    for width, height in sizes:
+        shape = width / height * side[1] / side[0]  # columns a row that keep the aspect
+        if _ratio(shape, columns / rows) > _DISTORTED:
+            better = _better_tiles(shape, rows * columns)
+            lines.append(
+                f'a tile of frames of {width}x{height} px is {width / columns:.0f}x'
+                f'{height / rows:.0f} px, the network sees it as {side[0]}x{side[1]}: what it '
+                f'shows is distorted; --tiles {better[0]}x{better[1]} distorts less'
+            )
+    return lines
+
+
+def _ratio(one: float, other: float) -> float:
+    return max(one / other, other / one)
+
+
+def _better_tiles(shape: float, now: int) -> tuple[int, int]:
+    """Return rows and columns that hardly distort, as nearly as many tiles as there are now."""
+    found = [
+        (rows, columns)
+        for rows in range(1, MOST_TILES + 1)
+        for columns in range(1, MOST_TILES // rows + 1)
+        if rows * columns > 1
     ]
+    least = max(_DISTORTED, min(_ratio(shape, columns / rows) for rows, columns in found))
+    return min(
+        (grid for grid in found if _ratio(shape, grid[1] / grid[0]) <= least),
+        key=lambda grid: (_ratio(grid[0] * grid[1], now), _ratio(shape, grid[1] / grid[0])),
+    )
 
 
 def _map(found: Evidence) -> list[str]:
@@ -201,9 +244,36 @@ def _unmask(found: Evidence) -> list[str]:
             f'classified rightly before, {after:.1%} are now'
         )
     level, plain = unmasked.constraint.level, float(unmasked.constraint.plain.mean())
-    if plain >= level:
+    if level < _SURE:
+        lines.append(
+            'the classifier is sure of every frame even with weights dropped: the constraint is '
+            f'{level:.3g} nats, so that {unmasked.settings.method} has next to nothing to change; '
+            f'take fewer unmask.passes (now {unmasked.settings.passes}) or a lower unmask.keep'
+        )
+    elif plain >= level:
         lines.append(
             f'there was nothing to forget: the loss was {plain:.3g} nats, the constraint is '
             f'{level:.3g}; a lower unmask.keep, or more unmask.passes before it, would change that'
         )
+    if not level / _NEAR <= unmasked.loss <= level * _NEAR:
+        lines.append(_missed(unmasked))
     return lines
+
+
+def _missed(unmasked: Unmasked) -> str:
+    """Say that the loss is not where it should be, and what would bring it there."""
+    settings, rising = unmasked.settings, unmasked.forgetting.rising
+    below = unmasked.loss < unmasked.constraint.level
+    if below and rising == 1.0:
+        how = 'it rose at every step and did not get there'
+    elif not below and rising == 0.0:
+        how = 'it stayed above at every step'
+    else:
+        how = f'it was below, and rose, at {rising:.0%} of the steps'
+    name = 'popup_learning_rate' if settings.method == 'umap' else 'learning_rate'
+    fewer = f'fewer unmask.passes (now {settings.passes}), ' if below else ''
+    return (
+        f'{settings.method} missed the constraint: the loss is {unmasked.loss:.3g} nats, not near '
+        f'{unmasked.constraint.level:.3g}; {how}; take {fewer}more unmask.forget_passes (now '
+        f'{settings.forget_passes}) or a higher unmask.{name} (now {getattr(settings, name):g})'
+    )

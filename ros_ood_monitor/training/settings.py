@@ -241,6 +241,14 @@ class TrainSettings:
         if self.coreset is not None and not least <= self.coreset <= most:
             msg = f'coreset out of range: expected {least} to {most} points, got {self.coreset}'
             raise TrainingError(msg)
+        by_knn = self.density in ('knn', 'evidence') or self.map_density == 'knn'
+        if self.coreset is not None and not by_knn:
+            msg = (
+                "coreset is of knn: expected density 'knn' or 'evidence', or map density 'knn', "
+                f'got {self.density!r} and {self.map_density!r}; take --density knn or '
+                '--map-density knn, or leave out --coreset'
+            )
+            raise TrainingError(msg)
 
     def card(self) -> dict[str, Any]:
         """

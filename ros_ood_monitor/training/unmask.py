@@ -127,6 +127,16 @@ class Constraint:
         """Return c, the mean loss, in nats."""
         return float(self.losses.mean())
 
+    @property
+    def atypical(self) -> npt.NDArray[np.int64]:
+        """
+        Return the samples that stand out, the largest loss first.
+
+        Their class has less than half of the probability: so have all that are misclassified.
+        """
+        order = np.argsort(-self.losses, kind='stable')
+        return order[self.losses[order] > math.log(2.0)]
+
     def check(self) -> None:
         """
         Refuse a level that would have to be reached by guessing.
@@ -247,7 +257,8 @@ def losses(
         for start in range(0, len(data), _CHUNK):
             labels = torch.from_numpy(data.labels[start : start + _CHUNK])
             logits = forward(torch.from_numpy(data.inputs[start : start + _CHUNK]))  # (n, K)
-            found.append(cross_entropy(logits, labels, reduction='none').double().numpy())
+            loss = cross_entropy(logits, labels, reduction='none')  # (n,)
+            found.append(loss.double().numpy() + 0.0)  # no -0
             right += int((logits.argmax(dim=1) == labels).sum())
     return np.concatenate(found), right / len(data)
 
@@ -368,12 +379,16 @@ def _descend(
         weight_decay=schedule.weight_decay,
         nesterov=True,
     )
-    total = schedule.passes * math.ceil(len(data) / schedule.batch_size)
+    size = schedule.batch_size
+    starts = list(range(0, len(data), size))
+    if level is not None and len(starts) > 1 and 2 * (len(data) - starts[-1]) < size:
+        starts.pop()  # a few samples alone would be pushed to c: they go with those before them
+    total = schedule.passes * len(starts)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     made = risen = 0
-    for number, batches in enumerate(_passes(len(data), schedule, seed), 1):
+    for number, order in enumerate(_passes(len(data), schedule.passes, seed), 1):
         seen = []
-        for rows in batches:
+        for rows in np.split(order, starts[1:]):
             optimizer.zero_grad(set_to_none=True)
             logits = forward(torch.from_numpy(data.inputs[rows]))  # (batch, K)
             loss = cross_entropy(logits, torch.from_numpy(data.labels[rows]))
@@ -395,12 +410,8 @@ def _descend(
     return risen / made
 
 
-def _passes(
-    count: int, schedule: Schedule, seed: int
-) -> Iterator[Iterator[npt.NDArray[np.int64]]]:
-    """Yield the batches of every pass, each sample once a pass."""
+def _passes(count: int, passes: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the order of the samples of every pass."""
     generator = torch.Generator().manual_seed(seed)
-    size = schedule.batch_size
-    for _ in range(schedule.passes):
-        order = torch.randperm(count, generator=generator).numpy()
-        yield (order[start : start + size] for start in range(0, count, size))
+    for _ in range(passes):
+        yield torch.randperm(count, generator=generator).numpy()

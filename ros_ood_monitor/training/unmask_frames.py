@@ -40,7 +40,7 @@ from ros_ood_monitor.training.unmask_settings import UnmaskSettings
 __all__ = ['Atypical', 'Unmasked', 'network_digest', 'unmask_backbone']
 
 _BATCH: Final = 32  # pictures at a time through what is not trained
-_ATYPICAL: Final = 24  # frames on the report's sheet
+_ATYPICAL: Final = 24  # frames on the report's sheet at most
 _JUDGED: Final = 64  # held-out frames, and pseudo-OOD pictures of all kinds, that scores are of
 
 Images = npt.NDArray[np.uint8]
@@ -50,12 +50,12 @@ Aurocs = Mapping[str, Mapping[str, float]]
 @dataclass(frozen=True, eq=False)
 class Atypical:
     """
-    A fitted frame that the network knows only with all of its weights.
+    A fitted frame that the network does not know with some of its weights dropped.
 
     Parameters
     ----------
-    row : int
-        In the table.
+    name : str
+        Its file, below what ``--data`` names.
     image : ndarray of shape (h, w, 3), uint8
         Network input.
     label : str
@@ -65,7 +65,7 @@ class Atypical:
 
     """
 
-    row: int
+    name: str
     image: Images
     label: str
     masked: float
@@ -98,7 +98,7 @@ class Unmasked:
     before, after : mapping of str to mapping of str to float
         AUROC of every score of the classifier by kind of pseudo-OOD.
     atypical : list of Atypical
-        Those of the largest masked loss, largest first.
+        Those that stand out, the largest masked loss first; 24 at most.
 
     """
 
@@ -280,13 +280,7 @@ class _Network(nn.Module):
             )
             raise TrainingError(msg)
         last, deepest = backbone.taps[-1], backbone.select(reader.settings.taps)[-1]
-        if part != 'all' and deepest != last:
-            msg = (
-                f'unmask.part {part!r} changes the last stage only: expected {last.name!r} among '
-                f'the taps, got {deepest.name!r} as the deepest; add it to --taps, or '
-                'take part all'
-            )
-            raise TrainingError(msg)
+        reader.settings.unmask.check_deepest(deepest.name, last.name)
         self.part = part
         self.source = replace(backbone, network=copy.deepcopy(backbone.network))
         self.linear = nn.Linear(last.channels, classes)
@@ -432,12 +426,18 @@ def _atypical(
     constraint: Constraint,
     labels: npt.NDArray[np.int64],
 ) -> list[Atypical]:
-    order = np.argsort(-constraint.losses, kind='stable')[:_ATYPICAL]
+    order = constraint.atypical[:_ATYPICAL]
     rows = split.fit[order]
     images = dict(reader.pictures(table, np.sort(rows)))
+    sequence, position = table.sequence, table.position
+
+    def name(row: int) -> str:
+        at = int(position[row])
+        return next(reader.dataset.items(int(sequence[row]), at, only=[at])).name
+
     return [
         Atypical(
-            int(row),
+            name(row),
             images[int(row)],
             classes.names[labels[row]],
             float(constraint.losses[k]),

@@ -67,6 +67,13 @@ class UnmaskSettings:
             if value not in allowed:
                 msg = f'unmask.{key} is unknown: expected one of {list(allowed)}, got {value!r}'
                 raise TrainingError(msg)
+        if self.method == 'none' and self.part != UnmaskSettings.part:
+            msg = (
+                f'unmask.part is of a method: expected {UnmaskSettings.part!r} where there is '
+                f'none, got {self.part!r}; name one of {list(METHODS[1:])} with --unmask, or '
+                'leave out --unmask-part'
+            )
+            raise TrainingError(msg)
         for key in ('keep', 'popup_keep'):
             value = getattr(self, key)
             if not 0.0 < value < 1.0:
@@ -76,8 +83,33 @@ class UnmaskSettings:
             if getattr(self, key) < 1:
                 msg = f'unmask.{key} out of range: expected at least 1, got {getattr(self, key)}'
                 raise TrainingError(msg)
-        for key in ('learning_rate', 'popup_learning_rate', 'weight_decay'):
+        for key in ('learning_rate', 'popup_learning_rate'):
             value = getattr(self, key)
-            if not 0.0 <= value < math.inf:  # also where it is NaN
-                msg = f'unmask.{key} must be at least 0 and finite, got {value}'
+            if not 0.0 < value < math.inf:  # also where it is NaN
+                msg = f'unmask.{key} out of range: expected more than 0 and finite, got {value}'
                 raise TrainingError(msg)
+        if not 0.0 <= self.weight_decay < math.inf:
+            msg = f'unmask.weight_decay must be at least 0 and finite, got {self.weight_decay}'
+            raise TrainingError(msg)
+
+    def check_deepest(self, deepest: str, last: str) -> None:
+        """
+        Refuse to change a stage that is not among those that are scored.
+
+        Parameters
+        ----------
+        deepest, last : str
+            Tap of the training, and of the backbone.
+
+        Raises
+        ------
+        TrainingError
+            If they differ, unless the whole network is trained or none.
+
+        """
+        if self.method != 'none' and self.part != 'all' and deepest != last:
+            msg = (
+                f'unmask.part {self.part!r} changes the last stage only: expected {last!r} among '
+                f'the taps, got {deepest!r} as the deepest; add it to --taps, or take part all'
+            )
+            raise TrainingError(msg)

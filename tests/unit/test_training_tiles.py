@@ -116,10 +116,28 @@ def test_the_tile_with_the_highest_cells_is_the_local_score(tiles: tuple[int, in
     assert local == pytest.approx((expected - 1.0) * 6.0, rel=1e-5)
 
 
-@pytest.mark.parametrize('size', [7, 40_000])
-def test_a_coreset_out_of_range_is_refused(size: int) -> None:
-    with pytest.raises(TrainingError, match='expected 8 to 32768 points'):
-        TrainSettings(coreset=size).check_values()
+def test_a_coreset_out_of_range_is_refused_with_both_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ['train', '--data', str(tmp_path), '--out', str(tmp_path / 'out'), '--coreset']
+    for size in ('7', '40000'):
+        assert main([*args, size]) != 0
+        assert f'expected 8 to 32768 points, got {size}' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*args, 'many'])
+    assert "expected auto or 8 to 32768 points, got 'many'" in capsys.readouterr().err
+
+
+def test_the_summary_tells_where_a_coreset_has_fewer_rows_than_were_asked_for(
+    result: TrainResult,
+) -> None:
+    bundle = copy.copy(result.bundle)
+    raw = copy.deepcopy(bundle.manifest.raw)
+    raw['training']['settings']['coreset'] = 4096
+    bundle.manifest = dataclasses.replace(bundle.manifest, raw=raw)
+    lines = summary(dataclasses.replace(result, bundle=bundle))
+    text = 'coreset    map 1500 points (0.37 MiB), all rows there are of 4096 asked for'
+    assert text in lines
 
 
 @pytest.mark.parametrize(
@@ -247,6 +265,7 @@ def test_a_coreset_that_was_asked_for_gets_cells_enough_and_its_cost_is_told(
     assert facts['facts']['coreset'] == 1500
     assert main(['inspect', str(result.bundle.path)]) == 0
     assert ': knn, 1500 cells, 0.366 MiB' in capsys.readouterr().out
+    assert 'coreset    map 1500 points (0.37 MiB)' in summary(result)
     page = (result.bundle.path / 'report' / 'index.html').read_text()
     # 384 cells times 1500 points times 64 channels
     assert '1500 cells, 0.37 MiB in the scorer; 37 million multiplications a frame' in page
@@ -258,7 +277,9 @@ def test_frames_smaller_than_their_tiles_are_told_and_without_a_pixel_each_refus
     bundle = copy.copy(result.bundle)
     health = {**(bundle.manifest.health or {}), 'sizes': [[48, 80], [192, 128]]}
     bundle.manifest = dataclasses.replace(bundle.manifest, health=health)
-    (line,) = [line for line in remarks(bundle, result.found) if 'tiles' in line]
+    line, shape = [line for line in remarks(bundle, result.found) if 'tiles' in line]
+    assert shape.startswith('a tile of frames of 48x80 px is 16x40 px, the network sees it as 32')
+    assert shape.endswith('--tiles 3x2 distorts less')
     assert line.startswith('frames of 48x80 px are smaller than the 96x64 px that 2x3 tiles have')
     TILES.check_frames(np.array([[192, 128], [3, 2]]))
     with pytest.raises(TrainingError, match=r'more tiles than pixels: 2x3 .* 3x2 px, got 2x2'):

@@ -11,6 +11,8 @@ import json
 import logging
 import math
 from pathlib import Path
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -25,6 +27,7 @@ from torch import nn
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.cli.train_summary import _unmask as unmask_lines
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import load_backbone
 from ros_ood_monitor.training.class_scores import ClassMeans, energy, msp, odin
@@ -38,6 +41,7 @@ from ros_ood_monitor.training.masks import call_masked, draw_scores, fold_masks,
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.progress import Progress
+from ros_ood_monitor.training.remarks import _unmask
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import split_frames
 from ros_ood_monitor.training.trainer import _reproducible
@@ -46,6 +50,7 @@ from ros_ood_monitor.training.unmask import (
     Constraint,
     flooded,
     forget,
+    Forgetting,
     Labelled,
     losses,
     Schedule,
@@ -331,9 +336,67 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     page = (folders / 'umap' / 'report' / 'index.html').read_text()
     assert 'Labels and atypical frames' in page
     atypical = json.loads((folders / 'umap' / 'report' / 'report.json').read_text())['atypical']
-    assert len(atypical) == 24
+    assert 0 < len(atypical) <= 24
     assert atypical == sorted(atypical, key=lambda one: -one['masked'])
+    assert atypical[-1]['masked'] > math.log(2.0)
+    for one in atypical:  # a file that can be opened
+        assert one['place'].startswith(f'data/{one["label"]}/')
+        assert (folders / one['place']).is_file()
+        assert one['place'] in page
     assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ('plain', 'level', 'loss', 'rising', 'expected'),
+    [
+        (0.0001, 0.02, 0.019, 1.0, []),
+        (0.0001, 0.02, 0.004, 1.0, ['rose at every step and did not get there; take fewer']),
+        (0.0001, 0.02, 0.4, 0.0, [r'0\.4 nats, not near 0\.02; it stayed above at .* take more']),
+        (0.0001, 0.02, 0.05, 0.25, ['rose, at 25% of the steps; .* more unmask.forget_passes']),
+        (0.0001, 0.0004, 0.0004, 0.9, [r'sure of every frame .* 0\.0004 nats.* fewer unmask']),
+        (0.5, 0.4, 0.4, 0.0, ['nothing to forget']),
+    ],
+)
+def test_a_loss_that_is_not_near_the_constraint_is_told_with_its_cure(
+    plain: float, level: float, loss: float, rising: float, expected: list[str]
+) -> None:
+    found = Unmasked(
+        backbone=None,  # type: ignore[arg-type]
+        settings=UnmaskSettings(method='um'),
+        classes=('a', 'b'),
+        counts=(4, 4),
+        constraint=Constraint(0.965, np.full(4, level), np.full(4, plain), 2),
+        forgetting=Forgetting(rising),
+        loss=loss,
+        accuracy={'fit': (1.0, 1.0), 'held_out': (1.0, 1.0)},
+        before={},
+        after={},
+        atypical=[],
+    )
+    lines = _unmask(SimpleNamespace(unmasked=found))  # type: ignore[arg-type]
+    assert len(lines) == len(expected)
+    for line, match in zip(lines, expected, strict=True):
+        assert re.search(match, line)
+    (told, _) = unmask_lines(found)
+    assert f'loss {plain:.3g}, constraint {level:.3g} ' in told  # 0.0001 is not 0.0000
+
+
+def test_only_samples_that_stand_out_are_atypical() -> None:
+    found = Constraint(0.9, np.array([0.1, 0.7, 0.69, 3.0]), np.zeros(4), 5)
+    assert found.atypical.tolist() == [3, 1]  # over log 2
+    assert Constraint(0.9, np.zeros(4), np.zeros(4), 5).atypical.size == 0
+    sure = nn.Linear(1, 2)
+    with torch.no_grad():
+        sure.weight.copy_(torch.tensor([[0.0], [99.0]]))
+    loss, _ = losses(sure, Labelled(np.full((2, 1), 9.0, np.float32), np.ones(2, np.int64)))
+    assert not np.signbit(loss).any()  # no -0
+
+
+def test_forgetting_takes_no_batch_of_one_sample() -> None:
+    network, sizes = small_network(), []
+    network.register_forward_hook(lambda _, __, out: sizes.append(len(out)))
+    forget(network, samples(65), Schedule(2, 32, 0.01), level=0.2, seed=0)
+    assert sizes == [32, 33] * 2
 
 
 def test_of_the_head_only_the_classifier_changes_and_of_all_every_stage(folders: Path) -> None:
@@ -373,6 +436,15 @@ def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
     refused('expected no tiles', tmp_path / 'classes', tiles='2x2')
     refused('got an ONNX file', tmp_path / 'classes', backbone=str(tmp_path / 'net.onnx'))
     refused(r"unmask\.method is unknown: .* got 'pruning'", tmp_path / 'classes', method='pruning')
+    refused('unmask.part is of a method', BAG, method='none', part='all')
+    shallow = {'taps': ('blocks.2', 'blocks.3'), 'part': 'block'}
+    refused("expected 'head' among the taps, got 'blocks.3'", tmp_path / 'classes', **shallow)
+    refused('coreset is of knn: .*or leave out --coreset', tmp_path / 'classes', coreset=99)
+    for key in ('learning_rate', 'popup_learning_rate'):
+        with pytest.raises(TrainingError, match=f'unmask.{key} .* more than 0 and finite, got 0'):
+            UnmaskSettings(**{key: 0.0}).check()
+    for density, map_density in (('knn', 'auto'), ('evidence', 'auto'), ('auto', 'knn')):
+        TrainSettings(coreset=99, density=density, map_density=map_density).check_values()
     with pytest.raises(TrainingError, match=r"at least 8 fitted ones of each, got of 'b' 7;"):
         Classes(('a', 'b'), (0, 1)).check(np.array([0] * 8 + [1] * 7))
     with pytest.raises(TrainingError, match=r'unmask\.keep out of range: .* got 1\.0'):

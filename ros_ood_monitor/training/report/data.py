@@ -223,7 +223,7 @@ class AtypicalImage:
     image : ndarray of shape (h, w, 3), uint8
         Network input.
     label, place : str
-        Its class; sequence and number.
+        Its class; its file.
     masked, plain : float
         Cross-entropy with some weights dropped, and with all of them, in nats.
 

@@ -295,11 +295,21 @@ def _unmask(data: ReportData, figures: Mapping[str, bytes]) -> str:
         for row in data.unmask_aurocs
     ]
     html = words + table(('score', *kinds), rows) + pairs(flatten(data.unmask_facts))
-    return html + _figure(
+    if not data.atypical:
+        return html + (
+            '<p>No fitted frame stands out: with weights dropped, each still has its own class '
+            'with half of the probability or more.</p>'
+        )
+    names = [
+        (one.place, one.label, number(one.masked), number(one.plain)) for one in data.atypical
+    ]
+    html += _figure(
         figures, 'atypical.png',
-        'The most atypical fitted frames: cross-entropy in nats with weights dropped (and with '
-        'all of them). Look for wrong folders, rare views and broken pictures.',
+        'The most atypical fitted frames, 24 at most: cross-entropy in nats with weights dropped '
+        '(and with all of them), over log 2 = 0.69, which is less than half of the probability '
+        'for the own class. Look for wrong folders, rare views and broken pictures.',
     )  # fmt: skip
+    return html + table(('file', 'class', 'loss with weights dropped', 'with all'), names)
 
 
 def _wild(data: ReportData) -> str:

@@ -18,6 +18,7 @@ def unmask_facts(unmasked: Unmasked | None) -> dict[str, Any]:
     card = unmasked.card()
     del card['auroc']
     card.get('mask', {}).pop('layers', None)
+    card['atypical'] = f'{len(unmasked.constraint.atypical)} of {unmasked.counts[0]} fitted frames'
     return card
 
 
@@ -31,17 +32,10 @@ def unmask_rows(unmasked: Unmasked | None) -> list[UnmaskRow]:
 
 
 def atypical_frames(evidence: Evidence) -> list[AtypicalImage]:
-    """Return the fitted frames of the largest masked loss, largest first."""
+    """Return the fitted frames that stand out, the largest masked loss first."""
     if evidence.unmasked is None:
         return []
-    sequence, position = evidence.table.sequence, evidence.table.position
     return [
-        AtypicalImage(
-            one.image,
-            one.label,
-            f'{evidence.sequences[sequence[one.row]]}, frame {position[one.row]}',
-            one.masked,
-            one.plain,
-        )
+        AtypicalImage(one.image, one.label, one.name, one.masked, one.plain)
         for one in evidence.unmasked.atypical
     ]
