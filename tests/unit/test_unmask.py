@@ -42,6 +42,8 @@ from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.remarks import _unmask
+from ros_ood_monitor.training.report import UnmaskRow
+from ros_ood_monitor.training.report.page import _unmask as unmask_page
 from ros_ood_monitor.training.settings import Resources, TrainSettings
 from ros_ood_monitor.training.split import split_frames
 from ros_ood_monitor.training.trainer import _reproducible
@@ -449,3 +451,11 @@ def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
         Classes(('a', 'b'), (0, 1)).check(np.array([0] * 8 + [1] * 7))
     with pytest.raises(TrainingError, match=r'unmask\.keep out of range: .* got 1\.0'):
         UnmaskSettings(keep=1.0).check()
+
+
+def test_a_report_without_an_atypical_frame_says_so() -> None:
+    scores = [UnmaskRow('msp', {'patch': 0.7}, {'patch': 0.8})]
+    data = SimpleNamespace(unmask_facts={'method': 'um'}, unmask_aurocs=scores, atypical=[])
+    page = unmask_page(data, {})  # type: ignore[arg-type]
+    assert 'No fitted frame stands out' in page
+    assert '<figure>' not in page
