@@ -18,6 +18,7 @@ REQUIREMENTS = [
 BAGS = [
     'matplotlib',
     'mcap',
+    'plotly',
     'pyarrow',
     'rosbags',
     'tqdm',
@@ -57,14 +58,10 @@ TENSORRT = [
     'cuda-bindings',
     'tensorrt',
 ]
-REPORT = [
-    'plotly',
-]
 SCALE = [
     'ray',
 ]
 TEST = [
-    *REPORT,
     'onnx',
     'pytest',
     'pytest-xdist',
@@ -134,7 +131,6 @@ setup(
         'bags': BAGS,
         'dev': DEV,
         'lunar': LUNAR,
-        'report': REPORT,
         'ros': [f'ros-jazzy-{name}' for name in ROS],
         'ros-kilted': [f'ros-kilted-{name}' for name in ROS],
         'scale': SCALE,

@@ -3,8 +3,12 @@
 from launch import LaunchDescription
 from launch.actions import GroupAction
 
-from ros_ood_monitor.ros.launch_replay import player_actions, transport_of_bag
-from ros_ood_monitor.ros.launching import monitor_action, replay_arguments
+from ros_ood_monitor.ros.launching import (
+    monitor_action,
+    player_actions,
+    replay_arguments,
+    transport_of_bag,
+)
 
 
 def generate_launch_description() -> LaunchDescription:

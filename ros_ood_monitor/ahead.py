@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ['in_order']
+__all__ = ['map_ahead']
 
 _In = TypeVar('_In')
 _Out = TypeVar('_Out')
@@ -15,7 +15,7 @@ _Out = TypeVar('_Out')
 _AHEAD = 4  # items under way per worker: a slow picture holds up nobody
 
 
-def in_order(
+def map_ahead(
     work: Callable[[_In], _Out], items: Iterable[_In], *, workers: int = 0
 ) -> Iterator[_Out]:
     """
@@ -33,7 +33,8 @@ def in_order(
     Yields
     ------
     object
-        What came of each item, in the same order.
+        What came of each item, in the same order. An error of ``items`` is raised behind all that
+        came before it, however many threads there are.
 
     """
     if workers < 1:
@@ -42,8 +43,8 @@ def in_order(
     pending: deque[Future[_Out]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix='ahead') as pool:
         try:
-            for item in items:
-                pending.append(pool.submit(work, item))
+            for future in _submitted(pool, work, items):
+                pending.append(future)
                 if len(pending) >= _AHEAD * workers:
                     yield pending.popleft().result()
             while pending:
@@ -51,3 +52,16 @@ def in_order(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _submitted(
+    pool: ThreadPoolExecutor, work: Callable[[_In], _Out], items: Iterable[_In]
+) -> Iterator[Future[_Out]]:
+    """Yield what is going to come of each item; of an error of their source, in its place."""
+    try:
+        for item in items:
+            yield pool.submit(work, item)
+    except Exception as error:  # noqa: BLE001, whoever takes the results gets it
+        failed: Future[_Out] = Future()
+        failed.set_exception(error)
+        yield failed

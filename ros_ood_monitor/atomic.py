@@ -6,10 +6,56 @@ from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
+import secrets
 import shutil
+import stat
 import tempfile
 
-__all__ = ['new_file', 'new_folder']
+from ros_ood_monitor.errors import ParameterError
+
+__all__ = ['check_output', 'new_file', 'new_folder', 'sync', 'sync_tree']
+
+
+def check_output(path: Path | str, suffixes: tuple[str, ...] = ()) -> Path:
+    """
+    Refuse now a file that `new_file` could not make after all the work.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file to be; missing folders above it are no fault, they are made with it.
+    suffixes : tuple of str, optional
+        Allowed endings, lower case; any by default.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    ParameterError
+        If the ending is another one, the path is a folder, or its place cannot be written.
+
+    """
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        allowed = ' or '.join(suffixes)
+        msg = f'unknown kind of file: expected {allowed}, got {path.suffix!r}: {path}'
+        raise ParameterError(msg)
+    if path.is_dir():
+        msg = f'cannot write file: it is a folder: {path}'
+        raise ParameterError(msg)
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f'cannot write file ({error.strerror or error} in {folder}): {path}'
+        raise ParameterError(msg) from error
+    return path
 
 
 @contextlib.contextmanager
@@ -41,9 +87,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         folder = aside / 'new'
         folder.mkdir()
         yield folder
-        for file in sorted(folder.rglob('*')):
-            if file.is_file():
-                _sync(file)
+        sync_tree(folder)
         if path.exists():
             path.rename(aside / 'old')
         try:
@@ -52,7 +96,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             if (aside / 'old').exists():
                 (aside / 'old').rename(path)
             raise
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -80,26 +124,30 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+    aside = path.parent / f'.{path.stem}.{secrets.token_hex(4)}{path.suffix}'
+    # the system takes the umask off: asking for it would change it for all threads meanwhile
+    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
-    aside = Path(name)
     try:
         yield aside
-        aside.chmod(0o666 & ~_umask())
-        _sync(aside)
+        aside.chmod(mode)  # whoever wrote it may have made it anew
+        sync(aside)
         aside.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def sync_tree(folder: Path) -> None:
+    """Have a folder and all that is in it on the disk, whatever happens next."""
+    for path in (*folder.rglob('*'), folder):
+        if path.is_dir() or path.is_file():
+            sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names that a folder holds, on the disk, whatever happens next."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import re
 from typing import Final
 
@@ -29,14 +29,30 @@ def camera_name(topic: str) -> str:
 
 
 def camera_names(topics: Sequence[str]) -> list[str]:
-    """Name each topic's camera; topics that would share a name keep all their parts."""
+    """
+    Name each topic's camera, no two alike.
+
+    Topics that would share a name keep all their parts: ``/cam/image`` and ``/cam/image_raw`` are
+    ``cam_image`` and ``cam_image_raw``. Where these run together, parts are told by a double
+    underscore, which the names of ROS do without: ``/a/b`` and ``/a_b`` are ``a__b`` and ``a_b``.
+    """
     names = [camera_name(topic) for topic in topics]
-    shared = Counter(names)
-    return [
-        name if shared[name] == 1 else '_'.join(_parts(topic))
-        for topic, name in zip(topics, names, strict=True)
-    ]
+    for longer in _LONGER:
+        held = Counter(names)
+        names = [
+            name if held[name] == 1 else longer(topic)
+            for topic, name in zip(topics, names, strict=True)
+        ]
+    return names
 
 
 def _parts(topic: str) -> list[str]:
     return [part for part in topic.split('/') if part and part != '~']
+
+
+_LONGER: Final[tuple[Callable[[str], str], ...]] = (
+    lambda topic: '_'.join(_parts(topic)),
+    lambda topic: '__'.join(_parts(topic)),
+    str,  # other writers of MCAP have topics such as 'cam' beside '/cam'
+)
+"""Ways to tell the cameras of topics apart, each for those that the one before does not."""

@@ -116,9 +116,8 @@ def data_url(content: bytes, kind: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Cells]) -> str:
     """Return a table; columns of `Number` stand to the right, an empty head is left out."""
     body = [list(row) for row in rows]
-    right = [
-        all(isinstance(cell, Number) for cell in column) for column in zip(*body, strict=True)
-    ]
+    columns = list(zip(*body, strict=True)) or [()] * len(head)
+    right = [bool(cells) and all(isinstance(cell, Number) for cell in cells) for cells in columns]
     lines = ''.join(_line(row, right, 'td') for row in body)
     top = f'<thead>{_line(head, right, "th")}</thead>' if head else ''
     return f'<div class="wide"><table>{top}<tbody>{lines}</tbody></table></div>'

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import copy
-from dataclasses import replace
+import math
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,23 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.bundle.goldens import Verification
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import EngineError
-from ros_ood_monitor.health import HealthLimits, HealthMonitor
-from ros_ood_monitor.mapper import Mapper
+from ros_ood_monitor.health import CHECKS, HealthLimits, HealthMonitor
+from ros_ood_monitor.maps.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.records import AlertState, Frame, Health, Observation, Reading
+from ros_ood_monitor.records import (
+    AlertState,
+    Frame,
+    Health,
+    NetworkInput,
+    NO_ANSWER,
+    Observation,
+    Reading,
+)
 
 __all__ = ['Monitor', 'observe_together']
+
+_MOST_ODD: Final = 10
+"""Answers in a row that are not finite, after which the engine is no engine any more."""
 
 
 class Monitor:
@@ -67,6 +78,7 @@ class Monitor:
     ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._answers = _Answers()
         self.precision = engine.precision
         self.calibration = bundle.calibration(engine.precision)
         self.alert = alert or make_logic(
@@ -132,7 +144,11 @@ class Monitor:
         opened = open_engine(
             bundle, engine, precision=precision, threads=threads, device=device, cache=cache
         )
-        return cls(bundle, opened, alert=alert, clock=clock, health=health)
+        try:
+            return cls(bundle, opened, alert=alert, clock=clock, health=health)
+        except BaseException:
+            opened.close()
+            raise
 
     def another(self, alert: AlertLogic) -> Monitor:
         """
@@ -147,7 +163,8 @@ class Monitor:
         -------
         Monitor
             It holds nothing of its own but ``alert`` and ``health``: to be used from the same
-            thread, and useless after either is closed.
+            thread, and useless after either is closed. Answers that are not finite are counted for
+            all of them together.
 
         """
         twin = copy.copy(self)
@@ -179,6 +196,7 @@ class Monitor:
             )
             raise EngineError(msg)
         self.engine = engine
+        self._answers.odd_in_row = 0
 
     @property
     def threshold(self) -> float:
@@ -200,7 +218,9 @@ class Monitor:
         Score a frame and step the alert logic.
 
         A frame that is no usable picture is scored, too, but its score reaches no alert logic:
-        the state stays as it is, and becomes FAULT where that lasts.
+        the state stays as it is, and becomes FAULT where that lasts. Where the engine's answer is
+        not finite the state is FAULT at once, for this camera alone; ten such answers in a row, of
+        whichever cameras, are an engine that fails.
 
         Parameters
         ----------
@@ -296,12 +316,28 @@ class Monitor:
         """
         return self.bundle.verify(self.engine, self.precision)
 
+    def prove(self) -> None:
+        """
+        Go on only with an engine that reproduces the bundle's goldens.
+
+        Raises
+        ------
+        EngineError
+            If it does not.
+
+        """
+        proof = self.verify()
+        if not proof.ok:
+            msg = f'{proof}; build or choose another engine: {self.bundle.path}'
+            raise EngineError(msg)
+
     def warm_up(self) -> None:
         """Let the engine run once before the first frame."""
         self.engine.warm_up()
 
     def reset(self) -> None:
         """Forget the stream; the next frame is the first one."""
+        self._answers.odd_in_row = 0
         self.alert.reset()
         if self.health is not None:
             self.health.reset()
@@ -310,34 +346,36 @@ class Monitor:
         """Give back what the engine holds."""
         self.engine.close()
 
-    def _prepare(self, frame: Frame) -> npt.NDArray[np.uint8]:
-        batch = self._preprocess(frame.rgb)  # (1, h, w, 3)
+    def _prepare(self, frame: Frame) -> NetworkInput:
+        made = self._preprocess.input_of(frame)
         if self._on_input is not None:
-            self._on_input(batch[0])
-        return batch
+            self._on_input(made.image[0])
+        return made
 
     def _judge(
         self, frame: Frame, image: npt.NDArray[np.uint8], reading: Reading, row: int, start: float
     ) -> Observation:
         """Make an observation of one row of what the engine read."""
         raw_score = float(reading.raw_score[row])
-        score = self.calibration.score(raw_score)
+        has_answer = math.isfinite(raw_score)
         checks = self.health  # read once: it may be exchanged meanwhile
         health = None if checks is None else checks.look(image, frame)
-        if health is None or health.is_usable:
+        if not has_answer:
+            alert = self.alert.fault(NO_ANSWER, frame.stamp)
+        elif health is None or health.is_usable:
             alert = self.alert.update(raw_score, frame.stamp)
         else:
-            alert = self._without_judgement(health)
+            alert = self._without_judgement(health, frame.stamp)
         return Observation(
             stamp=frame.stamp,
             camera=frame.camera,
             raw_score=raw_score,
-            score=score,
+            score=self.calibration.score(raw_score),
             threshold=self.alert.threshold,
             alert=alert,
             health=health,
             image_size=(frame.height, frame.width),
-            **self._where(reading, row, frame),
+            **(self._where(reading, row, frame) if has_answer else {}),
             latency_ms=(self._clock() - start) * 1e3,
         )
 
@@ -354,11 +392,31 @@ class Monitor:
             'project': self._mapper,
         }
 
-    def _without_judgement(self, health: Health) -> AlertState:
+    def _without_judgement(self, health: Health, stamp: float) -> AlertState:
         reason = next((str(fault) for fault in health.faults if fault.blinds), '')
         if health.is_blind:
-            return self.alert.fault(reason or f'the input was {health} until just now')
-        return replace(self.alert.state, changed=False, reason=f'not judged: {reason}')
+            names = ' '.join(name for name in health.lasting if CHECKS[name].blinds)
+            reason = reason or f'the input was {names} until just now'
+            return self.alert.fault(reason, stamp)
+        return self.alert.skip(stamp, reason)
+
+
+class _Answers:
+    """Counts the answers in a row that are not finite, of all cameras of one engine."""
+
+    def __init__(self) -> None:
+        self.odd_in_row = 0
+
+    def count(self, reading: Reading) -> None:
+        """Take an engine's answers, or raise EngineError where it has given none for too long."""
+        for raw_score in reading.raw_score.tolist():
+            self.odd_in_row = 0 if math.isfinite(raw_score) else self.odd_in_row + 1
+        if self.odd_in_row >= _MOST_ODD:
+            msg = (
+                f'no finite answer for {self.odd_in_row} frames in a row; verify the engine on '
+                'the goldens (ood_monitor verify), and re-export the bundle if it fails'
+            )
+            raise EngineError(msg)
 
 
 def observe_together(frames: Sequence[tuple[Monitor, Frame]]) -> list[Observation]:
@@ -375,13 +433,14 @@ def observe_together(frames: Sequence[tuple[Monitor, Frame]]) -> list[Observatio
     -------
     list of Observation
         In the order of the frames. ``latency_ms`` of each is the time from the beginning of this
-        call: the engine's whole time, which each of them had to wait, is in all of them.
+        call: the engine's whole time, which each of them had to wait, is in all of them. What
+        `Preprocessor.ahead` took for a frame counts as if it were done here.
 
     Raises
     ------
     EngineError
-        If the engine fails, or the monitors are of different bundles or precisions; the alert
-        states are left as they were.
+        If the engine fails, has given no finite answer ten times in a row, or the monitors are of
+        different bundles or precisions; the alert states are left as they were.
 
     """
     first = frames[0][0]
@@ -394,11 +453,20 @@ def observe_together(frames: Sequence[tuple[Monitor, Frame]]) -> list[Observatio
                 f'{monitor.bundle.path}; observe them apart'
             )
             raise EngineError(msg)
-    images = [monitor._prepare(frame) for monitor, frame in frames]  # n x (1, h, w, 3)
+    made = [monitor._prepare(frame) for monitor, frame in frames]  # n x (1, h, w, 3)
     # of one frame, which is the usual case, nothing is copied
-    batch = images[0] if len(images) == 1 else np.concatenate(images)  # (n, h, w, 3)
-    reading = first.engine.infer(batch)
+    batch = made[0].image if len(made) == 1 else np.concatenate([one.image for one in made])
+    try:
+        reading = first.engine.infer(batch)  # of (n, h, w, 3)
+    except EngineError:
+        raise
+    except Exception as error:  # whatever its library raises
+        msg = str(error) or type(error).__name__
+        raise EngineError(msg) from error
+    first._answers.count(reading)
     return [
-        monitor._judge(frame, batch[row], reading, row, start)
-        for row, ((monitor, frame), start) in enumerate(zip(frames, starts, strict=True))
+        monitor._judge(frame, batch[row], reading, row, start - one.seconds)
+        for row, ((monitor, frame), start, one) in enumerate(
+            zip(frames, starts, made, strict=True)
+        )
     ]

@@ -79,6 +79,11 @@ class Pace:
         self._clock, self._sleep = clock, sleep
         self._began: tuple[float, float] | None = None  # by the clock, in log time
 
+    @property
+    def is_timed(self) -> bool:
+        """Tell whether it matters when frames are taken from here."""
+        return self._rate is not None or self._drop
+
     def through(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """
         Pass frames on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import cached_property
 import math
@@ -16,10 +16,12 @@ from ros_ood_monitor.errors import DecodeError, EngineError
 
 __all__ = [
     'LIKE_TRAINING',
+    'NO_ANSWER',
     'AlertState',
     'Frame',
     'Health',
     'HealthFault',
+    'NetworkInput',
     'Observation',
     'Reading',
     'Region',
@@ -30,6 +32,9 @@ Map = npt.NDArray[np.float32]
 
 LIKE_TRAINING: Final = 'like the training data'
 """What is said of a stream whose frames are normal."""
+
+NO_ANSWER: Final = "the engine's answer is not finite"
+"""What is said of a frame for which an engine has no number."""
 
 
 class State(str, Enum):
@@ -48,6 +53,14 @@ class State(str, Enum):
     FAULT = 'FAULT'
 
 
+class NetworkInput(NamedTuple):
+    """What a network sees (1, h, w, 3), of which picture, and the time to make it, in s."""
+
+    image: npt.NDArray[np.uint8]
+    rgb: npt.NDArray[np.uint8]
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """
@@ -64,6 +77,8 @@ class Frame:
     encoding : str
         How its message spells the pixels' format, such as ``bgr8`` or ``jpeg``; empty where no
         message was.
+    network_input : NetworkInput, optional
+        What `Preprocessor.ahead` made of ``rgb``; else it is made when the frame is observed.
 
     Raises
     ------
@@ -76,6 +91,7 @@ class Frame:
     stamp: float = 0.0
     camera: str = ''
     encoding: str = ''
+    network_input: NetworkInput | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -111,7 +127,8 @@ class Reading:
     Parameters
     ----------
     raw_score : ndarray of shape (n,), float64
-        Unbounded anomaly score, higher = more anomalous; the unit is in the bundle's manifest.
+        Unbounded anomaly score, higher = more anomalous; the unit is in the bundle's manifest. NaN
+        where the engine's answer is not finite.
     patch_score : ndarray of shape (n, grid_height, grid_width), float32, or None
         The same per cell of the feature grid, where the bundle has a map.
 
@@ -136,6 +153,14 @@ class Reading:
             n = self.raw_score.shape[0]
             msg = f'patch_score shape mismatch: expected ({n}, gh, gw), got {patches.shape}'
             raise EngineError(msg)
+
+    def require_finite(self) -> Reading:
+        """Return it, or raise EngineError where an answer is not finite."""
+        odd = int(np.count_nonzero(~np.isfinite(self.raw_score)))
+        if odd:
+            msg = f'raw_score is not finite for {odd} of {len(self.raw_score)} inputs'
+            raise EngineError(msg)
+        return self
 
 
 @dataclass(frozen=True)
@@ -165,18 +190,10 @@ class AlertState:
     reason: str = ''
 
     def __eq__(self, other: object) -> bool:
-        # NaN is "none" here, and none equals none; what dataclasses give depends on the Python
-        if not isinstance(other, AlertState):
-            return NotImplemented
-        return self._key == other._key
+        return _key(self) == _key(other) if isinstance(other, AlertState) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[State, bool, float | None, float | None, str]:
-        since, peak = (None if math.isnan(x) else x for x in (self.since, self.peak))
-        return self.state, self.changed, since, peak, self.reason
+        return hash(_key(self))
 
 
 class Region(NamedTuple):
@@ -280,16 +297,17 @@ class Observation:
     camera : str
         The image's camera.
     raw_score : float
-        Unbounded, higher = more anomalous; see the manifest for the unit.
+        Unbounded, higher = more anomalous; see the manifest for the unit. NaN where the engine's
+        answer is not finite.
     score : float
-        Share of held-out in-distribution frames that look more normal, in [0, 1].
+        Share of held-out in-distribution frames that look more normal, in [0, 1]; NaN with it.
     threshold : float
         The raw_score over which a frame counts toward an alert.
     alert : AlertState
         The alert logic's state after this frame.
     latency_ms : float
-        Processing time inside ``Monitor.observe``, in ms. Not part of equality: it is the one
-        value that differs between a replay and the robot.
+        Processing time inside ``Monitor.observe``, and of what was made ahead of it, in ms. Not
+        part of equality: it is the one value that differs between a replay and the robot.
     health : Health, optional
         Whether the frame is a usable picture; None where nobody looked.
     image_size : tuple of int, or None
@@ -322,6 +340,12 @@ class Observation:
         default=None, compare=False, repr=False
     )
 
+    def __eq__(self, other: object) -> bool:
+        return _key(self) == _key(other) if isinstance(other, Observation) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_key(self))
+
     @property
     def state(self) -> State:
         """Shorthand for ``alert.state``."""
@@ -334,8 +358,13 @@ class Observation:
 
     @property
     def is_judged(self) -> bool:
-        """Whether the score reached the alert logic: the frame is a usable picture."""
-        return self.health is None or self.health.is_usable
+        """Whether the score reached the alert logic: a finite one, of a usable picture."""
+        return self.has_answer and (self.health is None or self.health.is_usable)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the engine's answer is finite."""
+        return math.isfinite(self.raw_score)
 
     @property
     def health_text(self) -> str:
@@ -389,3 +418,10 @@ class Observation:
         if self.project is None or self.patch_score is None:
             return None
         return self.project(self.patch_score, size)
+
+
+def _key(record: AlertState | Observation) -> tuple[object, ...]:
+    """Return what equality compares: NaN is "none" in these records, and none equals none."""
+    # what dataclasses give for NaN depends on the Python
+    values = (getattr(record, each.name) for each in fields(record) if each.compare)
+    return tuple(None if isinstance(x, float) and math.isnan(x) else x for x in values)

@@ -10,8 +10,9 @@ import math
 from pathlib import Path
 from typing import Any, Final, TYPE_CHECKING
 
-from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.atomic import check_output, new_file
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
+from ros_ood_monitor.packages import import_problem
 from ros_ood_monitor.records import Frame, Observation
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     'COLUMNS',
     'TABLE_SUFFIXES',
-    'check_output',
     'check_table',
     'replay',
     'write_table',
@@ -111,7 +111,7 @@ def write_table(observations: Iterable[Observation], path: Path | str) -> int:
     Raises
     ------
     ParameterError
-        If the suffix is another one, the file cannot be written, or pyarrow is not installed.
+        If the suffix is another one, the file cannot be written, or pyarrow cannot be imported.
 
     """
     path = Path(path)
@@ -133,7 +133,7 @@ def check_table(path: Path | str) -> None:
     Raises
     ------
     ParameterError
-        If its suffix is unknown, its place cannot be written, or pyarrow is not installed.
+        If its suffix is unknown, its place cannot be written, or pyarrow cannot be imported.
 
     """
     path = check_output(path, TABLE_SUFFIXES)
@@ -141,44 +141,8 @@ def check_table(path: Path | str) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            msg = (
-                'writing Parquet needs pyarrow, which is not installed; run: pip install '
-                f"'.[bags]' in the clone, or choose .csv: {path}"
-            )
+            msg = f'writing Parquet needs {import_problem(error)}, or choose .csv: {path}'
             raise ParameterError(msg) from error
-
-
-def check_output(path: Path | str, suffixes: tuple[str, ...]) -> Path:
-    """
-    Refuse a file name that cannot become a file of the wanted kind.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file to be.
-    suffixes : tuple of str
-        Allowed endings, lower case.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    ParameterError
-        If the ending is another one, or the path is a folder.
-
-    """
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        allowed = ' or '.join(suffixes)
-        msg = f'unknown kind of file: expected {allowed}, got {path.suffix!r}: {path}'
-        raise ParameterError(msg)
-    if path.is_dir():
-        msg = f'cannot write file: it is a folder: {path}'
-        raise ParameterError(msg)
-    return path
 
 
 @contextmanager

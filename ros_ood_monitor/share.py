@@ -94,11 +94,17 @@ def bundle_path(text: str) -> Path:
     Raises
     ------
     BundleError
-        If a single word is neither a path nor the name of a shipped bundle.
+        If a single word is neither a path nor the name of a shipped bundle, or no path can be so.
 
     """
-    path = Path(text).expanduser()
-    if text and not path.exists() and len(path.parts) == 1:
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError) as error:  # no such home, a name that no file can have
+        msg = f'bundle not found: {getattr(error, "strerror", None) or error}: {text[:200]}'
+        raise BundleError(msg) from error
+    if text and not is_there and len(path.parts) == 1:
         with contextlib.suppress(FileNotFoundError):
             return share_path('models', text)
         shipped = ', '.join(_shipped_bundles()) or 'none is installed'

@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from ros_ood_monitor.alerting.running_episode import RunningEpisode
+from ros_ood_monitor.atomic import sync
 from ros_ood_monitor.bags import BagWriter, PendingFrame
 from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.images import encode_jpeg
-from ros_ood_monitor.overlay import annotated
+from ros_ood_monitor.maps.overlay import annotated
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
 from ros_ood_monitor.statuses import alert_status, observation_status, Status
 
@@ -102,6 +103,7 @@ class WriteBack:
             if self._aside is not None and kind is None:
                 (file,) = (self._aside / 'bag').glob('*.mcap')
                 file.rename(self.path)
+                sync(self.path.parent)
         except OSError as problem:
             raise self._failed(problem) from problem
         finally:
@@ -179,7 +181,10 @@ class WriteBack:
         return f'{_NODE}: {what} {camera}' if self._several else f'{_NODE}: {what}'
 
     def _put(self, message: PendingFrame, topic: str, kind: str, content: Any) -> None:
-        self._writer.write(topic, kind, content, message.log_time, log_ns=message.log_ns)
+        try:
+            self._writer.write(topic, kind, content, message.log_time, log_ns=message.log_ns)
+        except BagError as error:
+            raise self._failed(error) from error
 
     def _put_statuses(
         self, message: PendingFrame, topic: str, header: Any, statuses: Sequence[Status]
@@ -202,7 +207,9 @@ class WriteBack:
         self._put(message, topic, _ARRAY, make(_ARRAY, header=header, status=made))
 
     def _failed(self, error: OSError) -> BagError:
-        return BagError(f'cannot write bag: {error.strerror or error}: {self.path}')
+        why = error.__cause__ or error  # of a BagError, which names the path aside
+        words = getattr(why, 'strerror', None) or why
+        return BagError(f'cannot write bag: {words}; nothing is left of it: {self.path}')
 
     def _drop(self) -> None:
         if self._aside is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
-from ros_ood_monitor.training.published_flows import (
+from ros_ood_monitor.training.flows.published import (
     PLULinear,
     ShiftScaleCoupling,
     Standardizing,

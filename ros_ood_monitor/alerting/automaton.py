@@ -18,14 +18,13 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from enum import Enum
 import math
-from typing import ClassVar, Final
+from typing import ClassVar
 
+from ros_ood_monitor.alerting.interruptions import Interruptions, SILENT
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.records import AlertState, LIKE_TRAINING, State
 
 __all__ = ['Automaton', 'Verdict']
-
-_SILENT: Final = 'without a frame'
 
 
 class Verdict(Enum):
@@ -43,7 +42,7 @@ class Automaton(ABC):
     A frame after STALE or FAULT starts from NORMAL with no evidence: what was seen before the
     interruption says nothing about what is seen after it. A gap between image stamps longer than
     ``stale_after``, or a step back in time, is such an interruption too, whether or not anybody
-    called `silence` meanwhile.
+    called `silence` meanwhile; a frame that is only out of order, see `ImageTime`, is none.
 
     Parameters
     ----------
@@ -106,11 +105,9 @@ class Automaton(ABC):
 
     def reset(self) -> None:
         """Forget the stream: NORMAL, nothing counted."""
-        self._last_stamp = math.nan
-        self._silent_for = 0.0  # as told last
+        self._interruptions = Interruptions()
         self._has_scored = False
         self._began = math.nan  # stamp of the episode's first frame
-        self._interruption = ''
         self._now = AlertState(State.NORMAL, reason='no frame yet')
         self._forget()
 
@@ -131,7 +128,7 @@ class Automaton(ABC):
 
     @property
     def state(self) -> AlertState:
-        """Return the latest state, as the last step returned it."""
+        """Return the state as the last update, silence or fault returned it."""
         return self._now
 
     def update(self, raw_score: float, stamp: float) -> AlertState:
@@ -160,20 +157,43 @@ class Automaton(ABC):
             msg = f'raw_score must be finite, got {raw_score}'
             raise ParameterError(msg)
         before = self._now.state
-        elapsed = self._note_interruption(stamp)
+        gap = self._interruptions.judged(stamp, self._now, self.stale_after)
+        if gap.interruption and before not in (State.STALE, State.FAULT):
+            self._interrupt(State.STALE, stamp, gap.interruption)
+        stamp = gap.now
         is_first, self._has_scored = not self._has_scored, True
-        verdict, reason = self._weigh(raw_score, stamp, elapsed)
+        verdict, reason = self._weigh(raw_score, stamp, gap.elapsed)
         if self._now.state is State.ALERT:
             now = self._while_alert(raw_score, stamp, verdict, reason)
         else:
             now = self._before_alert(raw_score, stamp, verdict, reason, is_first=is_first)
-        if self._interruption:
+        if gap.interruption:
             # an interruption that nobody declared is no change where it ends where it began
             is_calm = before is State.NORMAL and now.state is State.NORMAL
-            reason = f'{now.reason}, {self._interruption}'
+            reason = f'{now.reason}, {gap.interruption}'
             now = self._now = replace(now, changed=now.changed and not is_calm, reason=reason)
-            self._interruption = ''
         return now
+
+    def skip(self, stamp: float, reason: str) -> AlertState:
+        """
+        Take note of a frame that says nothing about the scene.
+
+        Parameters
+        ----------
+        stamp : float
+            The image's stamp, in s.
+        reason : str
+            Why it is not judged, for people.
+
+        Returns
+        -------
+        AlertState
+            The state as it was. ``stale_after`` without a frame that is judged ends it with the
+            next one that is.
+
+        """
+        self._interruptions.unjudged(stamp, reason)
+        return replace(self._now, changed=False, reason=f'not judged: {reason}')
 
     def silence(self, seconds: float) -> AlertState:
         """
@@ -190,13 +210,12 @@ class Automaton(ABC):
             STALE once that is at least ``stale_after``, else the state as it was.
 
         """
-        self._silent_for = seconds
+        now = self._interruptions.silent(seconds)
         if seconds < self.stale_after or self._now.state is State.STALE:
             return self._stay(self._now.peak, self._now.reason)
-        since = self._last_stamp + seconds
-        return self._interrupt(State.STALE, since, f'{seconds:.2f} s {_SILENT}')
+        return self._interrupt(State.STALE, now, f'{seconds:.2f} s {SILENT}')
 
-    def fault(self, reason: str) -> AlertState:
+    def fault(self, reason: str, stamp: float | None = None) -> AlertState:
         """
         Take note that frames cannot be scored.
 
@@ -204,6 +223,8 @@ class Automaton(ABC):
         ----------
         reason : str
             What failed, for people.
+        stamp : float, optional
+            Stamp of the image that showed it, in s; where none did, it is as of the last frame.
 
         Returns
         -------
@@ -211,29 +232,11 @@ class Automaton(ABC):
             FAULT; ``changed`` only the first time.
 
         """
+        if stamp is not None:
+            self._interruptions.unjudged(stamp, reason)
         if self._now.state is State.FAULT:
             return self._stay(self._now.peak, reason)
-        return self._interrupt(State.FAULT, self._last_stamp, reason)
-
-    def _note_interruption(self, stamp: float) -> float:
-        """Return the time since the frame before, in s; 0 where it says nothing about this one."""
-        was = self._now
-        gap = stamp - self._last_stamp  # NaN at the first frame
-        silent_for = was.since - self._last_stamp  # where silence was declared
-        self._last_stamp = stamp
-        if was.state is State.FAULT:
-            self._interruption = f'after: {was.reason}'
-        elif gap < 0.0:
-            self._interruption = f'stamps jumped by {gap:.2f} s'
-        elif was.state is State.STALE:
-            # image time where there is any; before the first frame what was told since
-            lasted = self._silent_for if math.isnan(gap) else max(gap, silent_for)
-            self._interruption = f'after {lasted:.2f} s {_SILENT} to score'
-        elif gap > self.stale_after:
-            self._interruption = f'after {gap:.2f} s {_SILENT}: stamps jumped by {gap:+.2f} s'
-        if self._interruption and was.state not in (State.STALE, State.FAULT):
-            self._interrupt(State.STALE, stamp, self._interruption)
-        return 0.0 if self._interruption or math.isnan(gap) else gap
+        return self._interrupt(State.FAULT, self._interruptions.now, reason)
 
     def _before_alert(
         self, raw_score: float, stamp: float, verdict: Verdict, reason: str, *, is_first: bool

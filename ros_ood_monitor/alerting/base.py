@@ -23,7 +23,7 @@ class AlertLogic(Protocol):
 
     @property
     def state(self) -> AlertState:
-        """Return the latest state, as the last step returned it."""
+        """Return the state as the last update, silence or fault returned it."""
         ...
 
     def update(self, raw_score: float, stamp: float) -> AlertState:
@@ -45,6 +45,25 @@ class AlertLogic(Protocol):
         """
         ...
 
+    def skip(self, stamp: float, reason: str) -> AlertState:
+        """
+        Take note of a frame that says nothing about the scene.
+
+        Parameters
+        ----------
+        stamp : float
+            The image's stamp, in s.
+        reason : str
+            Why it is not judged, for people.
+
+        Returns
+        -------
+        AlertState
+            The state as it was, with that reason.
+
+        """
+        ...
+
     def silence(self, seconds: float) -> AlertState:
         """
         Take note that no frame has come for a while.
@@ -62,7 +81,7 @@ class AlertLogic(Protocol):
         """
         ...
 
-    def fault(self, reason: str) -> AlertState:
+    def fault(self, reason: str, stamp: float | None = None) -> AlertState:
         """
         Take note that frames cannot be scored.
 
@@ -70,6 +89,8 @@ class AlertLogic(Protocol):
         ----------
         reason : str
             What failed, for people.
+        stamp : float, optional
+            Stamp of the image that showed it, in s; where none did, it is as of the last frame.
 
         Returns
         -------

@@ -63,7 +63,10 @@ class CusumLogic(AccumulatingLogic):
         stale_after: float = 2.0,
     ) -> None:
         if not 0.0 < std < math.inf:
-            msg = f'cusum needs held-out scores that differ, got a standard deviation of {std:g}'
+            msg = (
+                f'cusum needs held-out scores that differ, got a standard deviation of {std:g}; '
+                'take another alert logic, such as consecutive or martingale'
+            )
             raise ParameterError(msg)
         if not 0.0 < reference < math.inf:
             msg = f'reference must be positive, got {reference:g} standard deviations'

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import math
 
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.image_time import OUT_OF_ORDER
 from ros_ood_monitor.records import AlertState, Observation, State
 
 __all__ = ['Episode', 'EpisodeLog']
@@ -24,7 +25,8 @@ class Episode:
         Image stamp of the frame that raised the alert, in s.
     end : float
         Image stamp of the first frame back in NORMAL; of the next alert's first frame where an
-        interruption lies between the two; of the last frame where the stream ends before. In s.
+        interruption lies between the two; of the last frame where the stream ends before, and of
+        the last one before the clock of the stamps was set back. In s, never before ``start``.
     peak : float
         Highest raw_score, frames that led to the alert included.
     is_over : bool
@@ -86,7 +88,7 @@ class EpisodeLog:
         """
         self.note(observation.alert, observation.stamp, observation.camera)
 
-    def note(self, alert: AlertState, stamp: float, camera: str = '') -> None:
+    def note(self, alert: AlertState, stamp: float, camera: str = '') -> bool:
         """
         Take the state after a frame.
 
@@ -99,6 +101,11 @@ class EpisodeLog:
         camera : str, default ''
             The camera.
 
+        Returns
+        -------
+        bool
+            Whether an `Episode` of its own begins with this frame.
+
         """
         is_alert = alert.state is State.ALERT
         is_new = is_alert and alert.changed
@@ -107,15 +114,24 @@ class EpisodeLog:
             # frames of SUSPECT after an interruption belong to no alert yet
             peak = max(episode.peak, alert.peak) if is_alert and not is_new else episode.peak
             is_over = is_new or alert.state is State.NORMAL
-            episode = replace(episode, end=stamp, peak=peak, is_over=is_over)
+            # neither a frame out of order nor a clock that was set back takes time away
+            end = max(episode.end, stamp)
+            episode = replace(episode, end=end, peak=peak, is_over=is_over)
             if is_over:
                 self._close(episode)
             else:
                 self._open[camera] = episode
+        begins = False
         if is_new or (is_alert and not episode):
-            self._open[camera] = self._begin(alert, stamp, camera)
+            begins = not self._goes_on(stamp, camera)
+            self._open[camera] = (
+                Episode(camera, stamp, stamp, alert.peak, reason=alert.reason)
+                if begins
+                else self._reopened(alert, stamp, camera)
+            )
         if is_alert or (episode and alert.state is State.NORMAL):
             self._left[camera] = stamp
+        return begins
 
     @property
     def episodes(self) -> list[Episode]:
@@ -128,9 +144,13 @@ class EpisodeLog:
             self._done.append(self._last[episode.camera])
         self._last[episode.camera] = episode
 
-    def _begin(self, alert: AlertState, stamp: float, camera: str) -> Episode:
+    def _goes_on(self, stamp: float, camera: str) -> bool:
+        """Tell whether an alert that begins now is the last one, which was left just before."""
         since_last = stamp - self._left.get(camera, -math.inf)  # negative: the clock was set back
-        if self._refractory and 0.0 <= since_last <= self._refractory:
-            last = self._last.pop(camera)
-            return replace(last, end=stamp, peak=max(last.peak, alert.peak), is_over=False)
-        return Episode(camera, stamp, stamp, alert.peak, reason=alert.reason)
+        return self._refractory > 0.0 and -OUT_OF_ORDER <= since_last <= self._refractory
+
+    def _reopened(self, alert: AlertState, stamp: float, camera: str) -> Episode:
+        last = self._last.pop(camera)
+        return replace(
+            last, end=max(last.end, stamp), peak=max(last.peak, alert.peak), is_over=False
+        )

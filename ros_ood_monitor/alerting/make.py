@@ -61,7 +61,8 @@ def make_logic(
     Raises
     ------
     ParameterError
-        If the logic or a setting is unknown, or a value is outside its range.
+        If the logic or a setting is unknown, a value is outside its range, or the limit is not
+        given and the held-out scores give none.
 
     """
     _check_names(point)
@@ -81,11 +82,24 @@ def make_logic(
         return MartingaleLogic(scores=scores, stale_after=stale_after, **settings)
     mean, std = float(calibration_scores.mean()), float(calibration_scores.std())
     if point.logic == 'ewma':
-        settings.setdefault('limit', point.trigger)
+        if settings.setdefault('limit', point.trigger) <= mean and 'limit' not in point.settings:
+            raise _no_start(point, mean, std)
         return EwmaLogic(mean=mean, stale_after=stale_after, **settings)
     reference = settings.setdefault('reference', _REFERENCE)
-    settings.setdefault('limit', (point.trigger - mean) / std - reference if std else 1.0)
+    excess = (point.trigger - mean) / std if std else 0.0
+    if settings.setdefault('limit', excess - reference) <= 0.0 and 'limit' not in point.settings:
+        raise _no_start(point, mean, std)
     return CusumLogic(mean=mean, std=std, stale_after=stale_after, **settings)
+
+
+def _no_start(point: OperatingPoint, mean: float, std: float) -> ParameterError:
+    """Say that the held-out scores give no limit: a few carry their mean up, or all are alike."""
+    other = 'set its limit (alert.limit), or take' if std else 'they do not differ; take'
+    return ParameterError(
+        f'the alert logic {point.logic!r} has no limit to start from: held-out scores have mean '
+        f'{mean:.4g} and deviation {std:.4g}, and their threshold is {point.trigger:.4g}; {other} '
+        'another logic (alert.logic), such as consecutive or martingale'
+    )
 
 
 def _check_names(point: OperatingPoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ros_ood_monitor.image_time import ImageTime
 from ros_ood_monitor.records import AlertState, State
 
 __all__ = ['RunningEpisode']
@@ -18,16 +19,21 @@ class RunningEpisode:
     """
 
     def __init__(self) -> None:
-        self.last_stamp = math.nan
+        self._time = ImageTime()
         self.peak = math.nan
         self._began = math.nan
 
+    @property
+    def last_stamp(self) -> float:
+        """Return the newest image stamp, in s; NaN before the first one."""
+        return self._time.now
+
     def on_frame(self, stamp: float) -> None:
         """Take the image stamp of a frame, in s."""
-        if stamp < self.last_stamp:
+        step = self._time.step(stamp)
+        if step < 0.0:
             # the clock of the stamps was set back: an episode keeps the time it has lasted
-            self._began += stamp - self.last_stamp
-        self.last_stamp = stamp
+            self._began += step
 
     def on_alert(self, alert: AlertState) -> None:
         """Take the state that holds now."""

@@ -10,9 +10,9 @@ import yaml
 
 from ros_ood_monitor.errors import BagError
 
-__all__ = ['find_files', 'is_bag']
+__all__ = ['STORAGE_SUFFIXES', 'find_files', 'is_bag']
 
-_SUFFIXES: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+STORAGE_SUFFIXES: Final = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 _METADATA_KEY: Final = 'rosbag2_bagfile_information'
 
 
@@ -32,7 +32,7 @@ def is_bag(path: Path) -> bool:
 
     """
     if path.is_file():
-        return path.name.endswith(_SUFFIXES)
+        return path.name.endswith(STORAGE_SUFFIXES)
     if not path.is_dir():
         return False
     metadata = path / 'metadata.yaml'
@@ -40,7 +40,7 @@ def is_bag(path: Path) -> bool:
         with metadata.open('rb') as file:  # data sets of images have a metadata.yaml, too
             if _METADATA_KEY.encode() in file.read(4096):
                 return True
-    return any(child.name.endswith(_SUFFIXES) for child in path.iterdir())
+    return any(child.name.endswith(STORAGE_SUFFIXES) for child in path.iterdir())
 
 
 def find_files(path: Path) -> tuple[list[Path], list[str]]:
@@ -72,11 +72,13 @@ def find_files(path: Path) -> tuple[list[Path], list[str]]:
         raise BagError(msg)
     metadata = path / 'metadata.yaml'
     if not metadata.exists():
-        files = sorted((f for f in path.iterdir() if f.name.endswith(_SUFFIXES)), key=_natural)
+        files = sorted(
+            (f for f in path.iterdir() if f.name.endswith(STORAGE_SUFFIXES)), key=_natural
+        )
         if not files:
             msg = (
                 'folder is no bag: expected a metadata.yaml or files that end in '
-                f'{", ".join(_SUFFIXES)}: {path}'
+                f'{", ".join(STORAGE_SUFFIXES)}: {path}'
             )
             raise BagError(msg)
         return files, []
@@ -101,7 +103,7 @@ def _read_metadata(path: Path) -> list[str]:
         facts = content[_METADATA_KEY]
         names = [str(name) for name in facts['relative_file_paths']]
         form = str(facts.get('compression_format') or 'zstd')
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
         what = f'{type(error).__name__}: {" ".join(str(error).split())}'
         msg = f'cannot read the metadata of the bag: {what}: {path}'
         raise BagError(msg) from error
@@ -116,4 +118,4 @@ def _read_metadata(path: Path) -> list[str]:
 
 def _natural(path: Path) -> list[int | str]:
     """Sort key that puts ``bag_2`` before ``bag_10``."""
-    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', path.name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 import math
 import re
 from typing import Final, NamedTuple
@@ -14,6 +14,8 @@ __all__ = ['FirstImages', 'look_at_first']
 
 _NUMBERS: Final = ('16uc1', '16sc1', '32fc1', '64fc1')
 """Encodings of one channel without colours: distances, unless somebody says otherwise."""
+
+_TRIES: Final = 10  # a topic whose messages are all damaged is not followed to the bag's end
 
 
 class FirstImages(NamedTuple):
@@ -33,16 +35,16 @@ class FirstImages(NamedTuple):
     depth: dict[str, str]
 
 
-def look_at_first(frames: Iterable[PendingFrame], topics: Collection[str]) -> FirstImages:
+def look_at_first(frames: Iterable[PendingFrame], topics: Mapping[str, int]) -> FirstImages:
     """
-    Look at the first image of each topic, and on to the first that deserialises.
+    Look at the first image of each topic that deserialises, among its first ten.
 
     Parameters
     ----------
     frames : iterable of PendingFrame
         In order of log time.
-    topics : collection of str
-        Image topics with messages.
+    topics : mapping of str to int
+        Messages by image topic, of each at least one.
 
     Returns
     -------
@@ -50,19 +52,21 @@ def look_at_first(frames: Iterable[PendingFrame], topics: Collection[str]) -> Fi
         What they tell.
 
     """
-    origin, depth, left = math.nan, dict[str, str](), set(topics)
+    origin, depth = math.nan, dict[str, str]()
+    left = {topic: min(_TRIES, count) for topic, count in topics.items()}
     for frame in frames:
         if frame.topic in left or math.isnan(origin):
             try:
                 facts = frame.facts()
             except (DecodeError, BagError):
-                left.discard(frame.topic)
-                continue
-            if math.isnan(origin):
-                origin = facts.stamp
-            if frame.topic in left and _is_depth(frame.topic, facts.encoding):
-                depth[frame.topic] = facts.encoding
-            left.discard(frame.topic)
+                left[frame.topic] = left.get(frame.topic, 0) - 1
+                if left[frame.topic] < 1:
+                    del left[frame.topic]
+            else:
+                if math.isnan(origin):
+                    origin = facts.stamp
+                if left.pop(frame.topic, 0) and _is_depth(frame.topic, facts.encoding):
+                    depth[frame.topic] = facts.encoding
         if not left and not math.isnan(origin):
             break
     return FirstImages(origin, depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ros_ood_monitor.errors import BagError
+from ros_ood_monitor.packages import import_problem
 
 __all__ = ['require_libraries']
 
@@ -22,8 +23,6 @@ def require_libraries() -> None:
         import rosbags.rosbag2  # noqa: F401
         import zstandard  # noqa: F401
     except ImportError as error:
-        msg = (
-            f'reading and writing bags needs the package {error.name!r}, which is not installed; '
-            "run: pip install '.[bags]' in the clone"
-        )
+        needed = import_problem(error, 'mcap', 'rosbags', 'zstandard')
+        msg = f'reading and writing bags needs {needed}'
         raise BagError(msg) from error

@@ -28,7 +28,8 @@ def marked_stretches(bag: MessageReader, topic: str, *, kind: str) -> Iterator[M
     Read the stretches that a topic marks.
 
     A stretch begins with ``true`` or a text, and lasts until the topic says ``false``, nothing
-    (an empty text) or another text; one that is not ended lasts to the end of the bag, infinitely.
+    (an empty text) or another text; one that is not ended lasts to the end of the bag, infinitely,
+    and one that ends in the moment in which it begins is none.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def marked_stretches(bag: MessageReader, topic: str, *, kind: str) -> Iterator[M
         if said == now:
             continue
         time = message.log_time / 1e9
-        if now:
+        if now and time > since:
             yield Marked(since, time, now)
         since, now = time, said
     if now:

@@ -6,13 +6,13 @@ For files that have none: those of a recorder that was killed, and those written
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 import heapq
 import io
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ['RawMessage', 'full_type', 'in_order', 'stream_mcap']
+__all__ = ['RawMessage', 'full_type', 'sorted_by_log_time', 'stream_mcap']
 
 # messages are put in order within a window of this many bytes
 _REORDER_BYTES: Final = 32 * 2**20
@@ -43,7 +43,7 @@ class _WholeReads(io.BufferedReader):
         return data
 
 
-def stream_mcap(path: Path, stops: list[str]) -> Iterator[tuple[RawMessage, str]]:
+def stream_mcap(path: Path, stops: list[str]) -> Generator[tuple[RawMessage, str], None, None]:
     """
     Read an MCAP from front to back as far as it goes.
 
@@ -94,7 +94,7 @@ def stream_mcap(path: Path, stops: list[str]) -> Iterator[tuple[RawMessage, str]
                     yield RawMessage(part.log_time, channel.topic, part.data), name
 
 
-def in_order(messages: Iterator[RawMessage]) -> Iterator[RawMessage]:
+def sorted_by_log_time(messages: Iterator[RawMessage]) -> Iterator[RawMessage]:
     """Sort by log time within a window of bounded size, so that memory stays bounded."""
     heap: list[tuple[int, int, RawMessage]] = []
     held = 0

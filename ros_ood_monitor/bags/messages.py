@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterator
 import contextlib
 from dataclasses import dataclass
@@ -28,7 +28,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TopicInfo:
-    """A topic of the bag: its name, its type with three parts, messages in the files present."""
+    """
+    A topic of the bag: its name, its type with three parts, messages in the files present.
+
+    Of several types it is the one of most messages; the count is of all.
+    """
 
     name: str
     type: str
@@ -54,7 +58,7 @@ class MessageReader:
     Raises
     ------
     BagError
-        If there is no such bag, nothing in it can be read, or a bag library is not installed.
+        If there is no such bag, nothing in it can be read, or a bag library cannot be imported.
 
     """
 
@@ -63,7 +67,7 @@ class MessageReader:
         self.path = Path(path)
         self.missing_files: list[str] = []
         self.damaged_files: dict[str, str] = {}
-        self._stack = contextlib.ExitStack()
+        self._open: set[contextlib.ExitStack] = set()
         files, self.missing_files = find_files(self.path)
         if self.missing_files:
             _log.warning(
@@ -74,6 +78,13 @@ class MessageReader:
                 self.path,
             )
         self._files = self._scan(files)
+        for name, kinds in self._types().items():
+            held = [f'{kind}: {number}' for kind, number in kinds.items() if number]
+            if len(held) > 1:
+                _log.warning(
+                    'topic has messages of %d types (%s), of which the most are read: %s: %s',
+                    len(held), ', '.join(held), name, self.path,
+                )  # fmt: skip
 
     def __enter__(self: _Reader) -> _Reader:
         return self
@@ -87,18 +98,25 @@ class MessageReader:
         self.close()
 
     def close(self) -> None:
-        """Close the files that an unfinished ``messages`` has open."""
-        self._stack.close()
+        """Close the files that unfinished passes of ``messages`` have open."""
+        for streams in tuple(self._open):
+            streams.close()
 
     def topics(self) -> list[TopicInfo]:
         """List the topics of the files that are there, by name."""
-        types: dict[str, str] = {}
-        counts: Counter[str] = Counter()
+        return [
+            TopicInfo(name, max(kinds, key=kinds.__getitem__), kinds.total())
+            for name, kinds in sorted(self._types().items())
+        ]
+
+    def _types(self) -> dict[str, Counter[str]]:
+        """Return the number of messages by topic and type."""
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for file in self._files:
-            for name, (kind, count) in file.topics.items():
-                types.setdefault(name, kind)
-                counts[name] += count
-        return [TopicInfo(name, types[name], counts[name]) for name in sorted(types)]
+            for name, kinds in file.topics.items():
+                for kind, number in kinds.items():
+                    found[name][kind] += number  # 0, too: a topic without messages is one
+        return found
 
     @property
     def start(self) -> float:
@@ -136,14 +154,19 @@ class MessageReader:
             compresses each message, see `decompress_message`.
 
         """
-        streams, wanted = [], set(topics)
-        for file in self._files:
-            stream = self._file_messages(file, wanted)
-            self._stack.enter_context(contextlib.closing(stream))
-            streams.append(stream)
-        for message in heapq.merge(*streams, key=lambda message: message.log_time):
-            if message.topic:
-                yield message
+        wanted = set(topics)
+        with contextlib.ExitStack() as stack:
+            streams = [
+                stack.enter_context(contextlib.closing(self._file_messages(file, wanted)))
+                for file in self._files
+            ]
+            self._open.add(stack)
+            try:
+                for message in heapq.merge(*streams, key=lambda message: message.log_time):
+                    if message.topic:
+                        yield message
+            finally:
+                self._open.discard(stack)
 
     def _file_messages(
         self, file: StorageFile, topics: set[str]

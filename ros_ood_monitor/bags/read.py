@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 import contextlib
-from functools import cached_property
+from functools import cached_property, partial
 import logging
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ros_ood_monitor.ahead import in_order
+from ros_ood_monitor.ahead import map_ahead
 from ros_ood_monitor.bags.first_images import FirstImages, look_at_first
 from ros_ood_monitor.bags.messages import MessageReader, TopicInfo
 from ros_ood_monitor.bags.pending import COMPRESSED_IMAGE, IMAGE, PendingFrame
@@ -31,6 +31,10 @@ class SkippedFrame(NamedTuple):
     topic: str
     log_time: float
     reason: str
+
+
+def _as_it_is(frame: Frame) -> Frame:
+    return frame
 
 
 class BagReader(MessageReader):
@@ -55,7 +59,7 @@ class BagReader(MessageReader):
     Raises
     ------
     BagError
-        If there is no such bag, nothing in it can be read, or a bag library is not installed.
+        If there is no such bag, nothing in it can be read, or a bag library cannot be imported.
 
     """
 
@@ -81,9 +85,10 @@ class BagReader(MessageReader):
 
     @cached_property
     def _first(self) -> FirstImages:
-        topics = {t.name: t.type for t in self.image_topics if t.count}
-        with contextlib.closing(self._pending(topics, 1, None, None)) as frames:
-            return look_at_first(frames, topics)
+        topics = [t for t in self.image_topics if t.count]
+        types = {t.name: t.type for t in topics}
+        with contextlib.closing(self._pending(types, 1, None, None)) as frames:
+            return look_at_first(frames, {t.name: t.count for t in topics})
 
     def choose(self, topics: Sequence[str] | None = None) -> list[TopicInfo]:
         """
@@ -144,6 +149,7 @@ class BagReader(MessageReader):
         """
         Count how often the log time of a topic runs backwards in the order of recording.
 
+        Files follow each other as the bag's metadata lists them, without one as their names do.
         Frames are given in order of log time all the same.
 
         Parameters
@@ -154,11 +160,12 @@ class BagReader(MessageReader):
         Returns
         -------
         dict of str to int
-            By name of the file, where there is one; files without an index are left out.
+            By name of the file in which it does; files without an index are left out.
 
         """
         chosen = {topic.name for topic in self.choose(topics)}
-        steps = {file.path.name: file.backward_steps(chosen) for file in self._files}
+        last: dict[str, int] = {}
+        steps = {file.path.name: file.backward_steps(chosen, last) for file in self._files}
         return {name: count for name, count in steps.items() if count}
 
     def frames(self, topics: Sequence[str] | None = None, *, every: int = 1) -> Iterator[Frame]:
@@ -189,34 +196,7 @@ class BagReader(MessageReader):
             If a topic is not an image topic of this bag, or ``every`` is less than 1.
 
         """
-        return (frame for _, frame in self.logged_frames(topics, every=every))
-
-    def logged_frames(
-        self, topics: Sequence[str] | None = None, *, every: int = 1, workers: int = 0
-    ) -> Iterator[tuple[float, Frame]]:
-        """
-        Decode like `frames`, ahead of the caller where that is wanted, and tell log times.
-
-        Parameters
-        ----------
-        topics, every
-            As for `frames`.
-        workers : int, default 0
-            Threads that decode, four frames each at most; 0 decodes in the calling thread.
-
-        Yields
-        ------
-        tuple of (float, Frame)
-            Log time in s, and the next frame.
-
-        Raises
-        ------
-        BagError, ParameterError
-            As for `frames`.
-
-        """
-        received = self.received_frames(topics, every=every, workers=workers)
-        return ((message.log_time, frame) for message, frame in received)
+        return (frame for _, frame in self.received_frames(topics, every=every))
 
     def received_frames(
         self,
@@ -224,15 +204,20 @@ class BagReader(MessageReader):
         *,
         every: int = 1,
         workers: int = 0,
+        prepare: Callable[[Frame], Frame] = _as_it_is,
         through: Callable[[Iterator[PendingFrame]], Iterator[PendingFrame]] = iter,
     ) -> Iterator[tuple[PendingFrame, Frame]]:
         """
-        Decode like `logged_frames`, and give what each frame came in.
+        Decode like `frames`, ahead of the caller where that is wanted; tell what they came in.
 
         Parameters
         ----------
-        topics, every, workers
-            As for `logged_frames`.
+        topics, every
+            As for `frames`.
+        workers : int, default 0
+            Threads that decode, four frames each at most; 0 decodes in the calling thread.
+        prepare : callable
+            What is done with a frame right after, in the same thread: `Preprocessor.ahead`.
         through : callable
             Frames that are not decoded yet pass through it, such as `Pace.through`.
 
@@ -248,7 +233,7 @@ class BagReader(MessageReader):
 
         """
         pending = self.pending(topics, every=every)  # refuses what is wrong now, not when iterated
-        return self._frames(through(pending), workers)
+        return self._frames(through(pending), workers, prepare)
 
     def pending(
         self,
@@ -310,12 +295,16 @@ class BagReader(MessageReader):
             yield PendingFrame(message, chosen[message.topic], cameras[message.topic], typestore)
 
     def _frames(
-        self, pending: Iterator[PendingFrame], workers: int
+        self,
+        pending: Iterator[PendingFrame],
+        workers: int,
+        prepare: Callable[[Frame], Frame],
     ) -> Iterator[tuple[PendingFrame, Frame]]:
+        work = partial(_decoded, prepare=prepare)
         decoded = 0
         first_skipped = len(self.skipped)
         topics: dict[str, None] = {}
-        for message, frame in in_order(_decoded, pending, workers=workers):
+        for message, frame in map_ahead(work, pending, workers=workers):
             topics[message.topic] = None
             if not isinstance(frame, Frame):
                 self.skipped.append(SkippedFrame(message.topic, message.log_time, str(frame)))
@@ -335,9 +324,11 @@ class BagReader(MessageReader):
             raise BagError(msg)
 
 
-def _decoded(message: PendingFrame) -> tuple[PendingFrame, Frame | OodMonitorError]:
+def _decoded(
+    message: PendingFrame, prepare: Callable[[Frame], Frame]
+) -> tuple[PendingFrame, Frame | OodMonitorError]:
     """Return a frame, or why there is none."""
     try:
-        return message, message.decode()
+        return message, prepare(message.decode())
     except (DecodeError, BagError) as error:
         return message, error

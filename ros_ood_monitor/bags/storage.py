@@ -7,13 +7,14 @@ truncated ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ros_ood_monitor.bags.mcap_stream import full_type, in_order, RawMessage, stream_mcap
+from ros_ood_monitor.bags.mcap_stream import full_type, RawMessage, sorted_by_log_time, stream_mcap
 from ros_ood_monitor.bags.order import backward_steps
 from ros_ood_monitor.bags.plain import plain_file
 from ros_ood_monitor.errors import BagError
@@ -33,8 +34,8 @@ class StorageFile:
     ----------
     path : Path
         The file.
-    topics : dict of str to (str, int)
-        Type and number of messages by topic.
+    topics : dict of str to dict of str to int
+        Number of messages by topic and type.
     start, end : int
         Log time of the first and of the last message, in ns.
     problem : str
@@ -45,7 +46,7 @@ class StorageFile:
     """
 
     path: Path
-    topics: dict[str, tuple[str, int]]
+    topics: dict[str, Counter[str]]
     start: int
     end: int
     problem: str = ''
@@ -74,20 +75,19 @@ class StorageFile:
                     raise BagError(msg) from error
                 return cls._scan_stream(path, plain, str(error) or type(error).__name__)
             # the index may leave out channels, or schemas: rosbags then knows of none
-            named = [kind_of for kind_of, _ in found.topics.values()]
+            named = [kind_of for kinds in found.topics.values() for kind_of in kinds]
             if kind == 'mcap' and (not named or any(_SCHEMALESS in one for one in named)):
                 return cls._scan_stream(path, plain, 'no channel or schema in its index')
             return found
 
     @classmethod
     def _scan_indexed(cls, path: Path, plain: Path, kind: str) -> StorageFile:
-        topics: dict[str, tuple[str, int]] = {}
+        topics: defaultdict[str, Counter[str]] = defaultdict(Counter)
         with _rosbags_storage(plain, kind) as storage:
             for connection in storage.connections:
                 encoding = connection.ext.serialization_format
                 kind_of = full_type(connection.msgtype, encoding)
-                count = topics.get(connection.topic, ('', 0))[1]
-                topics[connection.topic] = (kind_of, count + connection.msgcount)
+                topics[connection.topic][kind_of] += connection.msgcount
             facts = storage.metadata
             wal = path.with_name(path.name + '-wal')
             problem = ''
@@ -96,18 +96,22 @@ class StorageFile:
                     f'messages still in {wal.name!r} are not read: the recorder was not closed; '
                     'open the bag once with sqlite3 to merge them'
                 )
-            indexed = kind != 'mcap' or bool(storage.chunks)
+            # an index names chunks, and each of these the places of its messages
+            indexed = kind != 'mcap' or (
+                bool(storage.chunks)
+                and all(chunk.message_index_offsets for chunk in storage.chunks)
+            )
             end = facts.end_time - 1 if facts.message_count else 0
             return cls(path, topics, facts.start_time, end, problem, indexed)
 
     @classmethod
     def _scan_stream(cls, path: Path, plain: Path, reason: str) -> StorageFile:
-        topics: dict[str, tuple[str, int]] = {}
+        topics: defaultdict[str, Counter[str]] = defaultdict(Counter)
         start, end, count, stops = _NO_TIME, 0, 0, list[str]()
         try:
             for message, kind_of in stream_mcap(plain, stops):
-                at, topic = message.log_time, message.topic
-                topics[topic] = (kind_of, topics.get(topic, ('', 0))[1] + 1)
+                at = message.log_time
+                topics[message.topic][kind_of] += 1
                 start, end, count = min(start, at), max(end, at), count + 1
         except Exception as error:  # noqa: BLE001  # foreign bytes end a file, never a run
             stops.append(str(error) or type(error).__name__)
@@ -125,7 +129,7 @@ class StorageFile:
         )
         return cls(path, topics, start, end, problem, indexed=False)
 
-    def backward_steps(self, topics: set[str]) -> int:
+    def backward_steps(self, topics: set[str], last: dict[str, int]) -> int:
         """
         Count how often log time runs backwards, see `order.backward_steps`.
 
@@ -133,6 +137,8 @@ class StorageFile:
         ----------
         topics : set of str
             Topics that count.
+        last : dict of str to int
+            Log time in ns of each topic's last message so far, which this file takes on.
 
         Returns
         -------
@@ -144,7 +150,7 @@ class StorageFile:
             return 0
         try:
             with plain_file(self.path) as (plain, kind):
-                return backward_steps(plain, kind, topics)
+                return backward_steps(plain, kind, topics, last)
         except Exception:  # noqa: BLE001, whatever a damaged file raises: reading it tells of it
             return 0
 
@@ -161,12 +167,14 @@ class StorageFile:
         if topics.isdisjoint(self.topics):
             return
         at = self.start
-        with plain_file(self.path) as (plain, kind):
-            source = (
+        with (
+            plain_file(self.path) as (plain, kind),
+            contextlib.closing(  # not left to the garbage collector
                 _read_indexed(plain, kind, topics)
                 if self.indexed
-                else in_order(m for m, _ in stream_mcap(plain, []) if m.topic in topics)
-            )
+                else _read_streamed(plain, topics)
+            ) as source,
+        ):
             try:
                 for message in source:
                     at = message.log_time
@@ -193,8 +201,13 @@ def _rosbags_storage(path: Path, kind: str) -> Iterator[Any]:
         storage.close()
 
 
-def _read_indexed(path: Path, kind: str, topics: set[str]) -> Iterator[RawMessage]:
+def _read_indexed(path: Path, kind: str, topics: set[str]) -> Generator[RawMessage, None, None]:
     with _rosbags_storage(path, kind) as storage:
         connections = [c for c in storage.connections if c.topic in topics]
         for connection, log_time, data in storage.messages(connections):
             yield RawMessage(log_time, connection.topic, data)
+
+
+def _read_streamed(path: Path, topics: set[str]) -> Generator[RawMessage, None, None]:
+    with contextlib.closing(stream_mcap(path, [])) as stream:
+        yield from sorted_by_log_time(message for message, _ in stream if message.topic in topics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from pathlib import Path
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ros_ood_monitor.atomic import sync, sync_tree
 from ros_ood_monitor.bags.libraries import require_libraries
 from ros_ood_monitor.bags.plain import URI_MARKS
 from ros_ood_monitor.errors import BagError, ParameterError
@@ -49,7 +49,7 @@ class BagWriter:
     Raises
     ------
     BagError
-        If the target exists, its folder cannot be written, or a bag library is not installed.
+        If the target exists, its folder cannot be written, or a bag library cannot be imported.
     ParameterError
         If an option is unknown.
 
@@ -142,7 +142,15 @@ class BagWriter:
             raise BagError(msg) from error
 
     def make_header(self, stamp: float, frame_id: str = '') -> Any:
-        """Build a ``std_msgs/msg/Header`` from a stamp in s."""
+        """
+        Build a ``std_msgs/msg/Header`` from a stamp in s.
+
+        Raises
+        ------
+        BagError
+            If the stamp is not finite.
+
+        """
         sec, nanosec = divmod(_nanoseconds(stamp), 10**9)
         time = self.make('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec)
         return self.make('std_msgs/msg/Header', stamp=time, frame_id=frame_id)
@@ -292,10 +300,9 @@ class BagWriter:
             self._writer.close()
             self._writer = None
             folder = self._aside / self.path.name
-            for name in folder.iterdir():
-                with name.open('rb') as file:
-                    os.fsync(file.fileno())  # evidence must outlive a power cut
+            sync_tree(folder)  # evidence must outlive a power cut
             folder.rename(self.path)
+            sync(self.path.parent)
         except self._errors as error:
             raise self._failed(error) from error
         finally:
@@ -331,6 +338,9 @@ def _write_errors() -> tuple[type[Exception], ...]:
 
 
 def _nanoseconds(stamp: float) -> int:
+    if not math.isfinite(stamp):
+        msg = f'stamp of a message must be finite, got {stamp}'
+        raise BagError(msg)
     # whole seconds first: the product with 1e9 would lose the last 100 ns of today's stamps
     whole = math.floor(stamp)
     return whole * 10**9 + round((stamp - whole) * 1e9)

@@ -34,9 +34,18 @@ def bundle_digest(raw: Mapping[str, Any]) -> str:
     str
         SHA-256 in hex over everything but the name, the time of creation and the digest itself.
 
+    Raises
+    ------
+    BundleError
+        If it has no canonical text: a value that holds itself, keys that are not all of one kind.
+
     """
     content = {key: value for key, value in raw.items() if key not in _OUTSIDE}
-    canonical = json.dumps(content, sort_keys=True, separators=(',', ':'), default=str)
+    try:
+        canonical = json.dumps(content, sort_keys=True, separators=(',', ':'), default=str)
+    except (RecursionError, TypeError, ValueError) as error:
+        msg = f'manifest must be plain values by plain keys ({error}); re-export the bundle'
+        raise BundleError(msg) from error
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -90,10 +99,10 @@ class Bundle:
         text = _decode(read_file(path, MANIFEST), path)
         try:
             manifest = parse_manifest(text)
+            bundle = cls(path, manifest)
         except BundleError as error:
             msg = f'{error}: {path / MANIFEST}'
             raise BundleError(msg) from error
-        bundle = cls(path, manifest)
         if bundle.digest != manifest.digest:
             msg = (
                 f'bundle file {MANIFEST!r} is damaged: expected digest {manifest.digest[:12]}, '
@@ -223,7 +232,7 @@ class Bundle:
         Returns
         -------
         Verification
-            The worst golden, relative to its tolerance.
+            Of all goldens, with the worst one, relative to its tolerance.
 
         """
         tolerance = self.manifest.verify[self.precision(precision)]

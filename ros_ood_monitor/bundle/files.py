@@ -13,6 +13,8 @@ __all__ = ['MANIFEST', 'SKETCH', 'precision_files', 'read_file']
 MANIFEST = 'manifest.yaml'
 SKETCH = 'trained_frames.bin'
 
+_BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
+
 
 def precision_files(precision: str) -> tuple[str, str, str]:
     """
@@ -65,6 +67,8 @@ def read_file(path: Path, name: str) -> bytes:
         if path.is_dir():
             return (path / name).read_bytes()
         if path.is_file():
+            if not _is_archive(path):
+                raise FileNotFoundError(name)
             with zipfile.ZipFile(path) as archive:
                 return archive.read(_member(archive, name))
     except (FileNotFoundError, KeyError) as error:
@@ -72,8 +76,18 @@ def read_file(path: Path, name: str) -> bytes:
             raise BundleError(_no_bundle(path)) from error
         msg = f'bundle is incomplete: expected a file {name!r}, got none: {path}'
         raise BundleError(msg) from error
-    except (OSError, zipfile.BadZipFile) as error:
+    except OSError as error:
         msg = f'bundle is not readable ({error}): {path}'
+        raise BundleError(msg) from error
+    except Exception as error:  # a damaged archive raises whatever its reader stumbles on
+        if path.is_dir():
+            msg = f'bundle has no file {name!r}: such a name cannot be ({error}): {path}'
+            raise BundleError(msg) from error
+        what = ' '.join(str(error).split()) or type(error).__name__
+        msg = (
+            f'bundle is not readable: expected a whole .zip without a password, got one in which '
+            f'{name!r} cannot be read ({what}); copy the bundle again, or unpack it: {path}'
+        )
         raise BundleError(msg) from error
     msg = f'bundle not found: expected a folder or a .zip, got nothing there: {path}'
     raise BundleError(msg)
@@ -88,8 +102,29 @@ def _member(archive: zipfile.ZipFile, name: str) -> str:
     return f'{folders[0]}/{name}' if len(folders) == 1 else name
 
 
+def _is_archive(path: Path) -> bool:
+    """Tell whether a file is a .zip, or is called one."""
+    return path.suffix.lower() == '.zip' or zipfile.is_zipfile(path)
+
+
+def _is_bag(path: Path) -> bool:
+    """Tell whether what was given in the place of a bundle looks like a recorded bag."""
+    files = [path, *path.glob('*')]
+    return any(
+        file.suffix.lower() in _BAG_SUFFIXES or file.name == 'metadata.yaml' for file in files
+    )
+
+
 def _no_bundle(path: Path) -> str:
-    """Say that there is no manifest, and which bundles lie one level further down."""
+    """Say what is there instead, or which bundles lie one level further down."""
+    if _is_bag(path):
+        return (
+            'no bundle: expected a folder or a .zip of one, got a bag; the bundle comes first, as '
+            f'in ood_monitor replay BUNDLE BAG: {path}'
+        )
+    if path.is_file() and not _is_archive(path):
+        got = f'got a file of another kind ({path.suffix or "no ending"})'
+        return f'no bundle: expected a folder or a .zip of one, {got}: {path}'
     where = ' in the .zip or in the only folder in it' if path.is_file() else ''
     inside = sorted(file.parent.name for file in path.glob(f'*/{MANIFEST}'))
     hint = f'; it holds the bundles {", ".join(inside)}' if inside else ''

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import io
 import math
 from typing import Any, Protocol
-import zipfile
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +34,19 @@ class Verification:
     ----------
     ok : bool
         Whether every golden is within its tolerance.
-    max_error : float
-        Largest difference of raw_score, in the bundle's unit.
-    tolerance : float
-        What was allowed for that golden.
+    error, tolerance : float
+        Difference of raw_score of the worst golden, relative to what is allowed for it, and that;
+        in the bundle's unit.
     count : int
         Number of goldens.
     map_error, map_tolerance : float, or None
-        Root mean square difference of the worst map's cells, and what was allowed for it; None
-        where the goldens have no maps.
+        The same of the worst map: root mean square difference of its cells, infinity where an
+        engine gives none or other cells; None where the goldens have no maps.
 
     """
 
     ok: bool
-    max_error: float
+    error: float
     tolerance: float
     count: int
     map_error: float | None = None
@@ -57,12 +55,12 @@ class Verification:
     def __str__(self) -> str:
         word = 'reproduces' if self.ok else 'does NOT reproduce'
         text = (
-            f'engine {word} {self.count} goldens: largest raw_score error '
-            f'{self.max_error:.2e}, tolerance {self.tolerance:.2e}'
+            f'engine {word} {self.count} goldens: worst raw_score error '
+            f'{self.error:.2e}, tolerance {self.tolerance:.2e}'
         )
         if self.map_error is None or self.map_tolerance is None:
             return text
-        return f'{text}; map error {self.map_error:.2e}, tolerance {self.map_tolerance:.2e}'
+        return f'{text}; worst map error {self.map_error:.2e}, tolerance {self.map_tolerance:.2e}'
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +152,9 @@ class Goldens:
                     np.asarray(archive['raw_score'], dtype=np.float64),
                     archive.get('patch_score', None),
                 )
-        except (KeyError, OSError, zipfile.BadZipFile, ValueError) as error:
-            if isinstance(error, BundleError):
-                raise
+        except BundleError:
+            raise
+        except Exception as error:  # whatever zipfile and numpy make of damaged bytes
             msg = f"goldens are not readable: expected 'image' and 'raw_score', got {error}"
             raise BundleError(msg) from error
 
@@ -173,26 +171,32 @@ class Goldens:
         absolute, relative : float
             A golden passes where its error is at most ``absolute + relative * abs(raw_score)``.
         map_absolute : float, default infinity
-            Its map passes where the root mean square of its cells' errors is at most
-            ``map_absolute + relative * rms(patch_score)``.
+            Its map passes where it has the same cells and the root mean square of their errors is
+            at most ``map_absolute + relative * rms(patch_score)``.
 
         Returns
         -------
         Verification
-            The worst golden, relative to its tolerance. An engine without maps reproduces none.
+            Of all goldens, with the worst one. An engine without maps reproduces no golden that
+            has one, whatever is allowed.
+
+        Raises
+        ------
+        EngineError
+            If the engine fails, or an answer is not finite.
 
         """
-        single = [engine.infer(image[np.newaxis]) for image in self.image]
-        batch = engine.infer(self.image)
+        single = [engine.infer(image[np.newaxis]).require_finite() for image in self.image]
+        batch = engine.infer(self.image).require_finite()
         one_by_one = np.array([reading.raw_score[0] for reading in single])  # (k,)
         error = np.maximum(
             np.abs(one_by_one - self.raw_score), np.abs(batch.raw_score - self.raw_score)
         )  # (k,)
         allowed = absolute + relative * np.abs(self.raw_score)
-        worst = int(np.argmax(error / allowed))
+        ok, worst = _judge(error, allowed)
         verification = Verification(
-            ok=bool(error[worst] <= allowed[worst]),
-            max_error=float(error[worst]),
+            ok=ok,
+            error=float(error[worst]),
             tolerance=float(allowed[worst]),
             count=int(self.raw_score.shape[0]),
         )
@@ -203,13 +207,22 @@ class Goldens:
             _map_errors([batch.patch_score], self.patch_score),
         )  # (k,)
         allowed = map_absolute + relative * _rms(self.patch_score)  # (k,)
-        worst = int(np.argmax(error - allowed))
+        ok, worst = _judge(error, allowed)
         return replace(
             verification,
-            ok=verification.ok and bool(error[worst] <= allowed[worst]),
+            ok=verification.ok and ok,
             map_error=float(error[worst]),
             map_tolerance=float(allowed[worst]),
         )
+
+
+def _judge(error: npt.NDArray[np.float64], allowed: npt.NDArray[np.float64]) -> tuple[bool, int]:
+    """Return whether each error (k,) is finite and allowed, and which one is the worst."""
+    with np.errstate(over='ignore', invalid='ignore'):  # over nothing; infinity over infinity
+        ratio = error / np.maximum(allowed, np.finfo(np.float64).tiny)  # (k,)
+    ratio[~np.isfinite(error) | np.isnan(ratio)] = np.inf
+    worst = np.lexsort((error, ratio))[-1]  # of equal ratios, the one of the largest error
+    return bool((np.isfinite(error) & (error <= allowed)).all()), int(worst)
 
 
 def _map_errors(

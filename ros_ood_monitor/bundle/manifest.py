@@ -10,17 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from ros_ood_monitor.errors import BundleError
 from ros_ood_monitor.preprocess import RESIZE_RULE
 
-__all__ = ['FORMAT_VERSION', 'Manifest', 'Tap', 'Tolerance', 'parse_manifest']
+__all__ = ['FORMAT_VERSION', 'MOST_BITS', 'Manifest', 'Tap', 'Tolerance', 'parse_manifest']
 
 FORMAT_VERSION = 1
 """Highest bundle format that this version reads, and the one it writes."""
+
+MOST_BITS: Final = 63
+"""Of a whole number in a manifest, beside its sign."""
+
+_DEEPEST: Final = 32
+_MOST: Final = 1_000_000
+"""Levels and values of a manifest: far over any real one, and far under what stalls a reader."""
 
 _T = TypeVar('_T')
 
@@ -62,8 +69,8 @@ class Tolerance:
     absolute, relative : float
         A golden passes where its error is at most ``absolute + relative * abs(raw_score)``.
     map_absolute : float
-        Its map passes where the root mean square of its cells' errors is at most ``map_absolute +
-        relative * rms(patch_score)``; infinity where nothing is stated.
+        Its map passes where it has the same cells and the root mean square of their errors is at
+        most ``map_absolute + relative * rms(patch_score)``; infinity where nothing is stated.
 
     """
 
@@ -173,9 +180,16 @@ def parse_manifest(text: str) -> Manifest:
     except yaml.YAMLError as error:
         msg = f'manifest is no YAML: {_one_line(error)}; copy the bundle again'
         raise BundleError(msg) from error
+    except Exception as error:  # dates, numbers and depths that the reader stumbles on
+        msg = (
+            f'manifest is not readable: expected plain YAML, got {type(error).__name__}: '
+            f'{" ".join(str(error).split())}; copy the bundle again'
+        )
+        raise BundleError(msg) from error
     if not isinstance(raw, dict):
         msg = f'manifest must be a mapping, got {type(raw).__name__}'
         raise BundleError(msg)
+    _check_plain(raw)
     version = _get(raw, 'format', int)
     if version > FORMAT_VERSION:
         msg = (
@@ -198,7 +212,7 @@ def parse_manifest(text: str) -> Manifest:
     map_taps: tuple[Tap, ...] = ()
     if 'map' in raw:
         density = _get(raw, 'map.density', str)
-        map_taps = tuple(_tap({**tap, 'density': density}) for tap in _get(raw, 'map.taps', list))
+        map_taps = tuple(_tap(tap, density) for tap in _get(raw, 'map.taps', list))
     precisions = tuple(str(name) for name in _get(raw, 'precisions', list))
     if not taps or not precisions:
         msg = f'manifest needs a tap and a precision, got {len(taps)} and {len(precisions)}'
@@ -239,13 +253,42 @@ def _tiles(raw: Mapping[str, Any], height: int, width: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _tap(node: Mapping[str, Any]) -> Tap:
+def _check_plain(raw: dict[Any, Any]) -> None:
+    """Refuse what has no end, no order or no sensible size; an alias may be any of these."""
+    level: list[Any] = [raw]
+    values = 0
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict) and len({isinstance(key, str) for key in node}) > 1:
+                odd = next(key for key in node if not isinstance(key, str))
+                msg = f'manifest keys must be text, got {odd!r}; re-export the bundle'
+                raise BundleError(msg)
+            values += len(node)
+            if values > _MOST:
+                msg = f'manifest is too large: expected at most {_MOST} values; copy it again'
+                raise BundleError(msg)
+            held = list(node.values()) if isinstance(node, dict) else list(node)
+            whole = (value for value in (*node, *held) if isinstance(value, int))
+            if any(value.bit_length() > MOST_BITS for value in whole):
+                msg = f'manifest holds a number with more than {MOST_BITS} bits; copy it again'
+                raise BundleError(msg)
+            below.extend(value for value in held if isinstance(value, (dict, list, tuple)))
+        if not below:
+            return
+        level = below
+    msg = f'manifest is nested too deeply: expected at most {_DEEPEST} levels; copy it again'
+    raise BundleError(msg)
+
+
+def _tap(node: Any, density: str = '') -> Tap:
+    """Return a stage; where ``density`` is given it is that of all stages."""
     return Tap(
         name=_get(node, 'name', str),
         output=_get(node, 'output', str),
         channels=_get(node, 'channels', int),
         reduction=_get(node, 'reduction', int),
-        density=_get(node, 'density', str),
+        density=density or _get(node, 'density', str),
     )
 
 
@@ -259,13 +302,12 @@ def _tolerance(raw: Mapping[str, Any], precision: str) -> Tolerance:
     """Return a precision's own tolerance, or the common one where it has none."""
     own = precision in _get(raw, 'verify', dict)
     where = f'verify.{precision}' if own else 'verify'
+    given = {name: _get(raw, f'{where}.{name}', float) for name in ('absolute', 'relative')}
     stated = raw['verify'][precision] if own else raw['verify']
-    return Tolerance(
-        absolute=_get(raw, f'{where}.absolute', float),
-        relative=_get(raw, f'{where}.relative', float),
-        **(
-            {'map_absolute': _get(raw, f'{where}.map_absolute', float)}
-            if 'map_absolute' in stated
-            else {}
-        ),
-    )
+    if 'map_absolute' in stated:
+        given['map_absolute'] = _get(raw, f'{where}.map_absolute', float)
+    for name, value in given.items():
+        if not 0.0 <= value < math.inf:  # also where it is NaN
+            msg = f"manifest key '{where}.{name}' must be at least 0 and finite, got {value}"
+            raise BundleError(msg)
+    return Tolerance(**given)

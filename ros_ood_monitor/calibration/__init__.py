@@ -1,8 +1,8 @@
 """
 From raw_score to a score in [0, 1] and to thresholds, out of held-out in-distribution frames.
 
-Frames of a video are not exchangeable, so alpha is a share of frames and *not* a false-alarm rate:
-an operating point says whether its rate per hour was established.
+Frames of a video are not exchangeable, so alpha is a share of frames and *not* a rate of
+false alerts: an operating point says whether its rate per hour was established.
 """
 
 from __future__ import annotations

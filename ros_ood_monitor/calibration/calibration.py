@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, fields
 import io
 import json
 import math
-from typing import Any, Final
-import zipfile
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,8 @@ __all__ = ['Calibration']
 
 _ADDED: Final = ('logic', 'settings', 'refractory', 'rate')
 """Fields of an operating point that older calibrations lack."""
+
+_KINDS: Final = {'float': (float, int), 'int': (int,), 'bool': (bool,)}
 
 _MAP = 'map_'
 """In front of the names of a `MapCalibration` in a file."""
@@ -100,23 +101,29 @@ class Calibration:
         maps = None if patch_score is None else MapCalibration.fit(patch_score, alpha=alpha)
         return cls(np.sort(scores), point, maps)
 
-    def score(self, raw_score: float) -> float:
+    @overload
+    def score(self, raw_score: float) -> float: ...
+    @overload
+    def score(self, raw_score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+
+    def score(self, raw_score: float | npt.NDArray[np.float64]) -> float | npt.NDArray[np.float64]:
         """
         Return the share of held-out frames that look more normal.
 
         Parameters
         ----------
-        raw_score : float
-            A score of the same engine and precision.
+        raw_score : float or ndarray of shape (n,), float64
+            Scores of the same engine and precision.
 
         Returns
         -------
-        float
-            In [0, 1], not decreasing in raw_score.
+        float or ndarray of shape (n,), float64
+            In [0, 1], not decreasing in raw_score; NaN where that is not finite.
 
         """
-        below = int(np.searchsorted(self.raw_score, raw_score, side='left'))
-        return below / int(self.raw_score.shape[0])
+        below = np.searchsorted(self.raw_score, raw_score, side='left')
+        found = np.where(np.isfinite(raw_score), below / self.raw_score.shape[0], np.nan)
+        return found if isinstance(raw_score, np.ndarray) else float(found)
 
     def p_value(self, raw_score: float, *, alpha: float | None = None) -> float:
         """
@@ -190,26 +197,27 @@ class Calibration:
         Raises
         ------
         CalibrationError
-            If arrays are missing, unsorted or not finite.
+            If the content is damaged, or arrays are missing, unsorted or not finite.
 
         """
-        names = [f.name for f in fields(OperatingPoint) if f.name not in _ADDED]
+        kinds = {field.name: str(field.type) for field in fields(OperatingPoint)}
+        names = [name for name in kinds if name not in _ADDED]
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 scores = np.asarray(archive['raw_score'], dtype=np.float64)
                 added = [name for name in _ADDED if name in archive]
-                values: dict[str, Any] = {n: archive[n].item() for n in (*names, *added)}
+                values = {n: _plain(n, archive[n], kinds[n]) for n in (*names, *added)}
                 if 'settings' in values:
                     values['settings'] = _settings(values['settings'])
                 of_map: dict[str, Any] = {
-                    field.name: archive[_MAP + field.name].item()
+                    field.name: _plain(field.name, archive[_MAP + field.name], 'float')
                     for field in fields(MapCalibration)
                     if f'{_MAP}normal' in archive  # a bundle without a map has none of them
                 }
                 if 'rate' in values:
                     card = json.loads(values['rate'])
                     values['rate'] = None if card is None else RateBound.from_card(card)
-        except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever zipfile and numpy make of damaged bytes
             msg = f'calibration is not readable: expected raw_score and {names}, got {error}'
             raise CalibrationError(msg) from error
         if scores.ndim != 1 or scores.size == 0 or not np.all(np.isfinite(scores)):
@@ -219,6 +227,15 @@ class Calibration:
             msg = 'calibration scores must ascend, got unsorted values'
             raise CalibrationError(msg)
         return cls(scores, OperatingPoint(**values), MapCalibration(**of_map) if of_map else None)
+
+
+def _plain(name: str, stored: npt.NDArray[Any], kind: str) -> Any:
+    """Return a field of an operating point as its annotation has it; what is no scalar is JSON."""
+    value = stored.item()
+    if type(value) not in _KINDS.get(kind, (str,)):
+        msg = f'{name} {value!r}'
+        raise TypeError(msg)
+    return value
 
 
 def _settings(text: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.rates import rounded_up
 
 __all__ = ['check_support', 'conformal_rank', 'conformal_threshold', 'frames_needed']
 
@@ -80,7 +81,7 @@ def check_support(n: int, alpha: float) -> None:
     if n < needed:
         msg = (
             f'too few held-out frames for alpha = {alpha:g}: expected at least {needed}, got {n}; '
-            f'give more frames or an alpha of at least {1.0 / (n + 1):.3g}'
+            f'give more frames or an alpha of at least {rounded_up(1.0 / (n + 1)):g}'
         )
         raise CalibrationError(msg)
 

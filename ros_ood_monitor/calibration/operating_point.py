@@ -16,7 +16,7 @@ __all__ = ['OperatingPoint']
 @dataclass(frozen=True)
 class OperatingPoint:
     """
-    Thresholds and counts of the alert logic, with what is known about their false-alarm rate.
+    Thresholds and counts of the alert logic, with what is known about their false alerts per hour.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class OperatingPoint:
     frame_rate_hz : float
         Frame rate of the held-out data; NaN where it is unknown.
     rate_established : bool
-        True only where a false-alarm rate per hour was measured on held-out sequences.
+        True only where a rate of false alerts per hour was measured on held-out sequences.
     logic : str
         Name of the alert logic; see `ros_ood_monitor.alerting.LOGICS`.
     settings : mapping of str to float
@@ -86,6 +86,13 @@ class OperatingPoint:
             raise CalibrationError(msg)
 
     @property
+    def limit(self) -> float:
+        """Return the number that calibration chooses; NaN where the logic takes its default."""
+        if self.logic == 'consecutive':
+            return self.trigger
+        return self.settings.get('limit', math.nan)
+
+    @property
     def rate_text(self) -> str:
         """Return what is known of the rate of false alerts, for people."""
         return 'not established' if self.rate is None else str(self.rate)
@@ -100,7 +107,7 @@ class OperatingPoint:
 
     def at_limit(self, limit: float) -> OperatingPoint:
         """
-        Return this operating point with another limit: the one number that calibration chooses.
+        Return this operating point with another `limit`.
 
         Parameters
         ----------

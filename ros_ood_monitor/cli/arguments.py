@@ -5,12 +5,30 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 import math
+from pathlib import Path
 from typing import Any, TYPE_CHECKING
+
+from ros_ood_monitor.errors import ParameterError
 
 if TYPE_CHECKING:
     from ros_ood_monitor.shards import Local, RayCluster
 
-__all__ = ['add_executor', 'at_least', 'chosen_executor', 'not_negative', 'positive', 'share']
+__all__ = [
+    'UsageError',
+    'add_device',
+    'add_executor',
+    'at_least',
+    'check_with_images',
+    'chosen_executor',
+    'names',
+    'not_negative',
+    'positive',
+    'share',
+]
+
+
+class UsageError(ParameterError):
+    """Options that contradict each other: refused as the parser refuses, with exit code 2."""
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -42,6 +60,15 @@ def at_least(least: int) -> Callable[[str], int]:
     return convert
 
 
+def names(text: str) -> list[str]:
+    """Return different names that stand with commas between them."""
+    found = [name.strip() for name in text.split(',')]
+    if not all(found) or len(set(found)) != len(found):
+        msg = f'expected different names with commas between them, got {text!r}'
+        raise argparse.ArgumentTypeError(msg)
+    return found
+
+
 def share(text: str) -> float:
     """Return a number between 0 and 1, both excluded."""
     return _number(text, 0.0, 1.0, 'a number between 0 and 1')
@@ -55,6 +82,24 @@ def positive(text: str) -> float:
 def not_negative(text: str) -> float:
     """Return a finite number of at least 0."""
     return _number(text, math.nextafter(0.0, -1.0), math.inf, 'a number of at least 0')
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options that say which GPU, and where its engines lie.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of the verb.
+
+    """
+    parser.add_argument(
+        '--device', type=at_least(0), default=0, metavar='N', help='the GPU (default: 0)'
+    )
+    parser.add_argument(
+        '--cache', type=Path, metavar='DIR', help='where engines are kept (default: see docs)'
+    )
 
 
 def add_executor(group: Any, *, shard: str, jobs: bool = True) -> None:
@@ -110,23 +155,42 @@ def chosen_executor(args: argparse.Namespace, *, threads: int = 1) -> Local | Ra
 
     Raises
     ------
-    ParameterError
+    UsageError
         If options contradict each other.
 
     """
-    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.shards import Local, RayCluster
 
     jobs = getattr(args, 'jobs', None)
     if args.executor != 'ray':
         if args.address:
             msg = '--address is of a Ray cluster: give --executor ray, too'
-            raise ParameterError(msg)
+            raise UsageError(msg)
         return Local(jobs or 1)
     if args.address and jobs:
         msg = '--jobs is of this machine: the cluster at --address has its own number of cores'
-        raise ParameterError(msg)
+        raise UsageError(msg)
     return RayCluster(args.address or '', jobs=jobs or 0, threads=threads)
+
+
+def check_with_images(args: argparse.Namespace) -> None:
+    """
+    Refuse ``--with-images`` where no bag is written.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With ``with_images`` and ``write_bag``.
+
+    Raises
+    ------
+    UsageError
+        If it is given alone.
+
+    """
+    if args.with_images and not args.write_bag:
+        msg = '--with-images is of the bag that --write-bag makes: give that, too'
+        raise UsageError(msg)
 
 
 def _number(text: str, low: float, high: float, expected: str) -> float:

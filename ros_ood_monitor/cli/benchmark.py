@@ -6,20 +6,17 @@ import argparse
 from collections.abc import Iterator
 import dataclasses
 import json
-import os
-from pathlib import Path
 import statistics
 import time
 from typing import Any, TYPE_CHECKING
 
-from ros_ood_monitor.cli.arguments import at_least
-from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.cli.arguments import at_least, names
 
 if TYPE_CHECKING:
-    from ros_ood_monitor.training.labelled import Pictures
-    from ros_ood_monitor.training.study import Point, Study
-    from ros_ood_monitor.training.study_detectors import Separation
-    from ros_ood_monitor.training.study_ranks import RankCorrelation
+    from ros_ood_monitor.training.study.detectors import Separation
+    from ros_ood_monitor.training.study.labelled import Pictures
+    from ros_ood_monitor.training.study.ranks import RankCorrelation
+    from ros_ood_monitor.training.study.study import Point, Study
 
 __all__ = ['STUDIES', 'add_parser', 'run']
 
@@ -59,10 +56,10 @@ def add_parser(subparsers: Any) -> None:
         '--ood', required=True, nargs='+', metavar='DIR', help='out-of-distribution pictures'
     )
     parser.add_argument(
-        '--backbones', required=True, type=_names, metavar='A,B,...', help='names of backbones'
+        '--backbones', required=True, type=names, metavar='A,B,...', help='names of backbones'
     )
     parser.add_argument(
-        '--taps', type=_names, default='all', metavar='A,B,...', help='taps (default: all)'
+        '--taps', type=names, default='all', metavar='A,B,...', help='taps (default: all)'
     )
     parser.add_argument(
         '--fit-data',
@@ -94,24 +91,17 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(',')]
-    if not all(names) or len(set(names)) != len(names):
-        msg = f'expected different names with commas between them, got {text!r}'
-        raise argparse.ArgumentTypeError(msg)
-    return names
-
-
 def run(args: argparse.Namespace) -> int:
     """Study, write the file and print the tables."""
-    out = Path(args.out)
-    _check_target(out)
+    from ros_ood_monitor.atomic import check_output
 
-    from ros_ood_monitor.evaluation.machine import context
-    from ros_ood_monitor.evaluation.report import write_text
+    out = check_output(args.out)
+
+    from ros_ood_monitor.evaluation.speed.machine import context
+    from ros_ood_monitor.evaluation.tables import write_text
     from ros_ood_monitor.training.progress import Progress
-    from ros_ood_monitor.training.study import FIT_SHARE, study_backbones
-    from ros_ood_monitor.training.study_ranks import correlate
+    from ros_ood_monitor.training.study.ranks import correlate
+    from ros_ood_monitor.training.study.study import FIT_SHARE, study_backbones
 
     before, started = context(), time.perf_counter()
     study = study_backbones(
@@ -139,14 +129,6 @@ def run(args: argparse.Namespace) -> int:
     write_text(out, json.dumps(facts, indent=1, allow_nan=False) + '\n')
     print('\n'.join(_lines(study, correlations)))
     return 0
-
-
-def _check_target(out: Path) -> None:
-    """Refuse now what writing would refuse after all the work."""
-    parent = out.absolute().parent
-    if out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        msg = f'result cannot be written: expected a file name in a folder with access, got: {out}'
-        raise ParameterError(msg)
 
 
 def _facts(
@@ -185,7 +167,7 @@ def _folder(pictures: Pictures) -> dict[str, Any]:
 
 
 def _lines(study: Study, correlations: list[RankCorrelation]) -> Iterator[str]:
-    from ros_ood_monitor.evaluation.report import text_table
+    from ros_ood_monitor.evaluation.tables import text_table
 
     known = study.known
     fit, test = study.splits[0]
@@ -205,7 +187,7 @@ def _lines(study: Study, correlations: list[RankCorrelation]) -> Iterator[str]:
 
 
 def _table(points: list[Point], ood: str) -> list[list[str]]:
-    from ros_ood_monitor.training.study_detectors import DETECTORS
+    from ros_ood_monitor.training.study.detectors import DETECTORS
 
     head = ['backbone tap', 'channels', 'tolerance', 'uniformity']
     for detector in DETECTORS:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-import sys
+from collections.abc import Callable, Iterator
+import contextlib
 from typing import Any, TYPE_CHECKING
 
-from ros_ood_monitor.cli.arguments import at_least
+from ros_ood_monitor.cli.arguments import add_device, at_least
 
 if TYPE_CHECKING:
     from ros_ood_monitor.bundle import Bundle
@@ -44,9 +44,6 @@ def add_parser(subparsers: Any) -> None:
         help='pictures in one call: least, usual, most (default: 1 1 1)',
     )
     parser.add_argument(
-        '--device', type=at_least(0), default=0, metavar='N', help='the GPU (default: 0)'
-    )
-    parser.add_argument(
         '--tf32', action='store_true', help="let the backbone's fp32 products be rounded to TF32"
     )
     parser.add_argument(
@@ -64,9 +61,7 @@ def add_parser(subparsers: Any) -> None:
         help='tensorrt_rtx: build for these only, such as 8.6 (default: one engine for all that '
         'it knows)',
     )
-    parser.add_argument(
-        '--cache', type=Path, metavar='DIR', help='where engines are kept (default: see docs)'
-    )
+    add_device(parser)
     parser.add_argument('--force', action='store_true', help='build it again')
     parser.add_argument(
         '--progress', action='store_true', help='a line a percent on stdout, for programs'
@@ -121,15 +116,13 @@ def build(bundle: Bundle, *, device: int = 0, lines: bool = False, **wanted: Any
     """
     from ros_ood_monitor.engines.build import build_engine
 
-    shown = _Lines() if lines else _Progress()
-    files, is_new = build_engine(bundle, device=device, on_progress=shown, **wanted)
-    shown.end()
+    with _shown(lines=lines) as show:
+        files, is_new = build_engine(bundle, device=device, on_progress=show, **wanted)
     identity, about = files.identity, files.about
-    mib = sum(about['mib'].values())
     print(
         f'{identity.library} {identity.version}, {identity.precision}, '
-        f'for {", ".join(identity.target.values())}: {mib:.1f} MiB, '
-        + (f'built in {about["build_s"]:.1f} s' if is_new else f'built {about["built"]} already')
+        f'for {identity.meant_for}: {files.mib:.1f} MiB, '
+        + (f'built in {about["build_s"]:.1f} s' if is_new else f'built {_when(about)} already')
     )
     print(f'engine: {files.folder}')
     return _verify(bundle, files, device)
@@ -137,7 +130,7 @@ def build(bundle: Bundle, *, device: int = 0, lines: bool = False, **wanted: Any
 
 def _verify(bundle: Bundle, files: EngineFiles, device: int) -> int:
     from ros_ood_monitor.engines.cuda import find_device
-    from ros_ood_monitor.engines.trt_engine import TrtEngine
+    from ros_ood_monitor.engines.selection import open_built
     from ros_ood_monitor.errors import EngineError
 
     try:
@@ -145,13 +138,28 @@ def _verify(bundle: Bundle, files: EngineFiles, device: int) -> int:
     except EngineError as error:
         print(f'not verified here: {error}')
         return 0
-    engine = TrtEngine(bundle, files, device=device)
-    engine.warm_up()
-    result = bundle.verify(engine, engine.precision)
-    facts = engine.describe()
-    engine.close()
+    with contextlib.closing(open_built(bundle, files, device=device)) as engine:
+        engine.warm_up()
+        result = bundle.verify(engine, engine.precision)
+        facts = engine.describe()
     print(f'{facts["engine"]} {facts["version"]} on {facts["device"]}: {result}')
     return 0 if result.ok else 1
+
+
+def _when(about: dict[str, Any]) -> str:
+    return str(about.get('built', 'at some time'))
+
+
+@contextlib.contextmanager
+def _shown(*, lines: bool) -> Iterator[Callable[[str, float], None]]:
+    """Show how far a build is: to a program, or to whoever sits before a terminal."""
+    from ros_ood_monitor.cli.console import Console
+
+    if lines:
+        yield _Lines()
+        return
+    with Console(quiet=False) as console, console.counting(elsewhere=True) as show:
+        yield lambda part, share: show(f'building the {part}', f'{share:4.0%}')
 
 
 class _Lines:
@@ -168,26 +176,3 @@ class _Lines:
         if line != self._last:
             print(line, flush=True)
         self._last = line
-
-    def end(self) -> None:
-        pass
-
-
-class _Progress:
-    """A line that grows on a terminal; one line a part elsewhere."""
-
-    def __init__(self) -> None:
-        self._is_tty = sys.stderr.isatty()
-        self._last = ''
-
-    def __call__(self, what: str, share: float) -> None:
-        text = f'building the {what}: {share:4.0%}'
-        if self._is_tty and text != self._last:
-            print(f'\r{text}', end='', file=sys.stderr, flush=True)
-        elif not self._is_tty and share == 0.0:
-            print(f'building the {what}', file=sys.stderr, flush=True)
-        self._last = text
-
-    def end(self) -> None:
-        if self._is_tty and self._last:
-            print(file=sys.stderr)

@@ -7,14 +7,14 @@ from pathlib import Path
 import time
 from typing import Any, TYPE_CHECKING
 
-from ros_ood_monitor.cli.arguments import at_least, not_negative, positive
+from ros_ood_monitor.cli.arguments import at_least, not_negative, positive, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ros_ood_monitor.bundle import Bundle
-    from ros_ood_monitor.cli.replay_report import Console
-    from ros_ood_monitor.evaluation.held_out import HeldOut
+    from ros_ood_monitor.cli.console import Console
+    from ros_ood_monitor.evaluation.held_out.recordings import HeldOut
     from ros_ood_monitor.rate_calibration import RateCalibration
     from ros_ood_monitor.rate_calibration.score_streams import ScoreStream
 
@@ -22,9 +22,6 @@ __all__ = ['add_parser', 'run']
 
 _TOLD_EVERY = 5.0
 """Time between two lines of progress, in s."""
-
-_NAMED = 4
-"""Sequences named for the limit that they ask for."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -113,21 +110,24 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate every precision, print the statements and write the bundle."""
     from ros_ood_monitor.alerting import LOGICS
+    from ros_ood_monitor.atomic import check_output
     from ros_ood_monitor.bundle import Bundle
-    from ros_ood_monitor.cli.replay_report import Console
-    from ros_ood_monitor.errors import ParameterError
-    from ros_ood_monitor.evaluation.held_out import find_held_out
-    from ros_ood_monitor.evaluation.recalibrate import write_recalibrated
+    from ros_ood_monitor.cli.console import Console
+    from ros_ood_monitor.evaluation.held_out.recalibrate import write_recalibrated
+    from ros_ood_monitor.evaluation.held_out.recordings import find_held_out
     from ros_ood_monitor.rate_calibration import check_refractory, usual_refractory
     from ros_ood_monitor.share import bundle_path
     from ros_ood_monitor.training.target import check_target
 
     if args.logic is not None and args.logic not in LOGICS:
         msg = f'unknown alert logic: expected one of {list(LOGICS)}, got {args.logic!r}'
-        raise ParameterError(msg)
+        raise UsageError(msg)
     bundle = Bundle.load(bundle_path(args.bundle))
     check_target(Path(args.out), overwrite=args.overwrite)
-    names = [bundle.precision(name) for name in args.precision or bundle.manifest.precisions]
+    if args.json:
+        check_output(args.json)
+    asked = args.precision or bundle.manifest.precisions
+    names = list(dict.fromkeys(bundle.precision(name) for name in asked))
     check_refractory(
         usual_refractory(args.false_alerts_per_hour)
         if args.refractory is None
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         _check_before_scoring(args, bundle, recordings, console, names)
         found = {
             precision: _calibrate(args, bundle, precision, recordings, console)
-            for precision in dict.fromkeys(names)
+            for precision in names
         }
         written = write_recalibrated(
             bundle,
@@ -163,7 +163,7 @@ def _calibrate(
     recordings: list[HeldOut],
     console: Console,
 ) -> RateCalibration:
-    from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.cli.calibrate_wording import choice_lines, doubts, unsupported
     from ros_ood_monitor.errors import CalibrationError
     from ros_ood_monitor.rate_calibration import calibrate_rate
 
@@ -178,48 +178,12 @@ def _calibrate(
         extrapolate=args.extrapolate,
         tell=_now_and_then(lambda text: console.print(f'{precision}: counting alerts, {text}')),
     )
-    point, bound = found.point, found.bound
-    limit = (
-        f'trigger {point.trigger:.4g}, release {point.release:.4g}'
-        if point.logic == 'consecutive'
-        else ', '.join(f'{name} {value:.4g}' for name, value in point.settings.items())
-    )
-    chosen = found.chosen_on
-    console.print(
-        f'{precision}: {point.logic}, {limit}, at {point.frame_rate_hz:.3g} Hz',
-        f'  limit {found.limit:.4g}, before: {found.limit_before:.4g}; chosen on '
-        f'{chosen.hours:.3g} h with {count(chosen.episodes, "alert")}',
-        *(
-            f'    {name}: {count(episodes, "alert")}, quiet from {quiet:.4g} on'
-            + (', which sets the limit' if k == 0 else '')
-            for k, (name, (episodes, quiet)) in enumerate(found.choosing.items())
-            if k < _NAMED or episodes
-        ),
-        f'  {bound}',
-    )
-    if found.doubtful:
-        console.warn(
-            f'{precision}: the limit is heard only if {" and ".join(found.doubtful)} are normal: '
-            'they reach far over the other sequences that choose and the held-out scores of the '
-            'bundle, and only each other show that it is no fault; look at them'
-        )
-    if bound.has_few_sequences and not bound.has_too_few_sequences:
-        console.warn(
-            f'{precision}: stated on {count(bound.sequences, "sequence")}: where days differ, so '
-            'few bound the rate less surely than 95 %; record on more days'
-        )
-    if bound.odd or bound.has_too_few_sequences or bound.bound > bound.per_hour:
-        advice = (
-            'record more sequences, on different days, or take another alert logic, such as ewma'
-            if bound.has_too_few_sequences
-            else 'record more hours in more of the conditions that you run in, or ask for a '
-            'higher rate'
-        )
-        msg = (
-            f'{precision}: the recordings do not support {bound.per_hour:g} false alerts per '
-            f'hour: {bound}; {advice}. Nothing was written'
-        )
-        raise CalibrationError(msg)
+    console.print(*choice_lines(precision, found))
+    for line in doubts(precision, found):
+        console.warn(line)
+    problem = unsupported(precision, found.bound)
+    if problem:
+        raise CalibrationError(problem)
     return found
 
 
@@ -242,13 +206,14 @@ def _check_before_scoring(
     console: Console,
     precisions: list[str],
 ) -> None:
-    """Refuse hours that cannot suffice before they are scored, and tell what there is to score."""
+    """Refuse a logic or hours that cannot do, and tell what there is to score."""
     from ros_ood_monitor.cli.wording import count
     from ros_ood_monitor.evaluation.bags.store import ScoreStore
-    from ros_ood_monitor.evaluation.held_out import hours_by_metadata
-    from ros_ood_monitor.rate_calibration import check_hours
+    from ros_ood_monitor.evaluation.held_out.recordings import hours_by_metadata
+    from ros_ood_monitor.rate_calibration import check_hours, point_for
     from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
 
+    logics = [point_for(bundle.calibration(name), args.logic).logic for name in precisions]
     streams, frames = hours_by_metadata(
         recordings, topics=args.topic, every=args.every, frame_rate_hz=args.rate
     )
@@ -258,13 +223,13 @@ def _check_before_scoring(
         f'{count(frames, "frame")} of {count(len(streams), "sequence")} to score{times}, '
         f'{hours:.3g} h at most'
     )
-    for precision in precisions if hours else ():
+    for logic in logics if hours else ():
         check_hours(
             streams,
             per_hour=args.false_alerts_per_hour,
             seed=args.seed,
             extrapolate=args.extrapolate,
-            logic=args.logic or bundle.calibration(precision).operating_point.logic,
+            logic=logic,
         )
     ScoreStore(_store(args)).check()
 
@@ -283,8 +248,7 @@ def _score(
     console: Console,
 ) -> list[ScoreStream]:
     from ros_ood_monitor.cli.wording import count
-    from ros_ood_monitor.errors import EngineError
-    from ros_ood_monitor.evaluation.held_out_scores import score_held_out
+    from ros_ood_monitor.evaluation.held_out.scores import score_held_out
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.rate_calibration.score_streams import sequence_hours
 
@@ -292,10 +256,7 @@ def _score(
         bundle, engine=args.engine, precision=precision, threads=args.threads
     )
     try:
-        proof = monitor.verify()
-        if not proof.ok:
-            msg = f'{proof}; build or choose another engine: {bundle.path}'
-            raise EngineError(msg)
+        monitor.prove()
         scored = score_held_out(
             console.progress(recordings, len(recordings), unit='recording'),
             bundle,
@@ -320,7 +281,7 @@ def _score(
 def _write_json(path: str, bundle: Bundle, found: dict[str, RateCalibration]) -> None:
     import json
 
-    from ros_ood_monitor.evaluation.report import write_text
+    from ros_ood_monitor.evaluation.tables import write_text
 
     facts = {
         'bundle': bundle.manifest.name,

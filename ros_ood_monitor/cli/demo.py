@@ -7,6 +7,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from ros_ood_monitor.cli.arguments import positive
+
 __all__ = ['add_parser', 'run']
 
 NAME = 'lunar_orbit'
@@ -19,17 +21,28 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'demo',
         help='play a small bag to the real node and draw what it said',
-        description=__doc__,
+        description='Plays a bag to the real node, prints scores and alerts as they come, and '
+        'draws an overview picture.',
     )
     parser.add_argument(
-        '--bundle', default=NAME, help='bundle to run; a path or the name of a shipped one'
+        '--bundle',
+        default=NAME,
+        help=f'bundle to run; a path or the name of a shipped one (default: {NAME})',
     )
-    parser.add_argument('--bag', help='bag to play; the small one of the checkout where not given')
+    parser.add_argument('--bag', help='bag to play (default: the small one of the checkout)')
     parser.add_argument(
-        '--rate', type=float, default=3.0, help='pace as a multiple of the recorded one'
+        '--rate',
+        type=positive,
+        default=3.0,
+        metavar='FACTOR',
+        help='pace as a multiple of the recorded one (default: 3)',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('demo_out'), help='folder for the picture'
+        '--out',
+        type=Path,
+        default=Path('demo_out'),
+        metavar='DIR',
+        help='folder for the picture and the log of the node (default: demo_out)',
     )
     parser.set_defaults(run=run)
 
@@ -38,21 +51,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the demonstration; 0 where the node ended cleanly."""
     from ros_ood_monitor.atomic import new_file
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.cli.wording import no_ros
     from ros_ood_monitor.errors import OodMonitorError
-    from ros_ood_monitor.ros.demo_picture import draw_overview
-    from ros_ood_monitor.ros.demo_trace import key_moments
+    from ros_ood_monitor.ros.demo.picture import draw_overview
+    from ros_ood_monitor.ros.demo.seen import key_moments
     from ros_ood_monitor.share import bundle_path
 
     bundle = Bundle.load(bundle_path(args.bundle))
     bag = Path(args.bag) if args.bag else _shipped_bag()
+    _check_bag(bag)
     try:
-        from ros_ood_monitor.ros.demo import run_demo
+        from ros_ood_monitor.ros.demo.demo import run_demo
     except ImportError as error:
-        msg = (
-            f'the demonstration needs ROS 2 ({error.name!r} is missing): source its setup.bash, '
-            "or run: pip install '.[ros,bags]' in the clone"
-        )
-        raise OodMonitorError(msg) from error
+        raise OodMonitorError(no_ros('the demonstration', error)) from error
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -92,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 def _labelled(bag: Path) -> list[Any]:
     """Return the stretches that the labels beside a bag name by image stamps; none without."""
     from ros_ood_monitor.evaluation.bags.labels import labels_beside, read_labels
-    from ros_ood_monitor.ros.demo_trace import Interval
+    from ros_ood_monitor.ros.demo.seen import Interval
 
     file = labels_beside(bag)
     labels = read_labels(file) if file else ()
@@ -142,7 +153,7 @@ def _bar(point: Any, floor: float) -> str:
 
 
 def _summary(shown: Any, truth: list[Any]) -> list[str]:
-    from ros_ood_monitor.ros.demo_trace import alerts_of
+    from ros_ood_monitor.ros.demo.seen import alerts_of
 
     start = shown.points[0].stamp
     played, scored = shown.played.count, len(shown.points)
@@ -200,6 +211,14 @@ def _shipped_bag() -> Path:
         raise BagError(msg) from error
 
 
+def _check_bag(bag: Path) -> None:
+    """Refuse a bag without pictures before anything is printed."""
+    from ros_ood_monitor.bags import BagReader
+
+    with BagReader(bag) as reader:
+        reader.choose()
+
+
 def _frames(bag: Path, stamps: set[float]) -> dict[float, Any]:
     from ros_ood_monitor.bags import BagReader
 
@@ -211,8 +230,9 @@ def _with_maps(bundle: Any, frames: dict[float, Any]) -> dict[float, Any]:
     """Draw over each picture where it is strange, for a bundle that knows."""
     if bundle.calibration().map is None:
         return frames
+    from ros_ood_monitor.maps.colours import CALIBRATED
+    from ros_ood_monitor.maps.overlay import overlay
     from ros_ood_monitor.monitor import Monitor
-    from ros_ood_monitor.overlay import CALIBRATED, overlay
 
     monitor = Monitor.from_bundle(bundle)
     try:

@@ -9,12 +9,19 @@ import math
 import re
 from typing import Any
 
+from ros_ood_monitor.json_values import finite, number_at
+
 __all__ = ['add_parser', 'run']
 
 
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
-    parser = subparsers.add_parser('inspect', help='what a bundle is', description=__doc__)
+    parser = subparsers.add_parser(
+        'inspect',
+        help='what a bundle is',
+        description='Prints what a bundle is: its input, detectors, thresholds, what is known of '
+        'its false alerts per hour, its training data and licences.',
+    )
     parser.add_argument('bundle', help='folder or .zip of a bundle, or the name of a shipped one')
     parser.add_argument(
         '--json',
@@ -32,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = Bundle.load(bundle_path(args.bundle))
     if args.json:
-        print(json.dumps(_everything(bundle), indent=2, default=str))
+        print(json.dumps(_everything(bundle), indent=2, default=str, allow_nan=False))
     else:
         print('\n'.join(card(bundle)))
     return 0
@@ -40,28 +47,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _everything(bundle: Any) -> dict[str, Any]:
     from ros_ood_monitor.calibration import trigger_support
-    from ros_ood_monitor.json_values import finite
 
     points = {}
     for precision in bundle.manifest.precisions:
         calibration = bundle.calibration(precision)
         above, _ = trigger_support(calibration)
-        points[precision] = finite({
+        points[precision] = {
             **asdict(calibration.operating_point),
             'held_out': calibration.raw_score.size, 'held_out_above_trigger': above,
             'map': calibration.map and asdict(calibration.map),
-        })  # fmt: skip
-    return {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
+        }  # fmt: skip
+    facts = {**bundle.manifest.raw, 'digest': bundle.digest, 'operating_points': points}
+    return dict(finite(facts))
 
 
 def card(bundle: Any) -> list[str]:
     """Return what is to be told of a bundle, as lines."""
     manifest = bundle.manifest
     raw = manifest.raw
-    backbone = raw.get('backbone', {})
+    backbone, training = _part(raw, 'backbone'), _part(raw, 'training')
     sizes = {name: len(bundle.read(name)) for name in manifest.digests}
     size = f'{sum(sizes.values()) / 1e6:.1f} MB in {len(sizes) + 1} files'
-    licences = ', '.join(f'{key} {value}' for key, value in raw.get('licences', {}).items())
+    licences = ', '.join(f'{key} {value}' for key, value in _part(raw, 'licences').items())
     return [
         f'{manifest.name}  ({bundle.path})',
         f'  digest       {bundle.digest}',
@@ -70,34 +77,47 @@ def card(bundle: Any) -> list[str]:
         f'  backbone     {backbone.get("name", "?")}, weights {backbone.get("weights", "?")}',
         f'  raw_score    {manifest.unit}, higher = more anomalous',
         *_taps(manifest),
-        *_choice(raw.get('training', {})),
-        *_wild(raw.get('training', {})),
+        *_choice(training),
+        *_wild(training),
         *_map(bundle),
         *_calibration(bundle),
         *_maps(bundle),
-        *_precision_warnings(raw.get('training', {}), manifest.precisions),
+        *_precision_warnings(training, manifest.precisions),
         f'  health       {_health(manifest.health)}',
-        f'  data         {_data(raw.get("training", {}))}',
+        f'  data         {_data(training)}',
         f'  licences     {licences or "not stated"}',
     ]
+
+
+def _part(node: Any, *keys: str) -> dict[str, Any]:
+    """Return what a manifest need not hold; empty where it holds nothing of the kind there."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}
+
+
+def _row(node: dict[str, Any], key: str) -> list[Any]:
+    """Return such a list."""
+    value = node.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _taps(manifest: Any) -> list[str]:
     """Return the table of taps; a bundle need not tell how its densities came about."""
     from ros_ood_monitor.cli.wording import density_text, NO_NLL
 
-    facts = manifest.raw.get('training', {}).get('taps', {})
+    facts = _part(manifest.raw, 'training', 'taps')
     lines = [f'  {"tap":<10} {"channels":>8} {"px/cell":>7}  {"density":<24} {"z per nat":>9}']
     for tap in manifest.taps:
-        fact = facts.get(tap.name, {})
+        fact = _part(facts, tap.name)
         # a tap's nll is divided by its held-out deviation before the sum
-        per_nat = fact.get('nll_std') and tap.density not in NO_NLL
-        weight = f'{1.0 / fact["nll_std"]:.4f}' if per_nat else ''
+        deviation = number_at(fact, 'nll_std')
+        weight = f'{1.0 / deviation:.4f}' if deviation > 0.0 and tap.density not in NO_NLL else ''
         gaussian = fact.get('shrinkage') is not None
         lines.append(
             f'  {tap.name:<10} {tap.channels:>8} {tap.reduction:>7}  '
             f'{density_text(tap.density, fact.get("step"), gaussian=gaussian):<24} '
-            f'{weight:>9}  {_facts(fact.get("facts", {}))}'.rstrip()
+            f'{weight:>9}  {_facts(_part(fact, "facts"))}'.rstrip()
         )
     return lines
 
@@ -110,21 +130,23 @@ def _facts(facts: dict[str, Any], points: str = 'training frames') -> str:
         'coreset': points,
         'mib': 'MiB',
     }
-    return ', '.join(f'{value:g} {units[key]}' for key, value in facts.items() if key in units)
+    told = {key: number_at(facts, key) for key in facts if key in units}
+    return ', '.join(f'{value:g} {units[key]}' for key, value in told.items())
 
 
 def _choice(training: dict[str, Any]) -> list[str]:
     """Say how detector and taps were chosen, where that is told."""
     from ros_ood_monitor.cli.wording import choice_text
 
-    choice = training.get('choice')
-    if not isinstance(choice, dict):
+    choice = _part(training, 'choice')
+    if not choice:
         return []
-    density, start = choice.get('density', '?'), (choice.get('taps') or ['?'])[0]
-    first = next(iter(choice.get('auroc_from_tap_on', {}).get(density, ())), None)
+    density, start = str(choice.get('density', '?')), (_row(choice, 'taps') or ['?'])[0]
+    first = next(iter(_part(choice, 'auroc_from_tap_on', density)), None)
     text = choice_text(
-        density, start, choice.get('gain', math.nan), choice.get('standard_error', math.nan),
+        density, start, number_at(choice, 'gain'), number_at(choice, 'standard_error'),
         is_default=density == 'auto' and start == first,
+        of=choice.get('candidates', 0), blind=choice.get('better_than_chance') is False,
     )  # fmt: skip
     return [
         f'  chosen       {text}; AUROC on near pseudo-OOD {choice.get("auroc", "?")}, of the '
@@ -134,12 +156,12 @@ def _choice(training: dict[str, Any]) -> list[str]:
 
 def _wild(training: dict[str, Any]) -> list[str]:
     """Say what wild frames taught, where that is told."""
-    wild = training.get('wild')
-    if not isinstance(wild, dict):
+    wild = _part(training, 'wild')
+    if not wild:
         return []
-    over = wild.get('over_boundary', {}).get('woods', {})
+    over = _part(wild, 'over_boundary', 'woods')
     known, others = (
-        ' of '.join(map(str, over.get(key) or ('?', '?'))) for key in ('calibration', 'wild')
+        ' of '.join(map(str, _row(over, key) or ('?', '?'))) for key in ('calibration', 'wild')
     )
     worth = (
         'its constraint does not hold'
@@ -156,12 +178,12 @@ def _wild(training: dict[str, Any]) -> list[str]:
 
 def _map(bundle: Any) -> list[str]:
     """Say what the map is made of, where that is told."""
-    facts = bundle.manifest.raw.get('map')
-    if not isinstance(facts, dict):
+    facts = _part(bundle.manifest.raw, 'map')
+    if not facts:
         return []
-    height, width = facts.get('grid', ('?', '?'))
+    height, width = (*_row(facts, 'grid'), '?', '?')[:2]
     names = ', '.join(tap.name for tap in bundle.manifest.map_taps)
-    made = _facts(bundle.manifest.raw.get('training', {}).get('map', {}).get('facts', {}), 'cells')
+    made = _facts(_part(bundle.manifest.raw, 'training', 'map', 'facts'), 'cells')
     return [
         f'  map          {width}x{height} cells of {names}: {facts.get("density", "?")}'
         + (f', {made}' if made else '')
@@ -230,7 +252,7 @@ def _support(calibration: Any) -> str:
 def _alert(point: Any) -> str:
     from ros_ood_monitor.cli.wording import count
 
-    rate = 'established' if point.rate_established else 'NOT established'
+    rate = 'established' if point.rate_established else 'not established'
     settings = ''.join(f', {name} {value:.4g}' for name, value in point.settings.items())
     if point.logic == 'consecutive':
         frames = count(point.trigger_frames, 'frame')
@@ -239,14 +261,14 @@ def _alert(point: Any) -> str:
         how = f'{point.logic}; threshold of single frames TRIGGER'
     share = '' if math.isnan(point.alpha) else f'; set for {point.alpha:.2%} of frames'
     known = '' if point.rate is None else f': {point.rate}'
-    return f'alert: {how}{settings}{share}; false-alarm rate per hour: {rate}{known}'
+    return f'alert: {how}{settings}{share}; false alerts per hour: {rate}{known}'
 
 
 def _precision_warnings(training: dict[str, Any], shipped: Any) -> list[str]:
     """Return what the gate could not establish of the precisions that are there."""
     return [
         f'  WARNING      {row["warning"]}'
-        for row in training.get('precisions', ())
+        for row in _row(training, 'precisions')
         if isinstance(row, dict) and row.get('precision') in shipped and row.get('warning')
     ]
 
@@ -257,7 +279,8 @@ def _health(table: Any) -> str:
     from ros_ood_monitor.health import HealthLimits, MEASURES
 
     limits = HealthLimits.from_table(table)
-    made = ', '.join(f'{name} {limits.passes(name)}' for name in MEASURES if name in limits.limits)
+    names = [name for name in MEASURES if table or name in limits.limits]
+    made = ', '.join(f'{name} {limits.passes(name)}' for name in names)
     if not limits.frames:
         return f'no table of the training frames; fixed limits: {made}'
     sizes = ', '.join(f'{width}x{height}' for width, height in limits.sizes) or 'many sizes'
@@ -270,7 +293,7 @@ def _data(training: dict[str, Any]) -> str:
     frames = training.get('frames')
     if not isinstance(frames, dict):
         return f'frames: {frames}' if frames else 'not stated'
-    names = training.get('sequences', [])
+    names = _row(training, 'sequences')
     more = re.fullmatch(r'and (\d+) more', str(names[-1])) if names else None
     sequences = len(names) - 1 + int(more[1]) if more else len(names)
     parts = ', '.join(f'{frames.get(k, "?")} {k}' for k in ('fit', 'validation', 'calibration'))

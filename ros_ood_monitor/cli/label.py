@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 from pathlib import Path
-import sys
 from typing import Any
 
-from ros_ood_monitor.cli.arguments import at_least
+from ros_ood_monitor.cli.arguments import at_least, UsageError
 
 __all__ = ['add_parser', 'run']
 
@@ -26,8 +26,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='file of labels, .yaml; one that is there is gone on with (default: labels.yaml in '
-        "the bag's folder, or beside the file)",
+        help='file of labels, .yaml; one that is there is gone on with (default: the labels.yaml '
+        "that ood_monitor evaluate reads, or one in the bag's folder or beside the file)",
     )
     parser.add_argument(
         '--bundle', metavar='BUNDLE', help='score every frame with it, to see where to look'
@@ -45,10 +45,10 @@ def add_parser(subparsers: Any) -> None:
         metavar='N',
         help='port on 127.0.0.1 (default: a free one)',
     )
-    parser.add_argument('--engine', default='auto', help='inference library (default: auto)')
+    parser.add_argument('--engine', help='inference library (default: auto)')
     parser.add_argument('--precision', help="one of the bundle's (default: its first)")
     parser.add_argument(
-        '--threads', type=at_least(1), default=1, metavar='N', help='CPU threads (default: 1)'
+        '--threads', type=at_least(1), metavar='N', help='CPU threads (default: 1)'
     )
     parser.set_defaults(run=run)
 
@@ -56,14 +56,19 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the bag, serve the page until Ctrl-C, and say what was saved."""
     from ros_ood_monitor.cli.wording import count
+    from ros_ood_monitor.evaluation.bags.labels import bag_name, labels_place
     from ros_ood_monitor.evaluation.labelling import LabelFile, LabelServer
 
-    with contextlib.ExitStack() as stack:
-        recording = stack.enter_context(_read(args))
-        out = Path(args.out) if args.out else LabelFile.beside(recording.bag)
-        labels = LabelFile(out, recording.name, recording.start)
-        server = stack.enter_context(LabelServer(recording, labels, port=args.port))
+    lost = [name for name in ('engine', 'precision', 'threads') if getattr(args, name) is not None]
+    if lost and not args.bundle:
+        msg = f'--{lost[0]} is of the bundle that scores: give --bundle, too'
+        raise UsageError(msg)
+    bag = Path(args.bag)
+    out = Path(args.out) if args.out else labels_place(bag)
+    labels = LabelFile(out, bag_name(bag))
+    with LabelServer(labels, port=args.port) as server, _read(args) as recording:
         print(f'open {server.url}\nlabels go to {out}; Ctrl-C ends', flush=True)
+        server.recording = recording
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -75,28 +80,30 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace) -> Any:
     from ros_ood_monitor.bundle import Bundle
+    from ros_ood_monitor.cli.console import Console
     from ros_ood_monitor.engines import open_engine
-    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.evaluation.labelling import read_recording
+    from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.share import bundle_path
 
-    if args.out and Path(args.out).suffix.lower() not in ('.yaml', '.yml'):
-        msg = f'unknown kind of file: expected .yaml, got {Path(args.out).suffix!r}: {args.out}'
-        raise ParameterError(msg)
-    done = 0
-
-    def show() -> None:
-        nonlocal done
-        done += 1
-        if sys.stderr.isatty() and done % 50 == 0:
-            print(f'\rread {done} frames', end='', file=sys.stderr, flush=True)
-
-    bag = Path(args.bag)
-    if not args.bundle:
-        return read_recording(bag, topics=args.topic, on_frame=show)
-    bundle = Bundle.load(bundle_path(args.bundle))
-    engine = open_engine(bundle, args.engine, precision=args.precision, threads=args.threads)
-    try:
-        return read_recording(bag, bundle, engine, topics=args.topic, on_frame=show)
-    finally:
-        engine.close()
+    done = itertools.count(1)
+    bundle = engine = None
+    with contextlib.ExitStack() as stack:
+        if args.bundle:
+            bundle = Bundle.load(bundle_path(args.bundle))
+            engine = open_engine(
+                bundle,
+                args.engine or 'auto',
+                precision=args.precision,
+                threads=args.threads or 1,
+            )
+            stack.callback(engine.close)
+            Monitor(bundle, engine).prove()
+        show = stack.enter_context(stack.enter_context(Console(quiet=False)).counting())
+        return read_recording(
+            Path(args.bag),
+            bundle,
+            engine,
+            topics=args.topic,
+            on_frame=lambda: show('reading', f'{next(done)} frames'),
+        )

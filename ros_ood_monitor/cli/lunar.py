@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ _ANOMALIES = ('blanket', 'debris', 'satellite', 'flare')  # those of lunar.anoma
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
-        'lunar', help='frames of the example domain', description=__doc__
+        'lunar',
+        help='frames of the example domain',
+        description='Renders frames of the example domain, lunar proximity operations.',
     )
     actions = parser.add_subparsers(
         title='actions', metavar='ACTION', required=True, help='what to do'
@@ -27,7 +30,9 @@ def add_parser(subparsers: Any) -> None:
     render.add_argument('--out', required=True, help='folder to make')
     whole = {'type': at_least(1), 'metavar': 'N'}
     render.add_argument('--sequences', **whole, default=1, help='how many (default: 1)')
-    render.add_argument('--frames', **whole, default=60, help='pictures in each (default: 60)')
+    render.add_argument(
+        '--frames', **whole, default=60, help='pictures in each, 300 s at most (default: 60)'
+    )
     render.add_argument(
         '--seed', type=at_least(0), default=0, metavar='N', help='seed of the first (default: 0)'
     )
@@ -40,15 +45,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render."""
-    import sys
-
-    from tqdm import tqdm
-
+    from ros_ood_monitor.cli.console import Console
     from ros_ood_monitor.lunar.dataset import write_sequences
 
-    total = args.sequences * args.frames
-    # the delay keeps the bar away from a refusal
-    with tqdm(total=total, desc='render', unit='frame', file=sys.stderr, delay=0.1) as bar:
+    total, done = args.sequences * args.frames, itertools.count(1)
+    with Console(quiet=False) as console, console.counting() as show:
         out = write_sequences(
             Path(args.out),
             sequences=args.sequences,
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             rate_hz=args.rate,
             anomaly=args.anomaly,
-            on_frame=bar.update,
+            on_frame=lambda: show('rendering', f'{next(done)} of {total} frames'),
         )
     print(f'{count(args.sequences, "sequence")} of {count(args.frames, "frame")}: {out}')
     return 0

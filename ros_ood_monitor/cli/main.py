@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from ros_ood_monitor import __version__
+from ros_ood_monitor.cli.arguments import UsageError
 from ros_ood_monitor.errors import OodMonitorError
 
 __all__ = ['VERBS', 'main', 'make_parser']
@@ -29,6 +30,7 @@ VERBS = (
     'doctor',
     'params',
     'demo',
+    'play',
     'lunar',
 )
 """The verbs, in the order of ``--help``; each is a module of this package."""
@@ -80,10 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv)
-    args.command = shlex.join(['ood_monitor', *argv])
     try:
+        args = make_parser().parse_args(argv)
+        args.command = shlex.join(['ood_monitor', *argv])
         return int(args.run(args))
+    except UsageError as error:
+        verb = f'ood_monitor {argv[0]}'
+        print(f'{verb}: error: {error}; see {verb} --help', file=sys.stderr)
+        return 2
     except OodMonitorError as error:
         print(f'ood_monitor: error: {error}', file=sys.stderr)
         return 1

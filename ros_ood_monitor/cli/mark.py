@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 import datetime as dt
 import math
 from typing import Any
+
+from ros_ood_monitor.cli.arguments import UsageError
+from ros_ood_monitor.json_values import number_at
 
 __all__ = ['add_parser', 'run']
 
@@ -49,13 +53,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Mark recordings and print their lines, or list them."""
-    from ros_ood_monitor.errors import ParameterError
     from ros_ood_monitor.recorder import find_recordings, mark_recording, Recording
 
+    if args.note is not None and not args.shows:
+        msg = '--note belongs to a mark: expected --id or --ood with it'
+        raise UsageError(msg)
     if args.shows is None:
-        if args.note is not None:
-            msg = '--note belongs to a mark: expected --id or --ood with it'
-            raise ParameterError(msg)
         found = find_recordings(args.recordings)
         print('\n'.join(_line(recording) for recording in found))
         return 0
@@ -70,11 +73,9 @@ def _line(recording: Any) -> str:
     """Return one line about a recording: mark, when, how long, how high, where, and the note."""
     facts = recording.facts
     cameras = [camera for camera in facts.get('cameras') or [] if isinstance(camera, dict)]
-    peak = max((_number(camera, 'peak') for camera in cameras), default=math.nan)
-    threshold = max((_number(camera, 'threshold') for camera in cameras), default=math.nan)
-    seconds = max(
-        (_number(c, 'last_stamp') - _number(c, 'first_stamp') for c in cameras), default=math.nan
-    )
+    peak = _largest(number_at(camera, 'peak') for camera in cameras)
+    threshold = _largest(number_at(camera, 'threshold') for camera in cameras)
+    seconds = _largest(number_at(c, 'last_stamp') - number_at(c, 'first_stamp') for c in cameras)
     try:
         made = dt.datetime.fromisoformat(str(facts.get('created'))).strftime('%Y-%m-%d %H:%M:%S')
     except ValueError:
@@ -82,7 +83,8 @@ def _line(recording: Any) -> str:
     mark = facts.get('mark')
     note = mark.get('note') if recording.mark else ''
     told = (
-        f'{facts.get("frames")} frames in {seconds:.1f} s, peak {peak:.4g} over {threshold:.4g}'
+        f'{facts.get("frames")} frames in {seconds:.1f} s, '
+        + ('no score' if math.isnan(peak) else f'peak {peak:.4g} over {threshold:.4g}')
         if cameras
         else str(facts.get('ended', '?'))
     )
@@ -91,6 +93,6 @@ def _line(recording: Any) -> str:
     )
 
 
-def _number(facts: dict[str, Any], key: str) -> float:
-    value = facts.get(key)
-    return float(value) if isinstance(value, (int, float)) else math.nan
+def _largest(values: Iterable[float]) -> float:
+    """Return the largest number; NaN where there is none, as of cameras without any score."""
+    return max((value for value in values if not math.isnan(value)), default=math.nan)

@@ -11,7 +11,9 @@ __all__ = ['add_parser', 'run']
 def add_parser(subparsers: Any) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
-        'params', help="render the node's parameter table", description=__doc__
+        'params',
+        help="render the node's parameter table",
+        description='Prints every parameter of the node with its default, range and meaning.',
     )
     parser.add_argument(
         '--format',
@@ -24,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
-    from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
+    from ros_ood_monitor.ros.parameters.rendered import to_markdown, to_yaml
 
     print(to_yaml() if args.format == 'yaml' else to_markdown(), end='')
     return 0

@@ -92,27 +92,20 @@ def run(args: argparse.Namespace) -> int:
     from ros_ood_monitor.bags import BagReader
     from ros_ood_monitor.bundle import Bundle
     from ros_ood_monitor.bundle.sketch import FrameTally
-    from ros_ood_monitor.camera_names import camera_names
     from ros_ood_monitor.cli import replay_report as report
-    from ros_ood_monitor.cli.replay_overlays import Overlays
-    from ros_ood_monitor.errors import EngineError, ParameterError
-    from ros_ood_monitor.evaluation.timeline import check_plot, Timeline
+    from ros_ood_monitor.cli.console import Console
+    from ros_ood_monitor.cli.replay_outputs import check_outputs, ReplayOutputs
     from ros_ood_monitor.monitor import Monitor
     from ros_ood_monitor.pace import Pace
-    from ros_ood_monitor.replay import check_table, replay, write_table
+    from ros_ood_monitor.preprocess import Preprocessor
+    from ros_ood_monitor.replay import replay
     from ros_ood_monitor.share import bundle_path
-    from ros_ood_monitor.write_back import WriteBack
 
-    if args.with_images and not args.write_bag:
-        msg = '--with-images is of the bag that --write-bag makes: give that, too'
-        raise ParameterError(msg)
-    if args.out:
-        check_table(args.out)
-    if args.plot:
-        check_plot(args.plot)
+    check_outputs(args)
     bundle = Bundle.load(bundle_path(args.bundle))
+    preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
     with (
-        report.Console(quiet=args.quiet) as console,
+        Console(quiet=args.quiet) as console,
         BagReader(args.bag) as bag,
         contextlib.ExitStack() as stack,
     ):
@@ -123,62 +116,37 @@ def run(args: argparse.Namespace) -> int:
             drop=args.drop is not None,
             busy=None if args.drop is None or math.isnan(args.drop) else 1e-3 * args.drop,
         )
-        received = bag.received_frames(args.topic, every=args.every, through=pace.through)
+        received = bag.received_frames(
+            args.topic,
+            every=args.every,
+            workers=0 if pace.is_timed else 1,  # at a robot's pace each frame has its time
+            prepare=preprocess.ahead,
+            through=pace.through,
+        )
         console.print(*report.facts(bag, topics))
         monitor = Monitor.from_bundle(
             bundle, engine=args.engine, precision=args.precision, threads=args.threads
         )
         try:
-            proof = monitor.verify()
-            if not proof.ok:
-                msg = f'{proof}; build or choose another engine: {bundle.path}'
-                raise EngineError(msg)
-            unit = bundle.manifest.unit
+            monitor.prove()
             known = FrameTally(bundle.trained_frames())
-            timeline = Timeline(unit=unit, title=f'{bag.path.name}, bundle {bundle.manifest.name}')
-            watch = report.Watch(console, monitor, several=len(topics) > 1)
-            back = None
-            if args.write_bag:
-                back = stack.enter_context(
-                    WriteBack(
-                        args.write_bag,
-                        bundle=f'{bundle.manifest.name}@{bundle.digest[:12]}',
-                        cameras=camera_names(topics),
-                        with_images=args.with_images,
-                    )
-                )
-            frames = back.take(received) if back else (frame for _, frame in received)
-            if args.overlays:
-                overlays = Overlays(args.overlays, camera_in_name=len(topics) > 1)
-                frames = overlays.take(frames)
+            title = f'{bag.path.name}, bundle {bundle.manifest.name}'
+            watch = report.Watch(console, monitor, several=len(topics) > 1, origin=bag.origin)
+            outputs = ReplayOutputs(
+                args, bundle, topics, title=title, origin=bag.origin, stack=stack
+            )
             observations = replay(
                 # one engine for all cameras, an alert logic for each
                 lambda _: Monitor(bundle, monitor.engine, on_input=known.add),
-                frames,
+                outputs.take(received),
             )
             total = sum(-(-t.count // args.every) for t in bag.topics() if t.name in topics)
-            stream = watch.follow(console.progress(observations, total))
-            if back:
-                stream = back.follow(stream)
-            if args.overlays:
-                stream = overlays.follow(stream)
-            if args.plot:
-                stream = timeline.follow(stream)
-            if args.out:
-                write_table(stream, args.out)
-            else:
-                for _ in stream:
-                    pass
+            outputs.write(watch.follow(console.progress(observations, total)))
             stack.close()  # the bag takes its name
         finally:
             monitor.close()
         console.print(*watch.summary(bag.skipped), *report.paced(pace, args.rate))
         if str(known):
             console.warn(str(known))
-        if args.plot:
-            timeline.save(args.plot, watch.episodes)
-        written = [path for path in (args.out, args.plot, args.write_bag) if path]
-        console.print(*(f'wrote {path}' for path in written))
-        if args.overlays:
-            console.print(f'wrote {overlays.count} overlays to {args.overlays}')
+        console.print(*outputs.finish(watch.episodes))
     return 0

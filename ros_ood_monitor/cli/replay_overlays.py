@@ -9,7 +9,7 @@ import re
 from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.errors import DecodeError, ParameterError
 from ros_ood_monitor.images import encode_jpeg
-from ros_ood_monitor.overlay import annotated
+from ros_ood_monitor.maps.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation, State
 
 __all__ = ['Overlays']
@@ -18,6 +18,8 @@ __all__ = ['Overlays']
 class Overlays:
     """
     Writes a JPEG of every frame in ALERT, with the heat-map on it and words above it.
+
+    Files are named after cameras and stamps; one whose name is taken has its number behind that.
 
     Parameters
     ----------
@@ -91,10 +93,12 @@ class Overlays:
         camera = re.sub(r'[^\w.-]+', '_', frame.camera).strip('._')
         name = f'{camera}_' if camera and self._camera_in_name else ''
         path = self._folder / f'{name}{frame.stamp:.6f}.jpg'
+        self.count += 1
+        if path.exists():  # drivers repeat stamps, and clocks are set back
+            path = path.with_stem(f'{path.stem}_{self.count}')
         try:
             with new_file(path) as aside:
                 aside.write_bytes(encode_jpeg(annotated(frame.rgb, observation), 90))
         except (OSError, DecodeError) as error:
             msg = f'cannot write overlay: {getattr(error, "strerror", None) or error}: {path}'
             raise ParameterError(msg) from error
-        self.count += 1

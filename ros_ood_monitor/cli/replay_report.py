@@ -4,92 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-import logging
 import math
-import sys
 import time
-from typing import Any, TypeVar
 
 from ros_ood_monitor.alerting import Episode, EpisodeLog
 from ros_ood_monitor.bags import BagReader, SkippedFrame
+from ros_ood_monitor.cli.console import Console
 from ros_ood_monitor.cli.wording import count
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.pace import Pace
-from ros_ood_monitor.records import Observation, State
+from ros_ood_monitor.records import NO_ANSWER, Observation, State
 
-__all__ = ['Console', 'Watch', 'facts', 'paced']
+__all__ = ['Watch', 'facts', 'paced']
 
-T = TypeVar('T')
-
-_LOGGER = 'ros_ood_monitor'
 _NAMED = 3  # skipped frames that the summary names
-
-
-class Console:
-    """
-    Lines to stdout, warnings and a progress bar to stderr, none of them across another.
-
-    While it is open, the package's log warnings come out as lines of their own.
-
-    Parameters
-    ----------
-    quiet : bool
-        Print warnings only.
-
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: Any = None
-        self._handler = _ToConsole(self)
-
-    def __enter__(self) -> Console:
-        logger = logging.getLogger(_LOGGER)
-        logger.addHandler(self._handler)
-        self._propagate, logger.propagate = logger.propagate, False
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logger = logging.getLogger(_LOGGER)
-        logger.removeHandler(self._handler)
-        logger.propagate = self._propagate
-
-    def print(self, *lines: str) -> None:
-        """Print lines, unless quiet."""
-        if not self._quiet:
-            self._write(lines, sys.stdout)
-
-    def warn(self, line: str) -> None:
-        """Print a warning, always."""
-        self._write([f'warning: {line}'], sys.stderr)
-
-    def progress(self, items: Iterable[T], total: int, *, unit: str = 'frame') -> Iterator[T]:
-        """Pass items on and show how far they are, on a terminal."""
-        if self._quiet or not sys.stderr.isatty():
-            yield from items
-            return
-        from tqdm import tqdm
-
-        with tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False) as self._bar:
-            yield from self._bar
-        self._bar = None
-
-    def _write(self, lines: Iterable[str], file: Any) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        for line in lines:
-            print(line, file=file, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
-
-
-class _ToConsole(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.warn(record.getMessage())
 
 
 def facts(bag: BagReader, topics: Sequence[str]) -> list[str]:
@@ -169,21 +97,25 @@ class Watch:
         Any one of the replay's monitors, for its settings.
     several : bool
         Whether lines name the camera.
+    origin : float
+        Stamp from which times count, in s: `BagReader.origin`.
 
     """
 
-    def __init__(self, console: Console, monitor: Monitor, *, several: bool) -> None:
+    def __init__(
+        self, console: Console, monitor: Monitor, *, several: bool, origin: float
+    ) -> None:
         self._console = console
         self._several = several
+        self._origin = origin
         self._stale_after = float(getattr(monitor.alert, 'stale_after', math.inf))
         point = monitor.calibration.operating_point
         self._log = EpisodeLog(refractory=point.refractory)
         self._frames = self._gaps = 0
-        self._origin = math.nan
         self._last: dict[str, float] = {}
         self._states: dict[str, State] = {}
         self._wall = 0.0
-        self._unusable = 0
+        self._unusable = self._unanswered = 0
         self._faults: Counter[str] = Counter()
 
     @property
@@ -195,15 +127,14 @@ class Watch:
         """Pass observations on and take note of them."""
         start = time.perf_counter()
         for observation in observations:
-            if not self._frames:
-                self._origin = observation.stamp
             self._frames += 1
             gap = observation.stamp - self._last.get(observation.camera, observation.stamp)
             self._gaps += gap > self._stale_after
             self._last[observation.camera] = observation.stamp
             self._log.add(observation)
+            self._unanswered += not observation.has_answer
             if observation.health is not None:
-                self._unusable += not observation.is_judged
+                self._unusable += not observation.health.is_usable
                 self._faults.update(fault.name for fault in observation.health.faults)
             # a frame or two over the threshold is everyday; the table has those changes too
             was = self._states.get(observation.camera)
@@ -245,10 +176,14 @@ class Watch:
             )
         if self._faults:
             named = ', '.join(f'{name} {number}' for name, number in self._faults.most_common())
-            lines.append(
-                f'{count(self._unusable, "frame")} not judged for the health of the input; frames '
-                f'that fail a check: {named}'
+            refused = (
+                f'{count(self._unusable, "frame")} not judged for the health of the input; '
+                if self._unusable
+                else ''
             )
+            lines.append(f'{refused}frames that fail a check: {named}')
+        if self._unanswered:
+            lines.append(f'{count(self._unanswered, "frame")} not judged: {NO_ANSWER}')
         episodes = self.episodes
         lines.append(count(len(episodes), 'alert'))
         for e in episodes:

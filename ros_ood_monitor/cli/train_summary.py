@@ -101,7 +101,7 @@ def summary(result: Any) -> list[str]:
         ),
         f'threshold  trigger {point.trigger:.4g}, release {point.release:.4g}'
         + ('' if math.isnan(point.alpha) else f' for alpha = {point.alpha:g} of frames')
-        + ('' if result.found.rates else '; a false-alarm rate per hour is not established'),
+        + ('' if result.found.rates else '; false alerts per hour: not established'),
         *(f'rate       {name}: {rate}' for name, rate in result.found.rates.items()),
         f'time       {timings} s',
         f'bundle     {bundle.path} ({sum(sizes) / 1e6:.1f} MB), digest {bundle.digest[:12]}',
@@ -154,6 +154,18 @@ def _unmask(unmasked: Any) -> list[str]:
         f'{unmasked.loss:.3g}'
         + (f'; mask keeps {kept} of {sum(of for _, of in counts)} weights' if counts else ''),
         f'           accuracy of {len(unmasked.classes)} classes: {", ".join(shares)}',
+        *_gain(unmasked.detector),
+    ]
+
+
+def _gain(gain: Any) -> list[str]:
+    """Say what the bundle's detector gained by another backbone, where that was compared."""
+    if gain is None:
+        return []
+    before, after = gain.near
+    return [
+        f'           AUROC of near pseudo-OOD by the detector: {before:.3f} with the pretrained '
+        f'backbone, {after:.3f} with this one'
     ]
 
 
@@ -214,5 +226,6 @@ def _choice(choice: Any) -> list[str]:
     text = choice_text(
         taken.density, taken.taps[0], taken.gain, taken.standard_error,
         is_default=taken is default,
+        of=len(choice.candidates), blind=choice.blind,
     )  # fmt: skip
     return [*lines, f'taken      {text}']

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['NO_NLL', 'choice_text', 'count', 'density_text']
+__all__ = ['NO_NLL', 'choice_text', 'count', 'density_text', 'no_ros']
 
 NO_NLL = frozenset({'mean_distance', 'pca_residual', 'knn', 'vim', 'woods'})
 """Kinds of density, as manifests name them, whose score is a distance or logits, no nll."""
@@ -38,7 +38,14 @@ def density_text(density: str, step: int | None, *, gaussian: bool = True) -> st
 
 
 def choice_text(
-    density: str, start: str, gain: float, standard_error: float, *, is_default: bool
+    density: str,
+    start: str,
+    gain: float,
+    standard_error: float,
+    *,
+    is_default: bool,
+    of: int = 0,
+    blind: bool = False,
 ) -> str:
     """
     Say what evidence chose, and what its lead is worth.
@@ -51,6 +58,10 @@ def choice_text(
         Its AUROC over the default's, and the error of that.
     is_default : bool
         Whether it is the default.
+    of : int, default 0
+        Candidates, where that is known.
+    blind : bool, default False
+        Whether none of them is better than chance.
 
     Returns
     -------
@@ -58,9 +69,37 @@ def choice_text(
         A sentence.
 
     """
+    if blind:
+        return 'the default: none is better than chance by its error'
     if is_default:
         return 'the default: none is better'
     return (
-        f'{density} from {start} on, better than the default by {gain:.3f} +- '
-        f'{standard_error:.3f}' + (', which is within chance' if gain < standard_error else '')
+        f'{density} from {start} on, {f"the best of {of}, " if of else ""}'
+        f'better than the default by {gain:.3f} +- {standard_error:.3f}'
+        + (', which is within chance' if gain < standard_error else '')
+    )
+
+
+def no_ros(what: str, error: ImportError) -> str:
+    """
+    Return what is said where ROS cannot be imported.
+
+    Parameters
+    ----------
+    what : str
+        What cannot be done.
+    error : ImportError
+        What the import raised.
+
+    Returns
+    -------
+    str
+        What is missing or why it does not load, and what to do.
+
+    """
+    is_missing = isinstance(error, ModuleNotFoundError)
+    reason = f'{error.name!r} is missing' if is_missing else ' '.join(str(error).split())
+    return (
+        f'{what} needs ROS 2 ({reason}): source its setup.bash, or run make demo in the clone, '
+        'which makes a virtual environment with it'
     )

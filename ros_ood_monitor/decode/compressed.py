@@ -25,8 +25,13 @@ _PNG_MAGIC: Final = b'\x89PNG\r\n\x1a\n'
 _JPEG_SOI: Final = b'\xff\xd8'
 _JPEG_EOI: Final = b'\xff\xd9'
 _JPEG_SOS: Final = 0xDA
+# newer than Ubuntu's OpenCV; it spares a pass over the picture, whose pixels are the same
+_READ_RGB: Final[int | None] = getattr(cv2, 'IMREAD_COLOR_RGB', None)
 # markers that stand alone, without a length: TEM and RST0 to RST7
 _JPEG_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+# markers that tell the size: SOF0 to SOF15 without DHT, JPG and DAC
+_JPEG_SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MOST_PIXELS: Final = 50 * 2**20  # 8192x6400, 150 MiB as RGB
 
 
 def decode_compressed(data: Any, *, format: str = '') -> Pixels:  # noqa: A002, the field's name
@@ -61,7 +66,8 @@ def decode_compressed(data: Any, *, format: str = '') -> Pixels:  # noqa: A002, 
     Raises
     ------
     DecodeError
-        If the bytes are empty, truncated, damaged, or neither JPEG nor PNG.
+        If the bytes are empty, truncated, damaged, or neither JPEG nor PNG, or the picture has
+        more than 52 million pixels: a few bytes may ask for any memory.
 
     """
     if 'compresseddepth' in format.lower():
@@ -90,11 +96,21 @@ def decode_compressed(data: Any, *, format: str = '') -> Pixels:  # noqa: A002, 
         msg = f'{name} truncated: no end of image in {len(file)} bytes'
         raise DecodeError(msg)
     what = f'{name} of {len(file)} bytes'
+    width, height = _jpeg_size(file) if name == 'jpeg' else _png_size(file)
+    if width * height > _MOST_PIXELS:
+        msg = (
+            f'{name} is too large: expected at most {_MOST_PIXELS} pixels, got {width}x{height} '
+            f'in {len(file)} bytes; let the camera publish smaller pictures'
+        )
+        raise DecodeError(msg)
     mosaic = _MOSAIC.fullmatch(format.strip())
     if mosaic:
         stored = with_opencv(lambda: cv2.imdecode(raw, cv2.IMREAD_UNCHANGED), what)
         if stored.ndim == 2:  # (H, W)
             return _demosaic(stored, mosaic[1])
+    if _READ_RGB is not None:
+        flags = _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        return with_opencv(lambda: cv2.imdecode(raw, flags), what)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     bgr = with_opencv(lambda: cv2.imdecode(raw, flags), what)
     cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
@@ -111,6 +127,28 @@ def _demosaic(stored: Any, pattern: str) -> Pixels:
         step=stored.itemsize * width,
         is_bigendian=sys.byteorder == 'big',
     )
+
+
+def _png_size(file: bytes) -> tuple[int, int]:
+    """Return width and height as the header, the first chunk, has them."""
+    return int.from_bytes(file[16:20], 'big'), int.from_bytes(file[20:24], 'big')
+
+
+def _jpeg_size(file: bytes) -> tuple[int, int]:
+    """Return width and height as the header of the frame has them; zeros without one."""
+    at = 2
+    while at + 9 <= len(file) and file[at] == 0xFF:
+        marker = file[at + 1]
+        if marker in _JPEG_SOF:
+            height, width = (int.from_bytes(file[k : k + 2], 'big') for k in (at + 5, at + 7))
+            return width, height
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _JPEG_BARE:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(file[at + 2 : at + 4], 'big')
+    return 0, 0
 
 
 def _is_jpeg_complete(file: bytes) -> bool:

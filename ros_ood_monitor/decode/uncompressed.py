@@ -166,7 +166,7 @@ def _layout_of(encoding: str) -> _Layout:
     if layout is None:
         problem = (
             f'unknown encoding: expected such as {_near(encoding)}, got {encoding[:40]!r}; '
-            'the README lists all'
+            'docs/node.md lists all'
         )
         if _NUMBERS.fullmatch(encoding):
             problem = (

@@ -36,12 +36,13 @@ class Engine(Protocol):
         Returns
         -------
         Reading
-            Scores of the n inputs.
+            Scores of the n inputs; the ``raw_score`` of an input with an answer that is not finite
+            is NaN, whichever answer it was. That is a matter of this input alone.
 
         Raises
         ------
         EngineError
-            If the shape does not fit, the library fails, or a score is not finite.
+            If the shape does not fit or the library fails.
 
         """
         ...
@@ -97,7 +98,7 @@ def reading_of(
     raw_score: npt.NDArray[np.float32], patch_score: npt.NDArray[np.float32] | None = None
 ) -> Reading:
     """
-    Return scores as a reading.
+    Return scores as a reading, in which one input's odd answer spoils no other's.
 
     Parameters
     ----------
@@ -109,16 +110,12 @@ def reading_of(
     Returns
     -------
     Reading
-        The same, ``raw_score`` as float64.
-
-    Raises
-    ------
-    EngineError
-        If a score is not finite.
+        The same, ``raw_score`` as float64: NaN where it, or a cell of its map, is not finite.
 
     """
-    for name, values in (('raw_score', raw_score), ('patch_score', patch_score)):
-        if values is not None and not np.all(np.isfinite(values)):
-            msg = f'{name} is not finite: {values[~np.isfinite(values)][:3]}'
-            raise EngineError(msg)
-    return Reading(raw_score.astype(np.float64), patch_score)
+    scores = raw_score.astype(np.float64)
+    is_finite = np.isfinite(scores)
+    if patch_score is not None:
+        is_finite &= np.isfinite(patch_score).all(axis=(1, 2))  # (n,)
+    scores[~is_finite] = np.nan
+    return Reading(scores, patch_score)

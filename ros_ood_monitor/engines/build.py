@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 import datetime as dt
 from pathlib import Path
-import re
 import time
 from typing import Final, TYPE_CHECKING
 
@@ -20,11 +20,15 @@ from ros_ood_monitor.engines.cache import (
     EngineFiles,
     Identity,
     PARTS,
+    prepare_cache,
     read_engines,
     write_engine,
 )
-from ros_ood_monitor.engines.cuda import Device, find_device
+from ros_ood_monitor.engines.command import build_command
+from ros_ood_monitor.engines.cuda import call, cudart, Device, find_device
 from ros_ood_monitor.engines.plan import build_plan, OnProgress, Plan, Shape
+from ros_ood_monitor.engines.target import gpu_facts, target_of
+from ros_ood_monitor.engines.timings import timing_file
 from ros_ood_monitor.engines.trt_library import check_installed, Library, load_library
 from ros_ood_monitor.errors import EngineError
 
@@ -39,10 +43,8 @@ __all__ = [
     'build_plan',
     'check_can_build',
     'check_can_run',
-    'gpu_facts',
     'graph_digests',
     'pick_precision',
-    'target_of',
 ]
 
 _MIB: Final = 2**20
@@ -91,7 +93,7 @@ def build_engine(
     ------
     EngineError
         If the library is not there, does not run the precision, sees no GPU and needs one, or
-        refuses a graph.
+        refuses a graph; or the folder cannot be written.
     BundleError
         If the bundle is damaged or has no such precision.
 
@@ -104,8 +106,18 @@ def build_engine(
     else:
         bundle.precision(precision)
         check_precision(found.name, precision)
-    target = target_of(found, device, options)
-    cache = cache_folder(cache)
+    gpu = _gpu_of_build(found, device)
+    target = target_of(found, gpu, options)
+    mend = build_command(
+        bundle.path,
+        found.name,
+        precision=precision,
+        options=options,
+        device=device,
+        cache=cache,
+        force=True,
+    )
+    folder = cache_folder(cache)
     identity = Identity(
         onnx=graph_digests(bundle, precision),
         precision=precision,
@@ -115,12 +127,15 @@ def build_engine(
         options=options.card(),
     )
     if not force:
-        for engine in read_engines(cache):
-            if engine.identity == identity:
-                return engine, False
+        for engine in read_engines(folder):
+            if engine.identity == identity and engine.is_whole:
+                return replace(engine, mend=mend), False
+    prepare_cache(folder)
+    if gpu is not None:  # the library builds for the one that is current
+        call(cudart().cudaSetDevice, gpu.index, doing='choosing the GPU')
     started = time.perf_counter()
     graphs = {'backbone': bundle.backbone(precision), 'scorer': bundle.scorer()}
-    timings = None if found.is_rtx else _timing_file(cache, found, target)
+    timings = None if found.is_rtx else timing_file(folder, found, target)
     plans: dict[str, bytes] = {}
     layers: dict[str, int] = {}
     tensors: dict[str, Shape] = {}
@@ -145,7 +160,9 @@ def build_engine(
         'layers': layers,
         'tensors': {name: list(shape) for name, shape in tensors.items()},
     }
-    return write_engine(cache, identity, plans, about), True
+    if gpu is not None:
+        about |= {**gpu_facts(gpu), 'driver': gpu.driver}
+    return replace(write_engine(folder, identity, plans, about), mend=mend), True
 
 
 def graph_digests(bundle: Bundle, precision: str) -> dict[str, str]:
@@ -157,47 +174,19 @@ def graph_digests(bundle: Bundle, precision: str) -> dict[str, str]:
     }
 
 
-def target_of(library: Library, device: int, options: BuildOptions) -> dict[str, str]:
-    """
-    Return what an engine that is built now is bound to.
-
-    Parameters
-    ----------
-    library : Library
-        ``tensorrt`` binds to one GPU, ``tensorrt_rtx`` to compute capabilities: it finishes the
-        engine on the device that runs it.
-    device : int
-        The GPU.
-    options : BuildOptions
-        Which compute capabilities.
-
-    Returns
-    -------
-    dict of str to str
-        Plain facts.
-
-    Raises
-    ------
-    EngineError
-        If a GPU is needed and there is none.
-
-    """
-    if library.is_rtx:
-        return {'compute_capabilities': ' '.join(options.compute_capabilities) or 'portable'}
+def _gpu_of_build(library: Library, device: int) -> Device | None:
+    """Return the GPU that a build uses; None where ``tensorrt_rtx`` builds without one."""
     try:
-        gpu = find_device(device)
+        return find_device(device)
     except EngineError as error:
-        msg = f'{library.name} builds on the device that runs the engine: {error}'
-        raise EngineError(msg) from error
-    return gpu_facts(gpu)
-
-
-def gpu_facts(gpu: Device) -> dict[str, str]:
-    """Return what of a GPU an engine of ``tensorrt`` is bound to."""
-    return {
-        'gpu': gpu.name,
-        'compute_capability': gpu.compute_capability,
-    }
+        if not library.is_rtx:
+            msg = f'{library.name} builds on the device that runs the engine: {error}'
+            raise EngineError(msg) from error
+        try:
+            find_device()
+        except EngineError:
+            return None
+        raise  # there are others
 
 
 def check_can_build(library: str, precisions: Sequence[str], *, device: int = 0) -> None:
@@ -221,7 +210,7 @@ def check_can_build(library: str, precisions: Sequence[str], *, device: int = 0)
     """
     found = load_library(library)
     pick_precision(found.name, precisions)
-    target_of(found, device, BuildOptions())
+    _gpu_of_build(found, device)
 
 
 def check_can_run(library: str, *, device: int = 0) -> None:
@@ -247,8 +236,3 @@ def check_can_run(library: str, *, device: int = 0) -> None:
     except EngineError as error:
         msg = f'nothing is built, since an engine could not run here: {error}'
         raise EngineError(msg) from error
-
-
-def _timing_file(cache: Path, library: Library, target: dict[str, str]) -> Path:
-    text = f'{library.name}-{library.version}-{target["gpu"]}-{target["compute_capability"]}'
-    return cache / f'timing.{re.sub("[^A-Za-z0-9.]+", "-", text)}.cache'

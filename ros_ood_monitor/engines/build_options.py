@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class BuildOptions:
         Most scratch memory; 0 for as much as there is.
     compute_capabilities : tuple of str
         For ``tensorrt_rtx``: such as ``8.6``; empty for all that it makes portable engines for.
+        Their order, and naming one twice, means nothing.
 
     """
 
@@ -39,6 +40,18 @@ class BuildOptions:
     tf32: bool = False
     workspace_mib: int = 0
     compute_capabilities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = tuple(sorted(set(self.compute_capabilities)))
+        object.__setattr__(self, 'compute_capabilities', named)
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any]) -> BuildOptions:
+        """Return the options that gave a card; what it lacks is as by default."""
+        values = dict(card)
+        if 'batch' in values:
+            values['batch'] = tuple(values['batch'])
+        return cls(**values)
 
     def check(self) -> None:
         """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from dataclasses import dataclass
+import importlib.metadata
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from ros_ood_monitor.errors import EngineError
 __all__ = ['Buffer', 'Device', 'call', 'cudart', 'find_device']
 
 _MIB: Final = 2**20
+_NO_DRIVER: Final = 'no NVIDIA driver or GPU is visible: look at nvidia-smi'
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Device:
         The CUDA version that its driver serves, such as ``12.6``.
     memory_mib : int
         All of its memory.
+    multiprocessors : int
+        How many it has: Jetsons of one name and compute capability differ by them.
     is_integrated : bool
         Whether it shares the host's memory, as on a Jetson.
 
@@ -43,6 +48,7 @@ class Device:
     compute_capability: str
     driver: str
     memory_mib: int
+    multiprocessors: int
     is_integrated: bool
 
 
@@ -96,20 +102,44 @@ def call(function: Any, *args: Any, doing: str) -> Any:
         If it failed.
 
     """
-    status, *values = function(*args)
+    try:
+        status, *values = function(*args)
+    except RuntimeError as error:  # cuda-bindings up to 12.8, where there is no driver
+        msg = f'CUDA failed while {doing}: {error}; {_NO_DRIVER}'
+        raise EngineError(msg) from error
     if int(status) != 0:
         if status.name == 'cudaErrorMemoryAllocation':
             hint = (
                 'the GPU is out of memory: end other programs that use it, or build with a '
                 'smaller --batch'
             )
-        elif status.name in ('cudaErrorInsufficientDriver', 'cudaErrorNoDevice'):
-            hint = 'no NVIDIA driver or GPU is visible: look at nvidia-smi'
+        elif status.name == 'cudaErrorInsufficientDriver':
+            hint = _why_insufficient()
+        elif status.name == 'cudaErrorNoDevice':
+            hint = _NO_DRIVER
         else:
             hint = 'restart the node; if it comes again look at dmesg'
         msg = f'CUDA failed while {doing}: {status.name}; {hint}'
         raise EngineError(msg)
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def _why_insufficient() -> str:
+    """Return what to do where the driver is too old for the runtime, which none at all is, too."""
+    _, served = cudart().cudaDriverGetVersion()
+    if not served:
+        return _NO_DRIVER
+    package = 'cuda-bindings'
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        package += f' {importlib.metadata.version(package)}'
+    return (
+        f'the driver serves CUDA {_cuda(served)}, {package} wants a newer one: update the driver, '
+        'or install older cuda-bindings (12.8.0 where the driver serves 12.x)'
+    )
+
+
+def _cuda(version: int) -> str:
+    return f'{version // 1000}.{version % 1000 // 10}'
 
 
 def find_device(index: int = 0) -> Device:
@@ -143,8 +173,9 @@ def find_device(index: int = 0) -> Device:
         index=index,
         name=facts.name.decode().strip('\0 '),
         compute_capability=f'{facts.major}.{facts.minor}',
-        driver=f'{served // 1000}.{served % 1000 // 10}',
+        driver=_cuda(served),
         memory_mib=facts.totalGlobalMem // _MIB,
+        multiprocessors=int(facts.multiProcessorCount),
         is_integrated=bool(facts.integrated),
     )
 
@@ -181,10 +212,19 @@ class Buffer:
         self._pinned: Any = None
         self._owned: Any = None
         self.is_mapped = on_host and is_mapped
+        try:
+            self._allocate(size, shape, np.dtype(dtype), on_host=on_host)
+        except BaseException:
+            self.free()
+            raise
+
+    def _allocate(
+        self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any], *, on_host: bool
+    ) -> None:
         doing = f'asking for {size / _MIB:.1f} MiB'
         if on_host:
             runtime = self._runtime
-            flag = runtime.cudaHostAllocMapped if is_mapped else runtime.cudaHostAllocDefault
+            flag = runtime.cudaHostAllocMapped if self.is_mapped else runtime.cudaHostAllocDefault
             self._pinned = call(runtime.cudaHostAlloc, size, flag, doing=doing)
             raw = (ctypes.c_uint8 * size).from_address(int(self._pinned))
             self.host = np.ctypeslib.as_array(raw).view(dtype).reshape(shape)

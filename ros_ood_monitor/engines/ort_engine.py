@@ -7,13 +7,17 @@ several times slower, not faster (``docs/deployment.md``).
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any, Final, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.engines.base import check_batch, reading_of
+from ros_ood_monitor.engines.cache import cache_folder, prepare_cache
 from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.packages import import_problem
 from ros_ood_monitor.records import Reading
 
 if TYPE_CHECKING:
@@ -21,10 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ['OrtEngine', 'open_session']
 
+CPU: Final = 'CPUExecutionProvider'
+CUDA: Final = 'CUDAExecutionProvider'
+TENSORRT: Final = 'TensorrtExecutionProvider'
+
 _DEVICES = {
-    'CPUExecutionProvider': 'cpu',
-    'CUDAExecutionProvider': 'gpu, CUDA',
-    'TensorrtExecutionProvider': 'gpu, TensorRT',
+    CPU: 'cpu',
+    CUDA: 'gpu, CUDA',
+    TENSORRT: 'gpu, TensorRT',
 }
 
 
@@ -33,7 +41,9 @@ def open_session(
     *,
     threads: int = 1,
     precision: str = 'fp32',
-    provider: str = 'CPUExecutionProvider',
+    provider: str = CPU,
+    device: int = 0,
+    cache: Path | None = None,
 ) -> Any:
     """
     Open an ONNX Runtime session the way a bundle is deployed.
@@ -50,6 +60,11 @@ def open_session(
         weights are narrow enough for it.
     provider : str, default 'CPUExecutionProvider'
         What ONNX Runtime runs it on.
+    device : int, default 0
+        The GPU, where it runs on one.
+    cache : Path, optional
+        Folder of built engines: TensorRT within ONNX Runtime builds one at the first call of each
+        shape, and keeps it there.
 
     Returns
     -------
@@ -59,7 +74,8 @@ def open_session(
     Raises
     ------
     EngineError
-        If ONNX Runtime is not installed, lacks the provider or refuses the model.
+        If ONNX Runtime is not installed or does not load, lacks the provider or refuses the
+        model, or what it builds cannot be kept.
 
     """
     if threads < 1:
@@ -68,7 +84,7 @@ def open_session(
     try:
         import onnxruntime as ort
     except ImportError as error:
-        msg = 'ONNX Runtime is not installed; install it: pip install onnxruntime'
+        msg = f'running ONNX files needs {import_problem(error)}'
         raise EngineError(msg) from error
     available = ort.get_available_providers()
     if provider not in available:
@@ -85,8 +101,9 @@ def open_session(
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     if precision != 'cpu-int8':
         options.add_session_config_entry('session.x64quantprecision', '1')
+    providers = _providers(ort, model, provider, device, cache)
     try:
-        session = ort.InferenceSession(model, options, providers=[provider])
+        session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # its exceptions share no public base
         msg = f'ONNX Runtime {ort.__version__} refuses the model: {error}'
         raise EngineError(msg) from error
@@ -94,6 +111,31 @@ def open_session(
         msg = f'ONNX Runtime cannot use {provider} here: it took {session.get_providers()[0]}'
         raise EngineError(msg)
     return session
+
+
+def _providers(
+    ort: Any, model: bytes, provider: str, device: int, cache: Path | None
+) -> list[tuple[str, dict[str, str]]]:
+    """Return the provider, and what takes the operators that it does not know, with options."""
+    if provider == CPU:
+        return [(CPU, {})]
+    cuda = (CUDA, {'device_id': str(device)})
+    if provider == CUDA:
+        return [cuda]
+    # its own names of what it keeps know neither weights nor versions
+    text = f'{hashlib.sha256(model).hexdigest()} {ort.__version__} {device}'
+    kept = cache_folder(cache)
+    prepare_cache(kept)
+    folder = kept / f'onnxruntime-{hashlib.sha256(text.encode()).hexdigest()[:24]}'
+    folder.mkdir(exist_ok=True)
+    keeps = {
+        'device_id': str(device),
+        'trt_engine_cache_enable': 'True',
+        'trt_engine_cache_path': str(folder),
+        'trt_timing_cache_enable': 'True',
+        'trt_timing_cache_path': str(folder),
+    }
+    return [(provider, keeps), cuda]
 
 
 class OrtEngine:
@@ -110,6 +152,8 @@ class OrtEngine:
         Intra-op threads.
     provider : str, default 'CPUExecutionProvider'
         What the backbone runs on; the scorer is small and stays on the CPU.
+    device, cache
+        GPU and folder of built engines; see `open_session`.
     chosen : str, default 'asked for'
         Why it is this engine.
 
@@ -129,7 +173,9 @@ class OrtEngine:
         *,
         precision: str | None = None,
         threads: int = 1,
-        provider: str = 'CPUExecutionProvider',
+        provider: str = CPU,
+        device: int = 0,
+        cache: Path | None = None,
         chosen: str = 'asked for',
     ) -> None:
         manifest = bundle.manifest
@@ -143,6 +189,8 @@ class OrtEngine:
             threads=threads,
             precision=self.precision,
             provider=provider,
+            device=device,
+            cache=cache,
         )
         self._scorer = open_session(bundle.scorer(), threads=threads)
         self._taken = [node.name for node in self._scorer.get_inputs()]
@@ -200,7 +248,7 @@ class OrtEngine:
         Raises
         ------
         EngineError
-            If the shape does not fit, ONNX Runtime fails, or a score is not finite.
+            If the shape does not fit or ONNX Runtime fails.
 
         """
         check_batch(batch, self._shape)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-import contextlib
 from pathlib import Path
+import re
 from typing import Any, Final, NamedTuple
 
-from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.engines.build_options import BuildOptions
-from ros_ood_monitor.engines.trt_library import Library, make_log
+from ros_ood_monitor.engines.timings import keep_timings, take_timings
+from ros_ood_monitor.engines.trt_library import ask, Library, make_log, NO_MEMORY
 from ros_ood_monitor.errors import EngineError
 
 __all__ = ['OnProgress', 'Plan', 'Shape', 'build_plan', 'make_monitor']
 
 _MIB: Final = 2**20
+_NO_WORKSPACE: Final = re.compile('insufficient workspace|workspace .*too small', re.IGNORECASE)
 
 OnProgress = Callable[[str, float], None]
 Shape = tuple[int, ...]
@@ -31,7 +32,7 @@ class Plan(NamedTuple):
     layers : int
         How many the network had before they were fused.
     tensors : dict of str to tuple of int
-        Shapes of its inputs and outputs; -1 for the number of pictures.
+        Shapes of its inputs and outputs; -1 for a number of pictures that is left open.
 
     """
 
@@ -78,17 +79,17 @@ def build_plan(
     Raises
     ------
     EngineError
-        If the library refuses the graph or cannot build it.
+        If the library does not start, refuses the graph or cannot build it.
 
     """
     trt, log = library.module, make_log(library)
     log.clear()
-    builder = trt.Builder(log)
+    builder = ask(trt.Builder, log, library=library, log=log, doing='starting to build')
     # real on 10.x; always on, and 0, in 11.x and RTX
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(onnx):
+    if not ask(parser.parse, onnx, library=library, log=log, doing=f'reading the {part}'):
         errors = [parser.get_error(k) for k in range(parser.num_errors)]
         why = '; '.join(f'{e.node_operator()} {e.node_name()}: {e.desc()}' for e in errors)
         msg = f'{library.name} {library.version} refuses the {part}: {why or log.tail()}'
@@ -98,27 +99,27 @@ def build_plan(
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
     if part == 'scorer' or not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    _close_shapes(network, given or {})
+    _close_shapes(network, given or {}, options.batch)
     _add_profile(builder, network, config, options.batch)
-    cache = None
     if library.is_rtx:
+        # without it a kernel may take memory while it runs, which no CUDA graph can capture
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         _aim(trt, config, options.compute_capabilities)
     elif timings is not None:
-        cache = config.create_timing_cache(_read_or_nothing(timings))
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        take_timings(config, timings)
     monitor = make_monitor(library, lambda share: on_progress(part, share))
     config.progress_monitor = monitor
     on_progress(part, 0.0)
-    plan = builder.build_serialized_network(network, config)
+    build, doing = builder.build_serialized_network, f'building the {part}'
+    plan = ask(build, network, config, library=library, log=log, doing=doing)
     if monitor.error is not None:
         raise monitor.error
     if plan is None:
-        msg = f'{library.name} {library.version} cannot build the {part}: {log.tail()}'
+        msg = f'{library.name} {library.version} cannot build the {part}: {_reason(log)}'
         raise EngineError(msg)
     on_progress(part, 1.0)
-    if cache is not None and timings is not None:
-        with contextlib.suppress(OSError), new_file(timings) as file:  # it only saves time
-            file.write_bytes(bytes(config.get_timing_cache().serialize()))
+    if timings is not None and not library.is_rtx:
+        keep_timings(config, timings)
     made = [network.get_output(k) for k in range(network.num_outputs)]
     known = {tensor.name: tuple(tensor.shape) for tensor in [*_inputs(network), *made]}
     return Plan(bytes(plan), int(network.num_layers), known)
@@ -166,17 +167,33 @@ def make_monitor(library: Library, on_share: Callable[[float], None]) -> Any:
     return Monitor()
 
 
+def _reason(log: Any) -> str:
+    """Return why nothing was built, and what mends it where that is known."""
+    if log.holds(_NO_WORKSPACE):
+        return f'its scratch memory is too small: {log.tail()}; give a larger --workspace'
+    if log.holds(NO_MEMORY):
+        return (
+            f'there is not enough memory: {log.tail()}; end other programs that use the GPU, or '
+            'give a smaller --workspace or --batch'
+        )
+    return str(log.tail())
+
+
 def _inputs(network: Any) -> list[Any]:
     return [network.get_input(k) for k in range(network.num_inputs)]
 
 
-def _close_shapes(network: Any, given: Mapping[str, Shape]) -> None:
-    """Give open sizes of inputs their known values; the number of pictures stays open."""
+def _close_shapes(network: Any, given: Mapping[str, Shape], batch: tuple[int, int, int]) -> None:
+    """Give open sizes of inputs their known values, and the number of pictures where it is one."""
     for tensor in _inputs(network):
         shape, known = tuple(tensor.shape), given.get(tensor.name, ())
         if -1 in shape[1:] and len(known) == len(shape):
             rest = (k if size == -1 else size for size, k in zip(shape, known, strict=True))
-            tensor.shape = (shape[0], *tuple(rest)[1:])
+            shape = (shape[0], *tuple(rest)[1:])
+        if shape[0] == -1 and len(set(batch)) == 1:
+            shape = (batch[0], *shape[1:])
+        if shape != tuple(tensor.shape):
+            tensor.shape = shape
 
 
 def _add_profile(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> None:
@@ -206,10 +223,3 @@ def _aim(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
     config.num_compute_capabilities = len(wanted)
     for k, name in enumerate(wanted):
         config.set_compute_capability(known[name], k)
-
-
-def _read_or_nothing(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b''

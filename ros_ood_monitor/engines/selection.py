@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Final, TYPE_CHECKING
 
 from ros_ood_monitor.engines.base import Engine
-from ros_ood_monitor.engines.build import gpu_facts, graph_digests
-from ros_ood_monitor.engines.cache import cache_folder, EngineFiles, read_engines
-from ros_ood_monitor.engines.cuda import find_device
-from ros_ood_monitor.engines.trt_library import LIBRARIES, load_library
+from ros_ood_monitor.engines.built import find_built, NotBuiltError
+from ros_ood_monitor.engines.cache import EngineFiles
+from ros_ood_monitor.engines.trt_library import agreement, LIBRARIES
 from ros_ood_monitor.errors import EngineError
 
 if TYPE_CHECKING:
     from ros_ood_monitor.bundle import Bundle
 
-__all__ = ['ENGINES', 'find_built', 'missing_library', 'open_engine']
+__all__ = ['ENGINES', 'check_engine', 'open_built', 'open_engine']
 
 PROVIDERS: Final = {
     'onnxruntime': 'CPUExecutionProvider',
@@ -32,12 +30,24 @@ ENGINES: Final = ('auto', *LIBRARIES, *PROVIDERS)
 _log = logging.getLogger(__name__)
 
 
-class _MissingError(EngineError):
-    """Building an engine mends it."""
+def check_engine(name: str) -> None:
+    """
+    Refuse an engine that nobody knows.
 
+    Parameters
+    ----------
+    name : str
+        One of `ENGINES`.
 
-class _NotBuiltError(_MissingError):
-    """Nothing was built of this bundle: the usual case where there is no GPU."""
+    Raises
+    ------
+    EngineError
+        If it is none of them.
+
+    """
+    if name not in ENGINES:
+        msg = f'engine is unknown: expected one of {list(ENGINES)}, got {name!r}'
+        raise EngineError(msg)
 
 
 def open_engine(
@@ -91,9 +101,7 @@ def open_engine(
     """
     from ros_ood_monitor.engines.ort_engine import OrtEngine
 
-    if engine not in ENGINES:
-        msg = f'engine is unknown: expected one of {list(ENGINES)}, got {engine!r}'
-        raise EngineError(msg)
+    check_engine(engine)
     bundle.precision(precision)
     reasons: list[str] = []
     not_built: list[str] = []
@@ -102,13 +110,11 @@ def open_engine(
             continue
         try:
             files = find_built(bundle, name, precision=precision, device=device, cache=cache)
-            from ros_ood_monitor.engines.trt_engine import TrtEngine
-
-            return TrtEngine(bundle, files, device=device, chosen=_because(engine, reasons))
+            return open_built(bundle, files, device=device, chosen=_because(engine, reasons))
         except EngineError as error:
             if engine == name and not stand_in:
                 raise
-            if isinstance(error, _NotBuiltError) and engine == 'auto':
+            if isinstance(error, NotBuiltError) and engine == 'auto':
                 not_built.append(name)
             else:
                 reasons.append(f'not {name}: {error}')
@@ -117,7 +123,13 @@ def open_engine(
     name = engine if engine in PROVIDERS else 'onnxruntime'
     chosen = _because(engine, reasons)
     opened = OrtEngine(
-        bundle, precision=precision, threads=threads, provider=PROVIDERS[name], chosen=chosen
+        bundle,
+        precision=precision,
+        threads=threads,
+        provider=PROVIDERS[name],
+        device=device,
+        cache=cache,
+        chosen=chosen,
     )
     if reasons:
         _log.info('engine %s: %s', name, chosen)
@@ -129,114 +141,41 @@ def _because(asked: str, reasons: list[str]) -> str:
     return '; '.join([asked_for, *reasons])
 
 
-def find_built(
-    bundle: Bundle,
-    library: str,
-    *,
-    precision: str | None = None,
-    device: int = 0,
-    cache: Path | None = None,
-) -> EngineFiles:
+def open_built(
+    bundle: Bundle, files: EngineFiles, *, device: int = 0, chosen: str = 'asked for'
+) -> Engine:
     """
-    Find the engine that was built of a bundle for this device.
+    Open an engine that was built.
 
     Parameters
     ----------
     bundle : Bundle
         What it was built of.
-    library : {'tensorrt', 'tensorrt_rtx'}
-        What runs it.
-    precision : str, optional
-        One of the bundle's; any where it is not given.
+    files : EngineFiles
+        The engine.
     device : int, default 0
         The GPU.
-    cache : Path, optional
-        Folder of built engines.
+    chosen : str, default 'asked for'
+        Why it is this engine.
 
     Returns
     -------
-    EngineFiles
-        The one that was built last, of those that fit.
+    Engine
+        Ready, not yet warmed up.
 
     Raises
     ------
     EngineError
-        If such an engine, a GPU or the library is missing; the message says what was built
-        instead, and the command that mends it.
+        If it does not run here, whatever the library or CUDA raised.
 
     """
-    # files first: neither library nor CUDA is loaded where nothing was built for them
-    precisions = [bundle.precision(precision)] if precision else list(bundle.manifest.precisions)
-    here = [
-        engine
-        for engine in read_engines(cache_folder(cache))
-        if engine.identity.library == library
-        and engine.identity.precision in precisions
-        and engine.identity.onnx == graph_digests(bundle, engine.identity.precision)
-    ]
-    mend = f'ood_monitor build-engine {bundle.path} --library {library}'
-    if precision:
-        mend += f' --precision {precision}'
-    if not here:
-        msg = f'no engine of this bundle is built for {library}; build it: {mend}'
-        raise _NotBuiltError(msg)
-    gpu = find_device(device)
-    found = load_library(library)
-    facts = gpu_facts(gpu)
-    for engine in here:
-        is_fit = found.is_rtx or engine.identity.target == facts
-        if is_fit and engine.identity.version == found.version:
-            return engine
-    other = here[0].identity
-    on = '' if found.is_rtx else f' for {other.target.get("gpu")}'
-    to = '' if found.is_rtx else f' on {gpu.name}'
-    msg = (
-        f'engine was built by {library} {other.version}{on}, this is {found.version}{to}; build '
-        f'it again: {mend}'
-    )
-    raise _MissingError(msg)
+    from ros_ood_monitor.engines.trt_engine import TrtEngine
 
-
-def missing_library(
-    bundle: Bundle,
-    engine: str,
-    *,
-    precision: str | None = None,
-    device: int = 0,
-    cache: Path | None = None,
-) -> str | None:
-    """
-    Return the library whose engine would be taken if it were built.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        What is deployed.
-    engine : str
-        One of `ENGINES`, as it was asked for. ``auto`` means the first library that is installed,
-        where there is a GPU; one that is asked for by name need not be there, and building then
-        tells what is amiss.
-    precision, device, cache
-        As in `find_built`.
-
-    Returns
-    -------
-    str or None
-        None where an engine is there, whatever became of it, or none would be taken.
-
-    """
-    for name in LIBRARIES:
-        if engine not in ('auto', name):
-            continue
-        try:
-            if engine == 'auto':
-                find_device(device)
-                if importlib.util.find_spec(name) is None:
-                    continue
-            find_built(bundle, name, precision=precision, device=device, cache=cache)
-        except _MissingError:
-            return name
-        except EngineError:
-            pass
-        return None
-    return None
+    try:
+        return TrtEngine(bundle, files, device=device, chosen=chosen)
+    except EngineError:
+        raise
+    except Exception as error:  # the bindings' own: another engine may still run
+        name = files.identity.library
+        msg = f'{name} fails: {type(error).__name__}: {error}; {agreement(name)}'
+        raise EngineError(msg) from error

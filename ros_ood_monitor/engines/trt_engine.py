@@ -2,24 +2,32 @@
 TensorRT on a GPU: backbone and scorer as one captured CUDA graph, replayed for every frame.
 
 The two plans share memory: what the backbone writes is where the scorer reads. A graph is
-captured once for each number of pictures that comes. Waiting for the GPU costs no CPU.
+captured once for each number of pictures that comes, from contexts of its own. Waiting for the GPU
+costs no CPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import contextlib
-from pathlib import Path
-import re
+import logging
 from typing import Any, Final, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.atomic import new_file
 from ros_ood_monitor.engines.base import check_batch, reading_of
 from ros_ood_monitor.engines.cache import EngineFiles, PARTS
-from ros_ood_monitor.engines.cuda import Buffer, call, cudart, Device, find_device
-from ros_ood_monitor.engines.trt_library import Library, load_library, make_log
+from ros_ood_monitor.engines.contexts import Contexts
+from ros_ood_monitor.engines.cuda import Buffer, call, cudart, find_device
+from ros_ood_monitor.engines.trt_library import (
+    agreement,
+    ask,
+    Library,
+    load_library,
+    make_log,
+    NO_MEMORY,
+)
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.records import Reading
 
@@ -34,7 +42,11 @@ _SCORES: Final = ('raw_score', 'patch_score')
 _CAPTURED: Final = 8
 """Largest batch that is captured beforehand; a larger one when it comes first."""
 
-_BUILD: Final = 'build it on this device: ood_monitor build-engine'
+_BUILD: Final = 'build it on this device'
+
+_FREE: Final = 'end other programs that use the GPU, or build it with a smaller --batch'
+
+_logger = logging.getLogger(__name__)
 
 
 class TrtEngine:
@@ -79,40 +91,40 @@ class TrtEngine:
         self._chosen = chosen
         self._graphs: dict[int, Any] = {}
         self._buffers: dict[str, Buffer] = {}
-        self._contexts: dict[str, Any] = {}
         self._engines: dict[str, Any] = {}
+        self._contexts: Contexts | None = None
+        self._prepared: dict[int, dict[str, Any]] = {}  # contexts by number of pictures and part
+        self._loader: Any = None
         self._made: list[str] = []
         self._stream: Any = None
-        self._done: Any = None
         self._runtime = runtime = cudart()
         try:
             self._select()
-            with contextlib.suppress(EngineError):  # too late where the process uses CUDA already
+            with contextlib.suppress(EngineError):  # costs a core while it waits, and no more
                 call(
                     runtime.cudaSetDeviceFlags,
                     runtime.cudaDeviceScheduleBlockingSync,
                     doing='asking for quiet waiting',
                 )
             self._log = make_log(self._library)
-            self._loader = self._library.module.Runtime(self._log)
+            self._loader = self._ask(self._library.module.Runtime, self._log, doing='starting')
             for part in PARTS:
                 plan = files.plan(part)
-                self._engines[part] = load_plan(plan, self._library, self._loader, self._log)
-            self._kernels = _KernelCache(files, self._library, self._gpu)
-            for part, engine in self._engines.items():
-                self._contexts[part] = self._kernels.context(engine, self._log)
+                self._engines[part] = load_plan(
+                    plan, self._library, self._loader, self._log, mend=files.mend
+                )
             self._tensors = {
                 part: _tensors(engine, self._library) for part, engine in self._engines.items()
             }
             self._least, self._most = self._batches()
-            self._allocate()
+            self._allocate(files.mend)
+            self._contexts = Contexts(files, self._engines, self._library, self._gpu, self._log)
+            self._prepared[self._least] = self._make_contexts(self._least)
             self._stream = call(
                 runtime.cudaStreamCreateWithFlags,
                 runtime.cudaStreamNonBlocking,
                 doing='making a stream',
             )
-            flags = runtime.cudaEventBlockingSync | runtime.cudaEventDisableTiming
-            self._done = call(runtime.cudaEventCreateWithFlags, flags, doing='making an event')
         except BaseException:
             self.close()
             raise
@@ -135,7 +147,7 @@ class TrtEngine:
         Raises
         ------
         EngineError
-            If the shape does not fit, the GPU fails, or a score is not finite.
+            If the shape does not fit or the GPU fails.
 
         """
         check_batch(batch, self._shape)
@@ -157,7 +169,8 @@ class TrtEngine:
         """Run grey pictures, which compiles what is compiled late and captures each batch."""
         for count in range(self._least, max(self._least, min(self._most, _CAPTURED)) + 1):
             self.infer(np.full((count, *self._shape), 127, dtype=np.uint8))
-        self._kernels.save()
+        if self._contexts is not None:
+            self._contexts.save()
 
     def describe(self) -> dict[str, str]:
         """
@@ -186,20 +199,23 @@ class TrtEngine:
         """Give back everything on the GPU, in the order in which it is used."""
         runtime, stream = self._runtime, self._stream
         self._stream = None
+        with contextlib.suppress(EngineError):  # a lost GPU; what is held is let go all the same
+            self._select()
         if stream is not None:
             runtime.cudaStreamSynchronize(stream)
         for graph in self._graphs.values():
             if graph is not None:
                 runtime.cudaGraphExecDestroy(graph)
         self._graphs.clear()
-        self._contexts.clear()
+        self._prepared.clear()
+        contexts, self._contexts = self._contexts, None
+        if contexts is not None:
+            contexts.close()
         self._engines.clear()
+        self._loader = None
         for buffer in self._buffers.values():
             buffer.free()
         self._buffers.clear()
-        done, self._done = self._done, None
-        if done is not None:
-            runtime.cudaEventDestroy(done)
         if stream is not None:
             runtime.cudaStreamDestroy(stream)
 
@@ -218,8 +234,9 @@ class TrtEngine:
             self._enqueue(count)
         else:
             call(runtime.cudaGraphLaunch, graph, self._stream, doing='running the engine')
-        call(runtime.cudaEventRecord, self._done, self._stream, doing='running the engine')
-        call(runtime.cudaEventSynchronize, self._done, doing='waiting for the engine')
+        # not an event: cuda-bindings up to 12.9.0 lets no other thread run while it waits for one,
+        # and the thread that sees a GPU hang must
+        call(runtime.cudaStreamSynchronize, self._stream, doing='waiting for the engine')
         scores = []
         for name in self._made:
             score = self._buffers[name].host
@@ -229,39 +246,51 @@ class TrtEngine:
 
     def _prepare(self, count: int) -> Any:
         """Run once outside of any capture, then capture; None where that is not to be."""
+        if count not in self._prepared:
+            self._prepared[count] = self._make_contexts(count)
         self._enqueue(count)
         runtime = self._runtime
         call(runtime.cudaStreamSynchronize, self._stream, doing='running the engine first')
-        if not self._capture or not self._is_capturable():
+        if not self._capture or not self._is_capturable(count):
             return None
-        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        call(runtime.cudaStreamBeginCapture, self._stream, mode, doing='capturing the engine')
         try:
-            self._enqueue(count)
-        finally:
-            graph = call(runtime.cudaStreamEndCapture, self._stream, doing='capturing the engine')
-        try:
-            return call(runtime.cudaGraphInstantiate, graph, 0, doing='capturing the engine')
-        finally:
-            runtime.cudaGraphDestroy(graph)
+            return self._captured(count)
+        except EngineError as error:  # what was run before is right, and serves
+            # as text: the error's frames would keep contexts alive where somebody keeps the record
+            _logger.warning('calls of %d pictures are not captured: %s', count, str(error))
+            return None
 
-    def _is_capturable(self) -> bool:
+    def _is_capturable(self, count: int) -> bool:
         if not self._library.is_rtx:
             return True
         stream = int(self._stream)
-        return all(context.is_stream_capturable(stream) for context in self._contexts.values())
+        contexts = self._prepared[count].values()
+        return all(context.is_stream_capturable(stream) for context in contexts)
+
+    def _captured(self, count: int) -> Any:
+        runtime, doing = self._runtime, 'capturing the engine'
+        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call(runtime.cudaStreamBeginCapture, self._stream, mode, doing=doing)
+        try:
+            self._enqueue(count)
+        except BaseException:
+            _, graph = runtime.cudaStreamEndCapture(self._stream)
+            if graph is not None:
+                runtime.cudaGraphDestroy(graph)
+            raise
+        graph = call(runtime.cudaStreamEndCapture, self._stream, doing=doing)
+        try:
+            return call(runtime.cudaGraphInstantiate, graph, 0, doing=doing)
+        finally:
+            runtime.cudaGraphDestroy(graph)
 
     def _enqueue(self, count: int) -> None:
         self._buffers['image'].copy(count, self._stream, to_device=True)
-        for part in PARTS:
-            context, engine = self._contexts[part], self._engines[part]
-            for name, is_input in self._tensors[part]:
-                if is_input:
-                    shape = (count, *tuple(engine.get_tensor_shape(name))[1:])
-                    self._expect(context.set_input_shape(name, shape), f'shape {shape} of {name}')
-            missing = context.infer_shapes()
-            self._expect(not missing, f'shapes of {missing}')
-            self._expect(context.execute_async_v3(int(self._stream)), f'a run of the {part}')
+        stream = int(self._stream)
+        for part, context in self._prepared[count].items():
+            doing = f'running the {part}'
+            is_taken = self._ask(context.execute_async_v3, stream, doing=doing)
+            self._expect(is_taken, f'a run of the {part}')
         for name in self._made:
             self._buffers[name].copy(count, self._stream, to_device=False)
 
@@ -284,7 +313,7 @@ class TrtEngine:
                     most.append(int(limits[-1][0]))
         return max(least), min(most)
 
-    def _allocate(self) -> None:
+    def _allocate(self, mend: str) -> None:
         for part, engine in self._engines.items():
             for name, _ in self._tensors[part]:
                 shape = (self._most, *tuple(engine.get_tensor_shape(name))[1:])
@@ -298,16 +327,32 @@ class TrtEngine:
                         is_mapped=self._gpu.is_integrated,
                     )
                 elif known.row_bytes != int(np.prod(shape[1:])) * dtype.itemsize:
-                    msg = f'backbone and scorer disagree about {name!r}; {_BUILD} --force'
+                    msg = f'backbone and scorer disagree about {name!r}; {_BUILD}: {mend}'
                     raise EngineError(msg)
-                address = self._buffers[name].address
-                is_taken = self._contexts[part].set_tensor_address(name, address)
-                self._expect(is_taken, f'memory of {name}')
         for name in ('image', 'raw_score'):
             if name not in self._buffers:
-                msg = f'engine has no tensor {name!r}; re-export the bundle, then {_BUILD}'
+                msg = f'engine has no tensor {name!r}; re-export the bundle, then {mend}'
                 raise EngineError(msg)
         self._made = [name for name in _SCORES if name in self._buffers]
+
+    def _make_contexts(self, count: int) -> dict[str, Any]:
+        """Return contexts, by part, that run a number of pictures and nothing else."""
+        assert self._contexts is not None
+        made = {}
+        for part, engine in self._engines.items():
+            made[part] = context = self._contexts.make(part)
+            for name, is_input in self._tensors[part]:
+                address = self._buffers[name].address
+                self._expect(context.set_tensor_address(name, address), f'memory of {name}')
+                if is_input:
+                    shape = (count, *tuple(engine.get_tensor_shape(name))[1:])
+                    self._expect(context.set_input_shape(name, shape), f'shape {shape} of {name}')
+            missing = self._ask(context.infer_shapes, doing=f'preparing the {part}')
+            self._expect(not missing, f'shapes of {missing}')
+        return made
+
+    def _ask(self, function: Callable[..., Any], *args: Any, doing: str) -> Any:
+        return ask(function, *args, library=self._library, log=self._log, doing=doing)
 
     def _expect(self, is_well: Any, what: str) -> None:
         if not is_well:
@@ -315,7 +360,14 @@ class TrtEngine:
             raise EngineError(msg)
 
 
-def load_plan(plan: bytes, library: Library, loader: Any, log: Any) -> Any:
+def load_plan(
+    plan: bytes,
+    library: Library,
+    loader: Any,
+    log: Any,
+    *,
+    mend: str = 'ood_monitor build-engine --force',
+) -> Any:
     """
     Turn a plan into an engine, or say why it does not fit this device.
 
@@ -329,6 +381,8 @@ def load_plan(plan: bytes, library: Library, loader: Any, log: Any) -> Any:
         Of this library.
     log : ILogger
         That the loader writes to.
+    mend : str
+        The command that builds it again.
 
     Returns
     -------
@@ -338,7 +392,7 @@ def load_plan(plan: bytes, library: Library, loader: Any, log: Any) -> Any:
     Raises
     ------
     EngineError
-        If it is of another version, for another device, or no plan.
+        If it is of another version, for another device, or no plan, or memory is short.
 
     """
     trt = library.module
@@ -349,17 +403,35 @@ def load_plan(plan: bytes, library: Library, loader: Any, log: Any) -> Any:
             names = trt.EngineInvalidityDiagnostics.__members__.items()
             reasons = [name for name, flag in names if int(why) & int(flag.value)]
             said = ', '.join(reasons) or log.tail()
-            msg = f'engine is not valid on this device: {said}; {_BUILD} --force'
+            what_now = _remedy(reasons, library, mend)
+            msg = f'engine is not valid on this device: {said}; {what_now}'
             raise EngineError(msg)
-    engine = loader.deserialize_cuda_engine(plan)
+    load = loader.deserialize_cuda_engine
+    engine = ask(load, plan, library=library, log=log, doing='loading the engine')
+    if engine is None and log.holds(NO_MEMORY):
+        msg = f'engine does not load for want of memory: {log.tail()}; {_FREE}'
+        raise EngineError(msg)
     if engine is None:
         built = '.'.join(map(str, plan_version(plan)))
         msg = (
             f'engine does not load: built by {library.name} {built}, this is {library.version}: '
-            f'{log.tail()}; {_BUILD} --force'
+            f'{log.tail()}; {_BUILD}: {mend}'
         )
         raise EngineError(msg)
     return engine
+
+
+def _remedy(reasons: list[str], library: Library, mend: str) -> str:
+    """Return what to do about an engine that RTX refuses; building it again is not always it."""
+    if 'UNSUPPORTED_CC' in reasons:
+        return f'{library.name} does not run on this GPU: take another engine'
+    if {'OLD_CUDA_DRIVER', 'OLD_CUDA_RUNTIME'} & {*reasons}:
+        return f'update the driver ({agreement(library.name)})'
+    if 'INSUFFICIENT_GPU_MEMORY' in reasons:
+        return _FREE
+    if 'CUDA_ERROR' in reasons:
+        return 'look at nvidia-smi and dmesg'
+    return f'{_BUILD}: {mend}'
 
 
 def plan_version(plan: bytes) -> tuple[int, ...]:
@@ -378,45 +450,6 @@ def plan_version(plan: bytes) -> tuple[int, ...]:
 
     """
     return tuple(plan[24:27])
-
-
-class _KernelCache:
-    """What ``tensorrt_rtx`` compiles on the device, kept beside the plans for the next start."""
-
-    def __init__(self, files: EngineFiles, library: Library, gpu: Device) -> None:
-        self._caches: list[tuple[Path, Any]] = []
-        self._folder = files.folder
-        self._library = library
-        text = f'{gpu.name}-{gpu.compute_capability}-{gpu.driver}'
-        self._device = re.sub('[^A-Za-z0-9.]+', '-', text)
-
-    def context(self, engine: Any, log: Any) -> Any:
-        """Return an execution context."""
-        if not self._library.is_rtx:
-            context = engine.create_execution_context()
-        else:
-            config = engine.create_runtime_config()
-            cache = config.create_runtime_cache()
-            path = self._folder / f'kernels.{len(self._caches)}.{self._device}.cache'
-            with contextlib.suppress(OSError):  # there is none yet
-                cache.deserialize(path.read_bytes())
-            config.set_runtime_cache(cache)
-            self._caches.append((path, cache))
-            context = engine.create_execution_context(config)
-        if context is None:
-            msg = f'{self._library.name} makes no execution context: {log.tail()}'
-            raise EngineError(msg)
-        return context
-
-    def save(self) -> None:
-        """Write what is new; that it cannot be written only costs time at the next start."""
-        for path, cache in self._caches:
-            content = bytes(cache.serialize())
-            with contextlib.suppress(OSError):
-                if path.exists() and path.read_bytes() == content:
-                    continue
-                with new_file(path) as file:
-                    file.write_bytes(content)
 
 
 def _tensors(engine: Any, library: Library) -> list[tuple[str, bool]]:

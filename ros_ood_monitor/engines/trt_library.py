@@ -3,25 +3,29 @@ The two TensorRT modules behind one name: ``tensorrt`` (10.x, 11.x) and ``tensor
 
 Precision is baked into a bundle's ONNX files and networks are strongly typed, which is the one
 scheme that all of them take: nothing here asks for a builder flag or a calibrator that a version
-lacks. `USED` lists every name that is used of them.
+lacks. `ros_ood_monitor.engines.trt_names` lists every name that is used of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 import functools
+import importlib.metadata
 import importlib.util
+import re
 from typing import Any, Final
 
+from ros_ood_monitor.engines.cuda import call, cudart
 from ros_ood_monitor.errors import EngineError
 
 __all__ = [
     'LIBRARIES',
-    'USED',
-    'USED_OF_RTX',
-    'USED_OF_TENSORRT',
+    'NO_MEMORY',
     'Library',
+    'agreement',
+    'ask',
     'check_installed',
     'load_library',
     'make_log',
@@ -30,76 +34,16 @@ __all__ = [
 LIBRARIES: Final = ('tensorrt', 'tensorrt_rtx')
 """Names of the libraries, in the order in which ``auto`` takes them."""
 
-USED: Final = (
-    'Builder.build_serialized_network',
-    'Builder.create_builder_config',
-    'Builder.create_network',
-    'Builder.create_optimization_profile',
-    'BuilderFlag.TF32',
-    'IBuilderConfig.add_optimization_profile',
-    'IBuilderConfig.clear_flag',
-    'IBuilderConfig.progress_monitor',
-    'IBuilderConfig.set_memory_pool_limit',
-    'ICudaEngine.create_execution_context',
-    'ICudaEngine.get_tensor_dtype',
-    'ICudaEngine.get_tensor_mode',
-    'ICudaEngine.get_tensor_name',
-    'ICudaEngine.get_tensor_profile_shape',
-    'ICudaEngine.get_tensor_shape',
-    'ICudaEngine.num_io_tensors',
-    'IExecutionContext.execute_async_v3',
-    'IExecutionContext.infer_shapes',
-    'IExecutionContext.set_input_shape',
-    'IExecutionContext.set_tensor_address',
-    'ILogger.Severity',
-    'INetworkDefinition.get_input',
-    'INetworkDefinition.get_output',
-    'INetworkDefinition.num_inputs',
-    'INetworkDefinition.num_layers',
-    'INetworkDefinition.num_outputs',
-    'IOptimizationProfile.set_shape',
-    'IProgressMonitor.phase_start',
-    'IProgressMonitor.phase_finish',
-    'IProgressMonitor.step_complete',
-    'MemoryPoolType.WORKSPACE',
-    'NetworkDefinitionCreationFlag.STRONGLY_TYPED',
-    'OnnxParser.get_error',
-    'OnnxParser.num_errors',
-    'OnnxParser.parse',
-    'Runtime.deserialize_cuda_engine',
-    'TensorIOMode.INPUT',
-)
-"""Names that both libraries must have."""
-
-USED_OF_RTX: Final = (
-    'ComputeCapability',
-    'EngineInvalidityDiagnostics',
-    'EngineValidity.INVALID',
-    'IBuilderConfig.num_compute_capabilities',
-    'IBuilderConfig.set_compute_capability',
-    'ICudaEngine.create_runtime_config',
-    'IExecutionContext.is_stream_capturable',
-    'IRuntimeCache.deserialize',
-    'IRuntimeCache.serialize',
-    'IRuntimeConfig.create_runtime_cache',
-    'IRuntimeConfig.set_runtime_cache',
-    'Runtime.get_engine_validity',
-)
-"""Names that only ``tensorrt_rtx`` has."""
-
-USED_OF_TENSORRT: Final = (
-    'IBuilderConfig.create_timing_cache',
-    'IBuilderConfig.get_timing_cache',
-    'IBuilderConfig.set_timing_cache',
-    'ITimingCache.serialize',
-)
-"""Names that are only used of ``tensorrt``."""
+NO_MEMORY: Final = re.compile('out ?of ?memory|could not be allocated|bad_alloc', re.IGNORECASE)
+"""What a library's log says where memory is short."""
 
 _LINES: Final = 4  # of its log that a message holds
+_CUDAS: Final = range(11, 20)
+_KEPT: Final = 64  # that are looked at for a reason
 
 _INSTALL: Final = {
     'tensorrt': 'on a Jetson it comes with JetPack (apt install python3-libnvinfer; a virtual '
-    "environment needs --system-site-packages); elsewhere: pip install '.[tensorrt]' in the clone",
+    'environment needs --system-site-packages); elsewhere: pip install cuda-bindings tensorrt',
     'tensorrt_rtx': 'pip install tensorrt-rtx-cu13',
 }
 
@@ -158,11 +102,10 @@ def load_library(name: str = 'auto') -> Library:
         try:
             module = importlib.import_module(wanted)
             return Library(wanted, module, str(module.__version__))
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001, a library that is half there raises anything
             is_absent = isinstance(error, ModuleNotFoundError) and error.name == wanted
-            problems.append(f'{wanted} is not installed' if is_absent else f'{wanted}: {error}')
-        except (AttributeError, OSError) as error:  # its shared libraries, or a shell of a package
-            problems.append(f'{wanted} does not load: {error}')
+            how = 'is not installed' if is_absent else f'does not load: {error}'
+            problems.append(f'{wanted} {how}')
         problems[-1] += f' ({_INSTALL[wanted]})'
     msg = '; '.join(problems)
     raise EngineError(msg)
@@ -188,6 +131,81 @@ def check_installed(name: str) -> None:
         raise EngineError(msg)
 
 
+def agreement(name: str) -> str:
+    """
+    Return which CUDA the driver serves and a library wants, and what to do where they disagree.
+
+    Parameters
+    ----------
+    name : {'tensorrt', 'tensorrt_rtx'}
+        The library, installed.
+
+    Returns
+    -------
+    str
+        For a message about a library that raised an error of its own.
+
+    """
+    try:
+        served = call(cudart().cudaDriverGetVersion, doing='asking for the driver') // 1000
+    except EngineError as error:
+        return str(error)
+    package = name.replace('_', '-')
+    wanted = next((cuda for cuda in _CUDAS if _is_distributed(f'{package}-cu{cuda}')), 0)
+    if not served:
+        return 'no NVIDIA driver answers: look at nvidia-smi'
+    if not wanted:
+        return f'the driver serves CUDA {served}: see whether {name} is built for that'
+    said = f'the driver serves CUDA {served}, {package}-cu{wanted} wants CUDA {wanted}'
+    if wanted > served:
+        return f'{said}: update the driver, or install {package}-cu{served}'
+    return f'{said}: look at dmesg, or take another version of the library'
+
+
+def _is_distributed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def ask(function: Callable[..., Any], *args: Any, library: Library, log: Any, doing: str) -> Any:
+    """
+    Call a library, whose bindings raise errors of their own where it gives no answer at all.
+
+    Parameters
+    ----------
+    function : callable
+        Of the library.
+    *args
+        Its arguments.
+    library : Library
+        Which one.
+    log : ILogger
+        Where it says why.
+    doing : str
+        What for, for people.
+
+    Returns
+    -------
+    object
+        What it returned, which may say that it failed.
+
+    Raises
+    ------
+    EngineError
+        If it raised.
+
+    """
+    try:
+        return function(*args)
+    except (RuntimeError, TypeError, MemoryError) as error:
+        why = agreement(library.name)
+        msg = f'{library.name} failed while {doing}: {error}: {log.tail()}; {why}'
+        raise EngineError(msg) from error
+
+
 @functools.cache
 def make_log(library: Library) -> Any:
     """
@@ -204,7 +222,8 @@ def make_log(library: Library) -> Any:
     Returns
     -------
     ILogger
-        With ``tail()``, its last lines as one, and ``clear()``.
+        With ``tail()``, its last lines as one, ``holds(pattern)``, whether a line does, and
+        ``clear()``.
 
     """
     severity = library.module.ILogger.Severity
@@ -212,7 +231,7 @@ def make_log(library: Library) -> Any:
     class Log(library.module.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self._lines: deque[str] = deque(maxlen=_LINES)
+            self._lines: deque[str] = deque(maxlen=_KEPT)
 
         def log(self, level: Any, message: str) -> None:
             if int(level) <= int(severity.WARNING):
@@ -222,6 +241,9 @@ def make_log(library: Library) -> Any:
             self._lines.clear()
 
         def tail(self) -> str:
-            return ' | '.join(self._lines) or 'the library gives no reason'
+            return ' | '.join([*self._lines][-_LINES:]) or 'the library gives no reason'
+
+        def holds(self, pattern: re.Pattern[str]) -> bool:
+            return any(pattern.search(line) for line in self._lines)
 
     return Log()

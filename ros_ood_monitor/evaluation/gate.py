@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.bags.words import plain
+from ros_ood_monitor.evaluation.words import plain
 
 __all__ = ['GateOutcome', 'Limit', 'Shortfall', 'check_gate', 'hold_gate', 'read_gate']
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from ros_ood_monitor.alerting import Episode
-from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.atomic import check_output, new_file
 from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.packages import import_problem
 from ros_ood_monitor.records import Observation
-from ros_ood_monitor.replay import check_output
 
 __all__ = ['PLOT_SUFFIXES', 'Timeline', 'check_plot']
 
@@ -35,12 +35,15 @@ class Timeline:
         Unit of raw_score, as the bundle's manifest names it.
     title : str
         Line over the picture.
+    origin : float, default 0.0
+        Stamp from which its times count, in s.
 
     """
 
-    def __init__(self, *, unit: str = '', title: str = '') -> None:
+    def __init__(self, *, unit: str = '', title: str = '', origin: float = 0.0) -> None:
         self._unit = unit
         self._title = title
+        self._origin = origin
         self._stamps: dict[str, array[float]] = {}
         self._scores: dict[str, array[float]] = {}
         self._thresholds: dict[str, float] = {}
@@ -82,7 +85,7 @@ class Timeline:
         ------
         ParameterError
             If there is nothing to draw, the suffix is unknown, the file cannot be written, or
-            matplotlib is not installed.
+            matplotlib cannot be imported.
 
         """
         path = check_plot(path)
@@ -96,11 +99,10 @@ class Timeline:
         figure = Figure(figsize=(10, 1.2 + 2.8 * count), dpi=120, layout='constrained')
         FigureCanvasAgg(figure)  # draws without a display, whatever the user's settings say
         rows = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-        origin = min(min(stamps) for stamps in self._stamps.values())
         for axes, camera in zip(rows, self._stamps, strict=True):
             mine = [e for e in episodes if e.camera == camera]
-            self._draw(axes, camera, origin, mine)
-        rows[-1].set_xlabel(f'image stamp - {origin:.3f} s  [s]')
+            self._draw(axes, camera, mine)
+        rows[-1].set_xlabel(f'image stamp - {self._origin:.3f} s  [s]')
         if self._title:
             figure.suptitle(self._title, fontsize=11)
         try:
@@ -110,26 +112,28 @@ class Timeline:
             msg = f'cannot write file: {error.strerror or error}; nothing is left of it: {path}'
             raise ParameterError(msg) from error
 
-    def _draw(self, axes: Any, camera: str, origin: float, episodes: list[Episode]) -> None:
-        stamps = np.asarray(self._stamps[camera])  # (n,)
+    def _draw(self, axes: Any, camera: str, episodes: list[Episode]) -> None:
+        stamps = np.asarray(self._stamps[camera]) - self._origin  # (n,)
         scores = np.asarray(self._scores[camera])  # (n,)
         threshold = self._thresholds[camera]
         period = float(np.median(np.diff(stamps))) if stamps.size > 1 else 0.0
         # a slow camera has long periods, which are no gaps
         breaks = np.flatnonzero(np.abs(np.diff(stamps)) > max(_MAX_GAP_S, 3.0 * period)) + 1
-        x = np.insert(stamps - origin, breaks, np.nan)  # (n + gaps,)
+        x = np.insert(stamps, breaks, np.nan)  # (n + gaps,)
         y = np.insert(scores, breaks, np.nan)  # (n + gaps,)
         for k, episode in enumerate(episodes):
             # at least one frame wide, so that the shortest alert is seen
-            end = max(episode.end, episode.start + period) - origin
+            start = episode.start - self._origin
+            end = max(episode.end - self._origin, start + period)
             label = 'alert' if k == 0 else None
-            axes.axvspan(episode.start - origin, end, color=_ALERT, alpha=0.35, lw=0, label=label)
+            axes.axvspan(start, end, color=_ALERT, alpha=0.35, lw=0, label=label)
         dots, width = ('.' if stamps.size <= 200 else ''), (1.2 if stamps.size <= 1000 else 0.7)
         axes.plot(x, y, color=_SCORE, lw=width, marker=dots, markersize=4, label='raw_score')
         axes.axhline(
             threshold, color=_THRESHOLD, ls='--', lw=1.4, label=f'threshold {threshold:.4g}'
         )
-        low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+        answers = scores[np.isfinite(scores)]  # at most (n,)
+        low, high = (float(of(answers, initial=threshold)) for of in (np.min, np.max))
         reach = 0.06 * (high - low) or 1.0
         if threshold > 0.0 and high > _LOG_FROM * threshold:
             # linear up to the power of ten over the threshold, which keeps the ticks apart
@@ -165,16 +169,13 @@ def check_plot(path: Path | str) -> Path:
     Raises
     ------
     ParameterError
-        If its suffix is unknown or matplotlib is not installed.
+        If its suffix is unknown or matplotlib cannot be imported.
 
     """
     path = check_output(path, PLOT_SUFFIXES)
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        msg = (
-            'drawing needs matplotlib, which is not installed; run: pip install '
-            f"'.[bags]' in the clone: {path}"
-        )
+        msg = f'drawing needs {import_problem(error)}: {path}'
         raise ParameterError(msg) from error
     return path

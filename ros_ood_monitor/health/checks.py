@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 from typing import Final
 
 __all__ = ['CHECKS', 'Check']
@@ -28,6 +29,12 @@ class Check:
         logic: it would be an anomaly to it, or count toward the end of one.
     lasts_at_once : bool
         Whether a single failure tells of many frames already.
+    range : tuple of float
+        The lowest and the highest value that a picture can have.
+    margin : float
+        How far inside its limit a value must be until a fault that lasts is over: a share of the
+        width between two limits, or of the one. A value that dwells at its limit would otherwise
+        be news every few frames.
 
     """
 
@@ -37,7 +44,13 @@ class Check:
     measures: str
     blinds: bool = False
     lasts_at_once: bool = False
+    range: tuple[float, float] = (-math.inf, math.inf)
+    margin: float = 0.0
 
+
+_SHARE: Final = (0.0, 1.0)
+_LEVELS: Final = (0.0, 255.0)
+_MARGIN: Final = 0.1  # of what varies without a step
 
 CHECKS: Final = {
     check.name: check
@@ -48,6 +61,7 @@ CHECKS: Final = {
             'the picture is black',
             'grey level that 99.9 % of the pixels are at or under',
             blinds=True,
+            range=_LEVELS,
         ),
         Check(
             'saturated',
@@ -55,6 +69,7 @@ CHECKS: Final = {
             'the picture is saturated',
             'share of pixels at grey level 250 or over',
             blinds=True,
+            range=_SHARE,
         ),
         Check(
             'missing',
@@ -63,6 +78,7 @@ CHECKS: Final = {
             'share of rows in the block of one grey level, neither black nor white, that ends at '
             'the lower edge',
             blinds=True,
+            range=_SHARE,
         ),
         Check(
             'blank',
@@ -70,14 +86,17 @@ CHECKS: Final = {
             'a part of the picture is blank',
             'share of rows in the largest block of one grey level',
             blinds=True,
+            range=_SHARE,
         ),
         Check(
             'frozen',
             's',
             'the picture stands still',
-            'time for which no more than 0.2 % of the pixels have changed between two frames',
+            'time for which no more than 0.2 % of the pixels have changed between two frames; '
+            'a step counts 1 s at most',
             blinds=True,
             lasts_at_once=True,
+            range=(0.0, math.inf),
         ),
         Check(
             'torn',
@@ -86,36 +105,47 @@ CHECKS: Final = {
             'share of rows, from one edge on, that are those of the frame before, in a picture '
             'that has changed elsewhere',
             blinds=True,
+            range=_SHARE,
         ),
         Check(
             'blurred',
             '',
             'the picture is blurred',
             'deviation of the Laplacian over that of the grey levels',
+            range=(0.0, math.inf),
+            margin=_MARGIN,
         ),
         Check(
             'noise',
             'grey levels',
             'the picture is noisy',
             'deviation of the noise: median response to a filter that ignores edges',
+            range=(0.0, 63.1),  # 255 over the filter's gain
+            margin=_MARGIN,
         ),
         Check(
             'banding',
             'grey levels',
             'the picture has bands',
             'median second difference of the means of rows, or of columns',
+            range=(0.0, 510.0),
+            margin=_MARGIN,
         ),
         Check(
             'exposure',
             'grey levels',
             'the exposure has drifted',
             'mean grey level, smoothed over 5 s',
+            range=_LEVELS,
+            margin=_MARGIN,
         ),
         Check(
             'colour',
             'grey levels',
-            'the colours are others: red and blue may be swapped',
+            'the colours are others: red and blue may be swapped, or it is another scene',
             'mean of red less mean of blue, smoothed over 5 s',
+            range=(-255.0, 255.0),
+            margin=_MARGIN,
         ),
         Check(
             'format',
@@ -128,6 +158,7 @@ CHECKS: Final = {
             '',
             "the encoding is not the first frame's",
             '1 where it differs, else 0',
+            range=_SHARE,
         ),
         Check(
             'stamps',
@@ -140,6 +171,7 @@ CHECKS: Final = {
             'Hz',
             'frames come too slowly',
             'rate of the stamps, smoothed over 10 frames',
+            margin=_MARGIN,
         ),
     )
 }

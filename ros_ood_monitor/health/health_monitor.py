@@ -11,12 +11,19 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.health.checks import CHECKS
 from ros_ood_monitor.health.limits import HealthLimits
-from ros_ood_monitor.health.measures import grey_of, measure, MEASURES, repeated
+from ros_ood_monitor.health.measures import (
+    grey_of,
+    measure,
+    MEASURES,
+    repeated,
+    STILL,
+    WATCHED_STEP_S,
+)
+from ros_ood_monitor.image_time import OUT_OF_ORDER
 from ros_ood_monitor.records import Frame, Health, HealthFault
 
 __all__ = ['HealthMonitor']
 
-_STILL: Final = 0.002  # share of pixels that may change in a picture that stands still: a clock
 _STILL_FRAMES: Final = 5  # a slow camera is not frozen after two
 _STILL_STEP_S: Final = 1.0 / 30.0  # counted for a frame whose stamp does not advance
 _CALM_FRAMES: Final = 100  # in which repeated rows are no news once an intact frame had some
@@ -35,8 +42,9 @@ class HealthMonitor:
     limits : HealthLimits
         What passes; may be replaced between two frames.
     frames : int, default 3
-        Frames in a row that must fail until a fault lasts, and pass until it is over. A fault of
-        the very first frame lasts at once: nothing speaks for the camera yet.
+        Frames in a row that must fail until a fault lasts, and pass until it is over, some of them
+        with a margin (`Check.margin`). A fault of the very first frame lasts at once: nothing
+        speaks for the camera yet.
 
     Raises
     ------
@@ -104,7 +112,9 @@ class HealthMonitor:
             for name, value in values.items()
             if not limits[name][0] <= value <= limits[name][1]
         )
-        lasting = self._last(values, {fault.name for fault in faults})
+        failed = {fault.name for fault in faults}
+        calm = {name for name in values if _is_calm(name, values[name], limits[name])}
+        lasting = self._last(values, failed, calm)
         return Health(
             faults=faults,
             lasting=lasting,
@@ -127,9 +137,9 @@ class HealthMonitor:
             changed, old, is_calm = repeated(grey, self._grey)
             if is_calm:
                 self._calm_until = self._seen + _CALM_FRAMES
-        if changed <= _STILL:
+        if changed <= STILL:
             self._still_frames += 1
-            self._still_for += step if step > 0.0 else _STILL_STEP_S
+            self._still_for += min(step, WATCHED_STEP_S) if step > 0.0 else _STILL_STEP_S
         else:
             self._still_frames, self._still_for = 0, 0.0
         values['frozen'] = self._still_for if self._still_frames >= _STILL_FRAMES else 0.0
@@ -144,22 +154,22 @@ class HealthMonitor:
         values['encoding'] = float(frame.encoding != self._first[1])
 
     def _rate(self, step: float, values: dict[str, float]) -> None:
-        if step > 0.0:
+        if step >= -OUT_OF_ORDER and step != 0.0:  # steps back and forth belong to one mean
             if self._periods and step > max(_PAUSE_S, 3.0 * self._period):
                 self._periods, self._period = 0, 0.0  # a pause says nothing about the rate
                 return
             self._periods += 1
             self._period += (step - self._period) / min(self._periods, _RATE_FRAMES)
-        if self._periods >= _RATE_FRAMES:
+        if self._periods >= _RATE_FRAMES and self._period > 0.0:
             values['rate'] = 1.0 / self._period
 
-    def _last(self, values: dict[str, float], failed: set[str]) -> tuple[str, ...]:
+    def _last(self, values: dict[str, float], failed: set[str], calm: set[str]) -> tuple[str, ...]:
         """Step every check's hysteresis; return which faults last."""
         for name in values:
             lasts = self._lasting.get(name, False)
             is_first = name not in self._lasting and self._seen == 1
             self._lasting[name] = lasts
-            differs = (name in failed) != lasts
+            differs = name in calm if lasts else name in failed
             self._count[name] = self._count.get(name, 0) + 1 if differs else 0
             is_sure = is_first or (CHECKS[name].lasts_at_once and not lasts)
             if differs and (is_sure or self._count[name] >= self.frames):
@@ -168,6 +178,19 @@ class HealthMonitor:
             del self._lasting[name]  # not made any more
             self._count.pop(name, None)
         return tuple(name for name in CHECKS if self._lasting.get(name))
+
+
+def _is_calm(name: str, value: float, limits: tuple[float, float]) -> bool:
+    """Return whether a value is so far inside its limits that a fault may end."""
+    low, high = limits
+    margin = CHECKS[name].margin
+    if margin == 0.0 or (math.isinf(low) and math.isinf(high)):
+        return low <= value <= high
+    if math.isinf(low) or math.isinf(high):
+        width = abs(high if math.isinf(low) else low)
+    else:
+        width = high - low
+    return low + margin * width <= value <= high - margin * width
 
 
 def _fault(name: str, value: float, limits: tuple[float, float]) -> HealthFault:

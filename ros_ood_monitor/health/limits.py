@@ -47,7 +47,8 @@ class HealthLimits:
     Parameters
     ----------
     limits : mapping of str to (float, float)
-        Lowest and highest value that passes, by check; one that is not there is not made.
+        Lowest and highest value that passes, by check; one that is not there is not made. From a
+        training whose frames fill a check's range nothing could fail it, and it is not there.
     sizes : tuple of (int, int)
         Width and height of the training's pictures, in px; empty where they are not known.
     frames : int
@@ -92,9 +93,11 @@ class HealthLimits:
         try:
             limits |= _trained({name: _row(table, name) for name in MEASURES})
             limits['frozen'] = (-_INF, max(_FIXED['frozen'][1], 2.0 * float(table['still'])))
+            limits['torn'] = (-_INF, _FIXED['torn'][1] + _bar(table))
+            limits = {name: sides for name, sides in limits.items() if any(_within(name, sides))}
             sizes = tuple((int(width), int(height)) for width, height in table['sizes'])
             return cls(limits, sizes, int(table['frames']))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             msg = f'health table of the manifest is damaged ({error!r}); train the bundle again'
             raise BundleError(msg) from error
 
@@ -105,19 +108,23 @@ class HealthLimits:
         Parameters
         ----------
         name : str
-            A check that is made.
+            Its name.
 
         Returns
         -------
         str
-            Such as ``at least 8 grey levels``.
+            Such as ``at least 8 grey levels``, without a side that no picture is beyond; or that
+            it is not made.
 
         """
+        if name not in self.limits:
+            return 'not made: training frames fill its range' if self.frames else 'not made'
         low, high = self.limits[name]
         unit = f' {CHECKS[name].unit}'.rstrip()
-        if math.isfinite(low) and math.isfinite(high):
+        has_low, has_high = _within(name, (low, high))
+        if has_low and has_high:
             return f'{low:.4g} to {high:.4g}{unit}'
-        return f'at least {low:.4g}{unit}' if math.isfinite(low) else f'at most {high:.4g}{unit}'
+        return f'at least {low:.4g}{unit}' if has_low else f'at most {high:.4g}{unit}'
 
     def with_limits(self, values: Mapping[str, float]) -> HealthLimits:
         """
@@ -182,7 +189,11 @@ _LOWER: Final = frozenset({'black', 'blurred', 'stamps', 'rate'})
 
 
 def health_table(
-    measures: npt.NDArray[np.float32], sizes: npt.NDArray[np.integer[Any]], *, still: float
+    measures: npt.NDArray[np.float32],
+    sizes: npt.NDArray[np.integer[Any]],
+    *,
+    still: float,
+    bar: float = 0.0,
 ) -> dict[str, Any]:
     """
     Return what a bundle holds of its training frames' health.
@@ -195,6 +206,8 @@ def health_table(
         Width and height of each frame as it came, in px.
     still : float
         Longest time for which the picture was the same, in s.
+    bar : float, default 0
+        Share of rows, from one edge on, that stay the same while the rest of the picture changes.
 
     Returns
     -------
@@ -208,6 +221,7 @@ def health_table(
         'frames': len(measures),
         'sizes': different.tolist() if len(different) <= _MOST_SIZES else [],
         'still': round(float(still), 3),
+        'bar': round(float(bar), 3),
         'quantiles': [float(quantile) for quantile in _QUANTILES],
         **{
             name: [float(f'{value:.6g}') for value in row]
@@ -216,12 +230,26 @@ def health_table(
     }
 
 
+def _within(name: str, sides: tuple[float, float]) -> tuple[bool, bool]:
+    """Return whether a value can be under the lower limit, and over the higher one."""
+    lowest, highest = CHECKS[name].range
+    return sides[0] > lowest, sides[1] < highest
+
+
 def _row(table: Mapping[str, Any], name: str) -> tuple[float, ...]:
     row = tuple(float(value) for value in table[name])
     if len(row) != len(_QUANTILES) or not all(math.isfinite(value) for value in row):
         msg = f'{name}: expected {len(_QUANTILES)} numbers, got {list(row)}'
         raise ValueError(msg)
     return row
+
+
+def _bar(table: Mapping[str, Any]) -> float:
+    bar = float(table.get('bar', 0.0))  # older tables have none
+    if not 0.0 <= bar <= 1.0:
+        msg = f'bar: expected a share of rows, got {bar:g}'
+        raise ValueError(msg)
+    return bar
 
 
 def _trained(rows: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, float]]:

@@ -14,12 +14,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ['MEASURES', 'grey_of', 'measure', 'repeated']
+__all__ = ['MEASURES', 'STILL', 'WATCHED_STEP_S', 'grey_of', 'measure', 'repeated']
 
 MEASURES: Final = (
     'black', 'saturated', 'missing', 'blank', 'blurred', 'noise', 'banding', 'exposure', 'colour',
 )  # fmt: skip
 """Checks of single pictures, in the order of `measure`."""
+
+STILL: Final = 0.002
+"""Share of pixels that may change in a picture that stands still: a clock."""
+
+WATCHED_STEP_S: Final = 1.0
+"""The most that the time between two equal pictures counts, in s: in a gap nobody watched."""
 
 _LONGEST: Final = 256  # px of a side
 _DARK: Final = 8  # grey levels

@@ -59,7 +59,7 @@ def write_sequences(
     out : Path
         Folder to make; it appears when all is rendered.
     sequences, frames : int
-        How many, and pictures in each.
+        How many, and pictures in each; see `render_sequence`.
     seed : int, default 0
         Seed of the first sequence; the next ones count up.
     rate_hz : float, default 1.0

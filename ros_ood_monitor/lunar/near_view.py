@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.lunar.orbit import FIELD_OF_VIEW_DEG
 from ros_ood_monitor.lunar.spacecraft import Part
+from ros_ood_monitor.packages import import_problem
 
 __all__ = ['NearView']
 
@@ -34,7 +35,7 @@ def _load_pyvista() -> Any:
     try:
         import pyvista as pv
     except ImportError as error:
-        msg = "pyvista is not installed; install it: pip install '.[lunar]' in the clone"
+        msg = f'rendering needs {import_problem(error)}'
         raise ParameterError(msg) from error
     return pv
 
@@ -55,7 +56,7 @@ class NearView:
     Raises
     ------
     ParameterError
-        If pyvista or, without a screen, EGL is not installed.
+        If pyvista cannot be imported or, without a screen, EGL is not installed.
 
     """
 

@@ -20,6 +20,8 @@ __all__ = ['LunarFrame', 'render_sequence']
 
 _SUPERSAMPLE = 2
 _FLARE_VISIBLE = 12.0  # light over which a pixel belongs to a flare's mask
+# beyond it the Sun sets for some seeds, and the camera looks past the ground that was made
+_LONGEST_S = 300.0
 
 Matrix = npt.NDArray[np.float64]
 
@@ -65,7 +67,7 @@ def render_sequence(
     seed : int
         Fixes orbit, ground, Sun, station and noise.
     frames : int
-        Number of pictures, at least 1.
+        Number of pictures, at least 1; ``frames / rate_hz`` is 300 s at most.
     rate_hz : float, default 10.0
         Pictures a second.
     anomaly : {'blanket', 'debris', 'satellite', 'flare'}, optional
@@ -95,6 +97,13 @@ def render_sequence(
     if anomaly is not None:
         check_kind(anomaly)
     seconds = frames / rate_hz
+    if seconds > _LONGEST_S:
+        msg = (
+            f'sequence is too long: expected {_LONGEST_S:g} s at most, for which the ground and '
+            f'the Sun are made, got {frames} frames at {rate_hz:g} Hz, {seconds:g} s; '
+            'render more sequences, each with a seed of its own'
+        )
+        raise ParameterError(msg)
     begin, end = interval or (0.0, seconds)
     if not begin < end:
         msg = f'anomaly interval must not be empty, got {begin:g} to {end:g} s'

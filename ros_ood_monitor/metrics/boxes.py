@@ -136,9 +136,9 @@ def box_hits(
     hits: list[bool] = []
     chances: list[float] = []
     for score, boxes in pictures:
-        clean = mask_of_boxes(boxes, *score.shape)
+        boxed = mask_of_boxes(boxes, *score.shape)
         over = score > threshold  # (H, W)
-        sums = [_integral(over), _integral(clean)]
+        sums = [_integral(over), _integral(boxed)]
         for box in boxes:
             hits.append(bool(over[box.top : box.bottom, box.left : box.right].any()))
             size = box.bottom - box.top, box.right - box.left

@@ -56,18 +56,22 @@ def auroc_error(area: float, id_count: int, ood_count: int) -> float:
 def auroc_difference(
     id_scores: tuple[npt.ArrayLike, npt.ArrayLike],
     ood_scores: tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    clusters: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> Difference:
     """
     Return how much two detectors differ in `auroc` on the same pictures, and how surely.
 
     The pictures are paired, so what both detectors find hard cancels out. The standard error is
-    closed-form: nothing is drawn. It takes pictures as independent of each other; frames of one
-    video are not, and then it is too small.
+    closed-form: nothing is drawn. It takes pictures as independent of each other but for those of
+    one cluster; frames of one video are not, and then it is too small.
 
     Parameters
     ----------
     id_scores, ood_scores : tuple of array_like of shape (n,) and of shape (m,)
         raw_score by the first and by the second detector, pictures in the same order.
+    clusters : tuple of array_like of shape (n,) and of shape (m,), optional
+        Which pictures belong together, of either class: a frame and all that was made from it.
 
     Returns
     -------
@@ -83,6 +87,7 @@ def auroc_difference(
     ----------
     DeLong, DeLong, Clarke-Pearson (1988), Comparing the areas under two or more correlated
     receiver operating characteristic curves: a nonparametric approach.
+    Obuchowski (1997), Nonparametric analysis of clustered ROC curve data: the sums over clusters.
 
     """
     pairs = [pair(*scores) for scores in zip(id_scores, ood_scores, strict=True)]
@@ -98,10 +103,25 @@ def auroc_difference(
         _wins(second_ood, second_id) - _wins(first_ood, first_id),  # (m,)
     )
     value = area_under_roc(second_id, second_ood) - area_under_roc(first_id, first_ood)
+    if clusters is not None:
+        return Difference(value, _clustered(value, (of_id, of_ood), clusters))
     if min(of_id.size, of_ood.size) < 2:
         return Difference(value, float('inf'))
     variance = sum(float(part.var(ddof=1)) / part.size for part in (of_id, of_ood))
     return Difference(value, float(np.sqrt(variance)))
+
+
+def _clustered(
+    value: float, parts: tuple[Scores, Scores], clusters: tuple[npt.ArrayLike, npt.ArrayLike]
+) -> float:
+    """Return the standard error of a difference from what each picture adds to it."""
+    both = [np.asarray(part) for part in clusters]
+    names, places = np.unique(np.concatenate(both), return_inverse=True)
+    if len(names) < 2:
+        return float('inf')
+    added = np.concatenate([(part - value) / part.size for part in parts])  # (n + m,)
+    sums = np.bincount(places, weights=added)  # (clusters,)
+    return float(np.sqrt(len(names) / (len(names) - 1) * np.square(sums).sum()))
 
 
 def _wins(score: Scores, others: Scores) -> Scores:

@@ -62,7 +62,7 @@ class PixelIntervals(NamedTuple):
 
 class PixelScores:
     """
-    The scores of pixels, sorted into normal and anomalous ones: 4 bytes a pixel.
+    The scores of pixels, sorted: 4 bytes a normal pixel, 12 an anomalous one.
 
     Parameters
     ----------
@@ -195,7 +195,8 @@ class PixelScores:
             msg = f'share of normal pixels must lie in [0, 1), got {share:g}'
             raise ParameterError(msg)
         normal = self._all(self._normal, 'normal')
-        rank = normal.size - 1 - int(share * normal.size)
+        flagged = int(round(share * normal.size, 6))  # 0.29 of 100 are 28.999999999999996
+        rank = max(0, normal.size - 1 - flagged)
         return float(np.partition(normal, rank)[rank])
 
     def intervals(

@@ -9,7 +9,7 @@ by the very logic that the node runs.
 from __future__ import annotations
 
 from ros_ood_monitor.rate_calibration.alerts import Alerts, Count, count_episodes
-from ros_ood_monitor.rate_calibration.calibrate import calibrate_rate
+from ros_ood_monitor.rate_calibration.calibrate import calibrate_rate, point_for
 from ros_ood_monitor.rate_calibration.hours import check_hours, rate_to_aim_at
 from ros_ood_monitor.rate_calibration.refractory import check_refractory, usual_refractory
 from ros_ood_monitor.rate_calibration.result import RateCalibration
@@ -22,6 +22,7 @@ __all__ = [
     'check_hours',
     'check_refractory',
     'count_episodes',
+    'point_for',
     'rate_to_aim_at',
     'usual_refractory',
 ]

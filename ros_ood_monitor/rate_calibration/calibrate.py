@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 import math
+import sys
 from typing import Final
 
 import numpy as np
@@ -28,7 +29,7 @@ from ros_ood_monitor.rate_calibration.score_streams import (
 )
 from ros_ood_monitor.rates import affordable_episodes, most_in_alert, RateBound
 
-__all__ = ['calibrate_rate']
+__all__ = ['calibrate_rate', 'point_for']
 
 _RELEASE_ALPHA: Final = 0.05
 
@@ -87,11 +88,12 @@ def calibrate_rate(
         If there are too few hours, frame rates differ, the refractory time is too long or the
         limit far beyond the held-out scores.
     ParameterError
-        If the logic is unknown.
+        As of `point_for`.
 
     """
     refractory = usual_refractory(per_hour) if refractory is None else refractory
     check_refractory(refractory, per_hour)
+    start = point_for(calibration, logic)
     streams = [stream for stream in streams if stream.hours > 0.0]
     frame_rate_hz = frame_rate_of(streams)
     choosing, stating, rule = check_hours(
@@ -101,25 +103,22 @@ def calibrate_rate(
     hours = sum(stated.values())
     is_counted = affordable_episodes(per_hour, hours) >= 0
     point = replace(
-        calibration.operating_point,
+        start,
         refractory=refractory,
         frame_rate_hz=frame_rate_hz,
         rate=None,
         rate_established=False,
         alpha=math.nan,
     )
-    if logic is not None and logic != point.logic:
-        point = replace(point, logic=logic, settings={})
     held_out = calibration.raw_score
-    before = make_logic(point, held_out).limit
     point = _with_release(point, choosing)
     count = count or count_episodes(held_out)
     first, second = (Part(part, point, held_out, count, tell) for part in (choosing, stating))
-    limit = first.choose_limit(
+    limit, decided_by = first.choose_limit(
         quiet_rate_to_aim_at(per_hour, hours, len(stated)), most_in_alert(per_hour)
     )
     quiet = first.quiet_from()
-    doubtful = check_hearing(point.at_limit(limit), held_out, choosing, before=before, quiet=quiet)
+    doubtful = check_hearing(point.at_limit(limit), held_out, choosing, quiet=quiet)
 
     def measure(part: Part) -> RateBound:
         alerts = part.count(limit)
@@ -140,7 +139,37 @@ def calibrate_rate(
         bound = replace(bound, upper95=upper, bootstrap95=math.nan, extrapolated=True)
     point = replace(point.at_limit(limit), rate=bound, rate_established=bound.is_established)
     chosen = {name: (first.count(limit)[name].episodes, at) for name, at in quiet.items()}
-    return RateCalibration(point, bound, measure(first), before, chosen, doubtful)
+    return RateCalibration(point, bound, measure(first), decided_by, start.limit, chosen, doubtful)
+
+
+def point_for(calibration: Calibration, logic: str | None) -> OperatingPoint:
+    """
+    Return the operating point that a limit is chosen for, of a logic that any limit suits.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Of a precision.
+    logic : str or None
+        Alert logic, with its default settings where it is another one than the operating point's;
+        None for that.
+
+    Returns
+    -------
+    OperatingPoint
+        As it was, but for the logic.
+
+    Raises
+    ------
+    ParameterError
+        If the logic is unknown, or the held-out scores carry it at no limit.
+
+    """
+    point = calibration.operating_point
+    if logic is not None and logic != point.logic:
+        point = replace(point, logic=logic, settings={})
+    make_logic(point.at_limit(sys.float_info.max), calibration.raw_score)
+    return point
 
 
 def _with_release(point: OperatingPoint, streams: Sequence[ScoreStream]) -> OperatingPoint:

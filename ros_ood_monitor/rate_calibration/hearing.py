@@ -29,7 +29,6 @@ def check_hearing(
     held_out: npt.NDArray[np.float64],
     choosing: Sequence[ScoreStream],
     *,
-    before: float,
     quiet: Mapping[str, float],
 ) -> tuple[str, ...]:
     """
@@ -62,11 +61,10 @@ def check_hearing(
         return () if is_sure else tuple(names[sure:])
     (name, at), *others = quiet.items()
     rest = f', the others from {others[0][1]:.4g} on' if others else ''
-    limit = make_logic(point, held_out).limit
     msg = (
-        f'limit is beyond hearing: {point.logic} at {limit:.4g} (before: {before:.4g}) '
+        f'limit is beyond hearing: {point.logic} at {point.limit:.4g} '
         f'would be silent for {_PATIENCE_S:g} s of scores at {odd:.4g}, far over the highest '
-        f'score that is known to be normal ({highest:.4g}); look at what sets it: '
+        f'score that is known to be normal ({highest:.4g}); look at the loudest: '
         f'sequence {name} is quiet from {at:.4g} on{rest}. Leave out what is not normal, train '
         'with what is, or choose another logic'
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import math
 from typing import Final
 
 from ros_ood_monitor.errors import CalibrationError
@@ -17,6 +16,7 @@ from ros_ood_monitor.rates import (
     hours_needed,
     most_in_alert,
     poisson_upper,
+    rounded_up,
 )
 
 __all__ = ['check_hours', 'least_sequences', 'quiet_rate_to_aim_at', 'rate_to_aim_at']
@@ -164,9 +164,9 @@ def _too_short(per_hour: float, hours: float, total: float, *, extrapolate: bool
     instead = ''
     if hours:
         stated = hours_needed(1.0) / hours
-        instead = f', ask for {_two_digits_up(stated):g} or more'
+        instead = f', ask for {rounded_up(stated):g} or more'
         if extrapolate:
-            instead += f' ({_two_digits_up(stated / _FARTHEST):g} by a tail, and no less)'
+            instead += f' ({rounded_up(stated / _FARTHEST):g} by a tail, and no less)'
         elif needed <= _FARTHEST * hours:
             instead += ', or pass --extrapolate'
     return (
@@ -174,8 +174,3 @@ def _too_short(per_hour: float, hours: float, total: float, *, extrapolate: bool
         f'{needed:.3g} quiet hours, got {hours:.3g} of {total:.3g} (the others choose the '
         f'setting); record about {2.0 * needed:.3g} h in all{instead}'
     )
-
-
-def _two_digits_up(value: float) -> float:
-    digits = 1 - math.floor(math.log10(value))
-    return float(round(math.ceil(value * 10.0**digits) / 10.0**digits, max(digits, 0)))

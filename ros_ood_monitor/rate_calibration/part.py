@@ -78,8 +78,26 @@ class Part:
             self._tell(f'limit {limit:.4g}')
         return not any(self._alerts(k, limit).episodes for k in range(len(self._streams)))
 
-    def choose_limit(self, aim: float, most_in_alert: float) -> float:
-        """Return the limit for a rate per hour, at most so large a share of time in ALERT."""
+    def choose_limit(self, aim: float, most_in_alert: float) -> tuple[float, str]:
+        """
+        Return the limit for a rate, and what decided it.
+
+        Parameters
+        ----------
+        aim : float
+            Alerts per hour.
+        most_in_alert : float
+            Share of the time that may be in ALERT.
+
+        Returns
+        -------
+        limit : float
+            The highest of those that are asked for.
+        decided_by : {'alerts', 'tail', 'margin', 'least'}
+            Who asks: the alerts that there are, a tail fitted to them, a margin over the highest
+            where they are too few for that, or the least that is evidence.
+
+        """
         watched, most = sum(self.hours), 0
         limit = highest = self._levels[0]
         for level in self._levels:
@@ -90,12 +108,16 @@ class Part:
             if is_many or total < most or hours > most_in_alert * watched:
                 break
             limit, most = level, total
+        asked = {'alerts': limit}
         try:
-            limit = max(limit, self.tail().limit(aim))
+            asked['tail'] = self.tail().limit(aim)
         except CalibrationError:  # too few alerts to tell what is beyond them
-            limit = max(limit, highest + _BEYOND * (highest - self._levels[-1]))
+            if any(self._episodes(self._levels[-1])):
+                asked['margin'] = highest + _BEYOND * (highest - self._levels[-1])
         quartile = float(self._held_out[int(0.75 * self._held_out.size)])
-        return max(limit, _LEAST_LIMITS.get(self._point.logic, quartile))
+        asked['least'] = _LEAST_LIMITS.get(self._point.logic, quartile)
+        decided_by = max(asked, key=lambda name: asked[name])
+        return asked[decided_by], decided_by
 
     def quiet_from(self) -> dict[str, float]:
         """

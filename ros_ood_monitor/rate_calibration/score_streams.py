@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.image_time import image_times
 
 __all__ = [
     'BLIND',
@@ -46,7 +47,8 @@ class ScoreStream:
     camera : str
         The camera; empty where there is only one.
     stamp, raw_score : ndarray of shape (n,), float64
-        Image stamps in s, in the order of arrival, and the scores, of frames that are judged.
+        Image stamps in s, in the order of arrival, and the scores, of frames that are judged. A
+        stamp that is out of order becomes the newest one, as alert logics take it.
     after_fault : ndarray of shape (n,), bool
         Whether the camera was in FAULT between the frame before and this one; nowhere by default.
 
@@ -59,6 +61,7 @@ class ScoreStream:
     after_fault: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, 'stamp', image_times(self.stamp))
         if not self.after_fault.size:
             object.__setattr__(self, 'after_fault', np.zeros(len(self.stamp), np.bool_))
 

@@ -15,6 +15,7 @@ from ros_ood_monitor.rates.bounds import (
     CONFIDENCE,
     hours_needed,
     poisson_upper,
+    rounded_up,
     upper_rate,
 )
 from ros_ood_monitor.rates.rate_bound import most_in_alert, RateBound
@@ -29,5 +30,6 @@ __all__ = [
     'hours_needed',
     'most_in_alert',
     'poisson_upper',
+    'rounded_up',
     'upper_rate',
 ]

@@ -24,6 +24,7 @@ __all__ = [
     'bootstrap_upper_rate',
     'hours_needed',
     'poisson_upper',
+    'rounded_up',
     'upper_rate',
 ]
 
@@ -231,3 +232,22 @@ def bootstrap_upper_rate(
     drawn = rng.integers(0, count.size, (draws, count.size - 1))
     rate = rng.gamma(count[drawn].sum(axis=1) + 1.0) / time[drawn].sum(axis=1)  # (draws,)
     return float(np.quantile(rate, confidence))
+
+
+def rounded_up(value: float) -> float:
+    """
+    Return the least number of two digits that is no smaller: advice that is accepted.
+
+    Parameters
+    ----------
+    value : float
+        The least rate or share that can be supported, positive.
+
+    Returns
+    -------
+    float
+        To be asked for.
+
+    """
+    digits = 1 - math.floor(math.log10(value))
+    return float(round(math.ceil(value * 10.0**digits) / 10.0**digits, max(digits, 0)))

@@ -174,7 +174,9 @@ class RateBound:
             refractory=refractory,
             frame_rate_hz=frame_rate_hz,
             split=split,
-            in_alert=sum(s * h for s, h in zip(shares, hours, strict=True)) / sum(hours),
+            in_alert=min(  # the mean of equal shares may round to more than they are
+                sum(s * h for s, h in zip(shares, hours, strict=True)) / sum(hours), max(shares)
+            ),
             oddest='' if oddest < 0 else list(in_alert or {})[oddest],
             oddest_in_alert=0.0 if oddest < 0 else shares[oddest],
         )

@@ -114,7 +114,8 @@ class Tail:
         limit : float
             At or beyond the start.
         seed : int
-            Of the draws: sequences, then episodes in them.
+            Of the draws: all sequences but one, as `bootstrap_upper_rate` draws them, then
+            episodes in them.
         draws : int, default 500
             How many.
 
@@ -126,8 +127,9 @@ class Tail:
         """
         rng = np.random.default_rng(seed)
         rates = np.empty(draws)
+        few = max(1, len(self.peaks) - 1)  # n of n would vary by less than sequences do
         for k in range(draws):
-            chosen = rng.integers(0, len(self.peaks), len(self.peaks))
+            chosen = rng.integers(0, len(self.peaks), few)
             pool = np.concatenate([self.peaks[i] for i in chosen]) - self.start
             hours = sum(self.hours[i] for i in chosen)
             base = rng.gamma(pool.size + 1.0) / hours

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import math
 from pathlib import Path
 import threading
 import time
 from typing import Any, Final
 
+from ros_ood_monitor.image_time import ImageTime
 from ros_ood_monitor.recorder.limits import Limits
 from ros_ood_monitor.recorder.ring import Answer, Entry, Message, Ring
 from ros_ood_monitor.recorder.summary import Summary
@@ -19,6 +20,7 @@ from ros_ood_monitor.records import Observation, State
 __all__ = ['Recorder', 'Report']
 
 _SILENCE_S: Final = 2.0  # a camera that sends nothing for so long has no more to show
+_SLOWEST: Final = 10.0  # image time that is slower than the clock by more stands still
 
 
 @dataclass
@@ -28,24 +30,41 @@ class _Camera:
 
     Parameters
     ----------
-    stamp : float
-        Image stamp of its last frame, in s.
+    time : ImageTime
+        Its time, which frames that are out of order do not turn back.
     seen : float
         When that came, by the recorder's clock.
     is_alerting : bool
         Whether that was in ALERT.
     last_alert : float
         Stamp of the last frame in ALERT, in s; NaN where there is none to record.
+    alerting : float
+        When that came, by the recorder's clock.
     begin : float
         Stamp of the first frame behind the beginning of the recording, in s; NaN without one.
 
     """
 
-    stamp: float = -math.inf
+    time: ImageTime = field(default_factory=ImageTime)
     seen: float = -math.inf
     is_alerting: bool = False
     last_alert: float = math.nan
+    alerting: float = -math.inf
     begin: float = math.nan
+
+    @property
+    def stamp(self) -> float:
+        """Return its newest image stamp, in s."""
+        return self.time.now
+
+    def note_alert(self, now: float) -> None:
+        """Take note that its newest frame is in ALERT."""
+        self.last_alert, self.alerting = self.stamp, now
+
+    def is_over(self, after: float, now: float) -> bool:
+        """Return whether its alert ended so long ago, in s."""
+        ended = self.stamp > self.last_alert + after or now - self.alerting > after * _SLOWEST
+        return ended and not self.is_alerting
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,7 @@ class Recorder:
         self._writer: Writer | None = None
         self._searched: Path | None = None
         self._open: Summary | None = None
+        self._opened = -math.inf  # by the clock
         self._last_source = ''  # whose frame came last
         self._number = 0
         self._pending = 0  # bytes on the writer's queue
@@ -159,18 +179,17 @@ class Recorder:
             limits = self._limits()
             if not self._prepare(limits):
                 return
-            stamp = observation.stamp
             camera = self._cameras.setdefault(source, _Camera())
-            if stamp < camera.stamp:
+            if camera.time.step(observation.stamp) < 0.0:
                 self._end('image stamps ran back')
                 self._ring.forget(source)
             is_alerting = observation.state is State.ALERT
             # what goes on is no new alert: its recording may have been cut off
             is_raised = is_alerting and (observation.alert.changed or not camera.is_alerting)
             camera.is_alerting = is_alerting
+            camera.seen = self._clock()
             if is_alerting and (is_raised or self._open is not None):
-                camera.last_alert = stamp
-            camera.stamp, camera.seen = stamp, self._clock()
+                camera.note_alert(camera.seen)
             self._end_where_over(limits)
             self._last_source = source
             answer = Answer(
@@ -180,7 +199,7 @@ class Recorder:
             if is_raised and self._open is None:
                 self._begin(limits, source, observation)
             if self._open is not None and math.isnan(camera.begin):
-                camera.begin = stamp
+                camera.begin = camera.stamp
 
     def note(self, message: Message) -> None:
         """
@@ -295,10 +314,10 @@ class Recorder:
     def _begin(self, limits: Limits, source: str, observation: Observation) -> None:
         assert self._writer is not None
         summary = Summary(self._node, self._about(), source, observation)
-        self._open = summary
-        self._cameras[source].last_alert = observation.stamp
-        self._writer.begin(limits, summary)
         now = self._clock()
+        self._open, self._opened = summary, now
+        self._cameras[source].note_alert(now)
+        self._writer.begin(limits, summary)
         silent = {
             name
             for name, camera in self._cameras.items()
@@ -337,12 +356,14 @@ class Recorder:
         if self._open is None:
             return
         now = self._clock()
-        if any(c.stamp - c.begin > limits.max_duration for c in self._cameras.values()):
+        longest = limits.max_duration
+        is_long = any(c.stamp - c.begin > longest for c in self._cameras.values())
+        if is_long or now - self._opened > longest * _SLOWEST:
             self._end('record.max_duration is reached')
             return
         waited_for = [c for c in self._cameras.values() if not math.isnan(c.last_alert)]
         awake = [c for c in waited_for if now - c.seen <= max(limits.after, _SILENCE_S)]
-        if all(not c.is_alerting and c.stamp > c.last_alert + limits.after for c in awake):
+        if all(camera.is_over(limits.after, now) for camera in awake):
             self._end('the alert is over' if awake else 'no more frames came')
 
     def _end(self, why: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.recorder.bag_folder import BagFolder, bring_back
-from ros_ood_monitor.recorder.disk import make_room, size_of
+from ros_ood_monitor.recorder.disk import make_room, plain_name, size_of
 from ros_ood_monitor.recorder.limits import Limits
 from ros_ood_monitor.recorder.recordings import Recording
 from ros_ood_monitor.recorder.ring import Entry
@@ -139,12 +139,14 @@ class Writer:
             try:
                 task = self._queue.get(timeout=None if self._bag is None else _LOOK_S)
             except queue.Empty:
-                self._events.on_look()
-                continue
+                task = None
             if isinstance(task, _Stop):
                 return
             try:
-                self._do(task)
+                if task is None:
+                    self._events.on_look()
+                else:
+                    self._do(task)
             except Exception as error:  # noqa: BLE001, evidence is lost, the node goes on
                 self._lose(error)
 
@@ -234,7 +236,9 @@ class Writer:
             recording = Recording.load(path)
         except BagError:
             return False
-        return recording.node == self._node and not recording.mark
+        # a name that a person gave says nothing about the age, and much about the worth
+        is_as_made = path.name.startswith(f'{plain_name(self._node)}_')
+        return is_as_made and recording.node == self._node and not recording.mark
 
     def _lose(self, error: Exception) -> None:
         bag, self._bag = self._bag, None

@@ -13,39 +13,38 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import sys
+import threading
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from ros_ood_monitor.engines import Engine, open_engine
-from ros_ood_monitor.errors import EngineError, OodMonitorError, ParameterError
+from ros_ood_monitor.errors import OodMonitorError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Observation, State
-from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.alert_remarks import rate_text, threshold_remarks
-from ros_ood_monitor.ros.cameras import Camera, cameras_of
-from ros_ood_monitor.ros.command_line import asks_for_help, HELP, unknown_arguments
-from ros_ood_monitor.ros.engine_upgrade import EngineUpgrade
-from ros_ood_monitor.ros.evidence import Evidence
-from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
-from ros_ood_monitor.ros.model_status import model_status, ModelFacts
-from ros_ood_monitor.ros.open_monitor import (
-    offers_heatmap,
-    open_monitor,
-    retune,
-    share_engine,
-)
-from ros_ood_monitor.ros.outputs import Outputs
-from ros_ood_monitor.ros.parameter_server import ParameterServer
-from ros_ood_monitor.ros.process import run_node
-from ros_ood_monitor.ros.qos_overrides import overriding_options, unused_overrides
-from ros_ood_monitor.ros.reporter import Reporter
-from ros_ood_monitor.ros.service_guard import guard_services
-from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.snapshot import Snapshots
-from ros_ood_monitor.ros.transitions import Transitions
+from ros_ood_monitor.ros.camera.cameras import Camera, cameras_of
+from ros_ood_monitor.ros.diagnostics.alert_remarks import rate_text, threshold_remarks
+from ros_ood_monitor.ros.diagnostics.model_status import model_status, ModelFacts
+from ros_ood_monitor.ros.lifecycle.lifecycle_guard import guard_change_state, guarded
+from ros_ood_monitor.ros.lifecycle.service_guard import guard_services
+from ros_ood_monitor.ros.lifecycle.transitions import Transitions
+from ros_ood_monitor.ros.messages import qos
+from ros_ood_monitor.ros.model.engine_upgrade import EngineUpgrade
+from ros_ood_monitor.ros.model.open_monitor import open_monitor, retune
+from ros_ood_monitor.ros.model.proven import open_proven
+from ros_ood_monitor.ros.outputs.evidence import Evidence
+from ros_ood_monitor.ros.outputs.outputs import Outputs
+from ros_ood_monitor.ros.outputs.snapshot import Snapshots
+from ros_ood_monitor.ros.parameters.command_line import asks_for_help, HELP, unknown_arguments
+from ros_ood_monitor.ros.parameters.qos_overrides import overriding_options, unused_overrides
+from ros_ood_monitor.ros.parameters.server import ParameterServer
+from ros_ood_monitor.ros.parameters.settings import Settings
+from ros_ood_monitor.ros.process.reporter import Reporter
+from ros_ood_monitor.ros.process.run import run_node
 from ros_ood_monitor.ros.watch import idle_statuses, Watch
 
 __all__ = ['OodMonitorNode', 'main']
@@ -98,8 +97,12 @@ class OodMonitorNode(LifecycleNode):
         self._facts = ModelFacts()
         self._odd: tuple[str, ...] = ()  # thresholds that were warned about
         self._faulted = False
+        self._changing = threading.RLock()  # parameters: none between look-up and use
         self._parameters_server = ParameterServer(
-            self, is_unconfigured=self._is_unconfigured, on_live=self._apply_live
+            self,
+            is_unconfigured=self._is_unconfigured,
+            is_active=lambda: self._watch is not None and self._watch.is_active,
+            on_live=self._apply_live,
         )
         self._parameters_server.warn_unknown()
         self._unused_files = self._parameters_server.warn_unused_files(
@@ -138,6 +141,15 @@ class OodMonitorNode(LifecycleNode):
         """Return the parameters as they were read last."""
         return self._settings
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters as a peer asks for it, or refuse them with the reason."""
+        try:
+            meant = self._parameters_server.as_meant(parameter_list)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        with self._changing:
+            return super().set_parameters_atomically(meant)
+
     # lifecycle ----------------------------------------------------------------------------------
 
     @guarded
@@ -146,59 +158,36 @@ class OodMonitorNode(LifecycleNode):
         self._facts = ModelFacts()
         self._faulted = False
         self._odd = ()
-        monitor = None
         try:
-            self._settings = self._parameters_server.settings()
-            self._facts.path = self._settings.model_bundle
-            cameras = cameras_of(self._settings, self.resolve_topic_name)
+            # what changes from here on holds when the node is activated
+            settings = self._settings = self._parameters_server.settings()
+            self._facts.path = settings.model_bundle
+            cameras = cameras_of(settings, self.resolve_topic_name)
             for camera in cameras:
                 overriding_options(self, camera.topic)  # refused here and not when subscribing
-            monitor = self._open_monitor(self._settings)
-            monitor.warm_up()
-            verification = monitor.verify()
-            if not verification.ok:
-                msg = f'{verification}; rebuild the engine or re-export: {monitor.bundle.path}'
-                raise EngineError(msg)
-            has_heatmap = offers_heatmap(monitor, self._settings)
+            proven = open_proven(self._open_monitor, settings, len(cameras))
         except OodMonitorError as error:
-            if monitor is not None:
-                monitor.close()
             self._facts.problem = f'not configured: {error}'
             if not self._settings.model_bundle:
                 self._facts.problem = '; '.join([self._facts.problem, *self._unused_files])
             self.get_logger().error(self._facts.problem)
             return TransitionCallbackReturn.FAILURE
-        self._monitors = share_engine(monitor, self._settings, len(cameras))
-        bundle = monitor.bundle
-        self._facts = ModelFacts(
-            bundle=f'{bundle.manifest.name}@{bundle.digest[:12]}',
-            path=str(bundle.path),
-            engine=monitor.engine.describe(),
-            verification=str(verification),
-            false_alert_rate=rate_text(self._settings, monitor),
-        )
-        self._set_cameras(
-            cameras,
-            bundle=self._facts.bundle,
-            has_heatmap=has_heatmap,
-        )
+        self._monitors, self._facts = proven.monitors, proven.facts
+        self._set_cameras(cameras, bundle=self._facts.bundle, has_heatmap=proven.has_heatmap)
         for name in unused_overrides(self, [camera.topic for camera in cameras]):
             self.get_logger().warning(f'{name!r} overrides nothing: no such policy or topic')
-        engine = ' '.join(self._facts.engine[key] for key in ('engine', 'version', 'precision'))
-        self.get_logger().info(
-            f'configured with {self._facts.bundle}: {verification}; {engine} on '
-            f'{self._facts.engine["device"]} ({self._facts.engine["chosen"]}); '
-            f'rate of false alerts: {self._facts.false_alert_rate}'
-        )
+        self.get_logger().info(f'configured with {self._facts.sentence}')
         self._tell_odd_thresholds()
-        self._upgrade.start(self._monitors, self._settings, self._facts)
+        self._upgrade.start(self._monitors, settings, self._facts)
         return _SUCCESS
 
     @guarded
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start scoring."""
-        if not self._monitors:
-            return TransitionCallbackReturn.FAILURE
+        with self._changing:
+            return self._activate()
+
+    def _activate(self) -> TransitionCallbackReturn:
         settings = self._settings = self._parameters_server.settings()
         for monitor in self._monitors:
             monitor.reset()
@@ -215,8 +204,7 @@ class OodMonitorNode(LifecycleNode):
             on_fault=self._on_fault,
         )
         try:
-            for monitor in self._monitors:
-                retune(monitor, settings)  # live parameters may have changed meanwhile
+            self._retune(settings)  # live parameters may have changed meanwhile
             watch.start()
         except OodMonitorError as error:
             self.get_logger().error(f'not activated: {error}')
@@ -229,11 +217,11 @@ class OodMonitorNode(LifecycleNode):
 
     @guarded
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and stop; ERROR where the engine has failed, which leads to on_error."""
+        """Unsubscribe and stop; ERROR, which leads to on_error, where the engine is lost."""
         if self._faulted:
             return TransitionCallbackReturn.ERROR
         self._stop_watch('deactivated')
-        return _SUCCESS
+        return _SUCCESS if self._monitors else TransitionCallbackReturn.ERROR
 
     @guarded
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -300,14 +288,17 @@ class OodMonitorNode(LifecycleNode):
         return not self._monitors and not self._transitions.is_busy
 
     def _apply_live(self, settings: Settings) -> None:
-        for monitor in self._monitors:  # what one refuses the first one refuses
-            retune(monitor, settings)
-            self._facts.false_alert_rate = rate_text(settings, monitor)
+        self._retune(settings)
         self._settings = settings
         self._tell_odd_thresholds()
         self._evidence.prepare()
         if self._watch is not None:
             self._watch.retune(settings)
+
+    def _retune(self, settings: Settings) -> None:
+        for monitor in self._monitors:  # what one refuses the first one refuses
+            retune(monitor, settings)
+            self._facts.false_alert_rate = rate_text(settings, monitor)
 
     def _tell_odd_thresholds(self) -> None:
         if not self._monitors:
@@ -358,9 +349,9 @@ class OodMonitorNode(LifecycleNode):
     def _stop_watch(self, why: str) -> None:
         watch = self._watch
         if watch is not None and watch.is_active and not watch.stop(_STOP_TIMEOUT_S):
-            self.get_logger().error('the engine did not come back; it is left behind')
+            self._facts.problem = 'the engine did not come back and is left behind; configure anew'
+            self.get_logger().error(self._facts.problem)
             self._monitors = []  # not closed: it is still in use
-            self._upgrade.stop()
         if not self._evidence.stop(_RECORDING_TIMEOUT_S, f'the node is {why or "faulty"}'):
             self.get_logger().error('the disk did not come back; a recording is left behind')
         if why:

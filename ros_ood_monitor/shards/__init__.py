@@ -63,7 +63,7 @@ class RayCluster:
         Raises
         ------
         ParameterError
-            On entering, if Ray is not installed, or no cluster answers.
+            On entering, if Ray cannot be imported, or no cluster answers.
 
         """
         from ros_ood_monitor.shards.on_ray import connected
@@ -111,7 +111,7 @@ def run_shards(
     Raises
     ------
     ParameterError
-        If Ray is not installed, no cluster answers, or a worker does not see the folder.
+        If Ray cannot be imported, no cluster answers, or a worker does not see the folder.
     OodMonitorError
         What ``work`` raises: it ends the run.
 

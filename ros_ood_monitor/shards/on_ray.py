@@ -12,12 +12,14 @@ from typing import Any, Final, TypeVar
 import uuid
 
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
+from ros_ood_monitor.packages import import_problem
 from ros_ood_monitor.shards.work import Lost, settle, Work
 
 __all__ = ['connected', 'on_ray']
 
 _TRIES: Final = 3
 _LOOK_S: Final = 5.0
+_NAMED: Final = 5  # kinds of machines
 _STORE_BYTES: Final = 256 * 2**20  # of a cluster on this machine: results are small, and taken
 
 _Shard = TypeVar('_Shard')
@@ -48,7 +50,7 @@ def connected(address: str = '', *, cores: int) -> Iterator[Any]:
     Raises
     ------
     ParameterError
-        If Ray is not installed, or no cluster answers.
+        If Ray cannot be imported, or no cluster answers.
 
     """
     ray = _load()
@@ -87,7 +89,7 @@ def _load() -> Any:
     try:
         import ray
     except ImportError as error:
-        msg = "--executor ray needs Ray, which is not installed; run: pip install 'ray'"
+        msg = f'--executor ray needs {import_problem(error)}'
         raise ParameterError(msg) from error
     logging.getLogger('ray').setLevel(logging.ERROR)
     return ray
@@ -160,12 +162,19 @@ def on_ray(
 
 def _check_size(ray: Any, *, threads: int, gpus: int) -> None:
     """Refuse shards that would wait for ever; a cluster without cores yet may still grow."""
-    there = [node['Resources'] for node in ray.nodes() if node['Alive']]
-    cores, most = (max(one.get(kind, 0) for one in there) for kind in ('CPU', 'GPU'))
-    if 0 < cores < threads or most < gpus:
+    there = {
+        (node['Resources'].get('CPU', 0), node['Resources'].get('GPU', 0))
+        for node in ray.nodes()
+        if node['Alive']
+    }
+    has_cores = any(cores for cores, _ in there)
+    if not any((cores >= threads or not has_cores) and held >= gpus for cores, held in there):
+        kinds = sorted(there, reverse=True)
+        got = ', '.join(f'{cores:g} and {held:g}' for cores, held in kinds[:_NAMED]) or 'none'
+        got += ', ...' * (len(kinds) > _NAMED)
         msg = (
             f'no machine of the cluster is large enough: expected {threads} cores and {gpus} GPUs '
-            f'for a shard, got {cores:g} and {most:g}; choose fewer --threads, or another --engine'
+            f'for a shard, got {got}; choose fewer --threads, or another --engine'
         )
         raise ParameterError(msg)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 import multiprocessing
@@ -14,6 +14,7 @@ from ros_ood_monitor.shards.work import Lost, settle, Work
 __all__ = ['in_processes']
 
 _POLL_S: Final = 0.2
+_CONTEXT: Final = multiprocessing.get_context('spawn')
 
 _Shard = TypeVar('_Shard')
 _Result = TypeVar('_Result')
@@ -47,42 +48,50 @@ def in_processes(
         A shard as soon as it is done, and what came of it.
 
     """
-    left = list(shards)
+    left = dict(enumerate(shards))
+    frames = _Frames(len(shards), on_frames)
     # a process that dies takes the pool with it; from then on each shard is tried by itself
     while left:
-        for shard, done in _until_one_dies(work, tuple(left), jobs, on_frames):
-            left.remove(shard)
-            yield shard, done
+        for place, done in _until_one_dies(work, left.copy(), jobs, frames):
+            yield left.pop(place), done
         if left and jobs == 1:
-            yield left.pop(0), Lost('died (out of memory?)')
+            yield left.pop(min(left)), Lost('died (out of memory?)')
         jobs = 1
 
 
+class _Frames:
+    """Tells how many frames are done, shards that are done again but once."""
+
+    def __init__(self, shards: int, tell: Callable[[int], object]) -> None:
+        self.done = _CONTEXT.RawArray('q', shards)  # each place is counted by one process at once
+        self._tell = tell
+        self._told = 0
+
+    def tell(self) -> None:
+        more = sum(self.done) - self._told
+        if more > 0:
+            self._told += more
+            self._tell(more)
+
+
 def _until_one_dies(
-    work: Work[_Shard, _Result],
-    shards: Sequence[_Shard],
-    jobs: int,
-    on_frames: Callable[[int], object],
-) -> Iterator[tuple[_Shard, _Result]]:
+    work: Work[_Shard, _Result], shards: Mapping[int, _Shard], jobs: int, frames: _Frames
+) -> Iterator[tuple[int, _Result]]:
     """Yield what is done before a process dies; the shards in order where there is one."""
-    context = multiprocessing.get_context('spawn')
-    counter = context.Value('q', 0)
-    told = 0
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(jobs, len(shards)), context, initializer=_begin, initargs=(work, counter)
+        min(jobs, len(shards)), _CONTEXT, initializer=_begin, initargs=(work, frames.done)
     )
     try:
-        waiting = {pool.submit(_run, shard): k for k, shard in enumerate(shards)}
+        waiting = {pool.submit(_run, place, shard): place for place, shard in shards.items()}
         while waiting:
             ended, _ = wait(waiting, _POLL_S, return_when='FIRST_COMPLETED')
-            on_frames(counter.value - told)
-            told = counter.value
+            frames.tell()
             for future in sorted(ended, key=waiting.__getitem__):
                 place = waiting.pop(future)
                 if _is_broken(future):
                     return
-                yield shards[place], future.result()
+                yield place, future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
@@ -102,23 +111,24 @@ class _Process:
     work: Work[Any, Any]
     held: Any
     is_open = False
-    counter: Any
+    frames: Any
 
 
-def _begin(work: Work[Any, Any], counter: Any) -> None:
+def _begin(work: Work[Any, Any], frames: Any) -> None:
     # Ctrl-C reaches the whole group; the parent says what there is to say
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     settle()
-    _Process.work, _Process.counter = work, counter
+    _Process.work, _Process.frames = work, frames
 
 
-def _run(shard: Any) -> Any:
+def _run(place: int, shard: Any) -> Any:
     if not _Process.is_open:  # an error here is the work's own; in the beginning it were a death
         _Process.held = _Process.work.open()
         _Process.is_open = True
 
+    _Process.frames[place] = 0
+
     def count() -> None:
-        with _Process.counter.get_lock():
-            _Process.counter.value += 1
+        _Process.frames[place] += 1
 
     return _Process.work.run(shard, _Process.held, count)

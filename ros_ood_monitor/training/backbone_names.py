@@ -14,7 +14,7 @@ __all__ = [
     'MOBILENET',
     'PACKAGED_TAPS',
     'TORCHVISION',
-    'check_backbone',
+    'check_backbone_name',
     'check_taps',
     'is_onnx',
     'onnx_path',
@@ -42,7 +42,7 @@ PACKAGED_TAPS: Final = {
 """Taps of the backbones whose weights are packages, in the order of the network."""
 
 
-def check_backbone(name: str) -> None:
+def check_backbone_name(name: str) -> None:
     """
     Refuse a name that no backbone can have.
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ros_ood_monitor.training.choice import Choice
-from ros_ood_monitor.training.deployed import Deployed
-from ros_ood_monitor.training.fitting import FittedTap
-from ros_ood_monitor.training.held_out_rate import HeldOutRate
-from ros_ood_monitor.training.leaks import Repetition
-from ros_ood_monitor.training.map_fit import FittedMap
-from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.features.table import FeatureTable
+from ros_ood_monitor.training.fitting.choice import Choice
+from ros_ood_monitor.training.fitting.fitted_taps import FittedTap
+from ros_ood_monitor.training.frames.split import Split
+from ros_ood_monitor.training.held_out.deployed import Deployed
+from ros_ood_monitor.training.held_out.leaks import Repetition
+from ros_ood_monitor.training.held_out.pictures import Pictures
+from ros_ood_monitor.training.held_out.rate import HeldOutRate
+from ros_ood_monitor.training.labels.unmasked import Unmasked
+from ros_ood_monitor.training.maps.fit import FittedMap
 from ros_ood_monitor.training.precisions import PrecisionVerdict
-from ros_ood_monitor.training.split import Split
-from ros_ood_monitor.training.table import FeatureTable
-from ros_ood_monitor.training.unmask_frames import Unmasked
-from ros_ood_monitor.training.wild import FittedWild
+from ros_ood_monitor.training.wild.fitted_wild import FittedWild
 
 __all__ = ['Evidence']
 
@@ -83,3 +83,8 @@ class Evidence:
     seconds: Mapping[str, float]
     rates: Mapping[str, HeldOutRate] = field(default_factory=dict)
     unmasked: Unmasked | None = None
+
+    @property
+    def source_places(self) -> npt.NDArray[np.int64]:
+        """Return where the frames that pseudo-OOD is made from are among the validation frames."""
+        return np.searchsorted(self.split.validation, self.pictures.source_rows)

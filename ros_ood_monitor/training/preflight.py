@@ -10,18 +10,18 @@ from pathlib import Path
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbone_names import (
-    check_backbone,
+    check_backbone_name,
     check_taps,
     is_onnx,
     onnx_path,
     PACKAGED_TAPS,
 )
-from ros_ood_monitor.training.classes import find_classes
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.settings import TrainSettings
-from ros_ood_monitor.training.split import check_count
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.split import check_count
+from ros_ood_monitor.training.labels.classes import find_classes
+from ros_ood_monitor.training.settings.train_settings import TrainSettings
 from ros_ood_monitor.training.target import check_name, check_target
-from ros_ood_monitor.training.wild_data import find_wild
+from ros_ood_monitor.training.wild.data import find_wild
 
 __all__ = ['preflight']
 
@@ -63,8 +63,8 @@ def preflight(
     """
     check_name(name)
     check_target(Path(out), overwrite=overwrite)
-    settings.check_values()
-    check_backbone(settings.backbone)
+    settings.check()
+    check_backbone_name(settings.backbone)
     if settings.backbone in PACKAGED_TAPS:
         known = PACKAGED_TAPS[settings.backbone]
         chosen = check_taps(settings.taps, known)

@@ -9,11 +9,11 @@ from typing import Any, Final, TYPE_CHECKING
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.bundle.manifest import Manifest
 from ros_ood_monitor.calibration import map_warning, trigger_warning
-from ros_ood_monitor.training.settings import MOST_TILES
+from ros_ood_monitor.training.settings.train_settings import MOST_TILES
 
 if TYPE_CHECKING:  # it brings torch
     from ros_ood_monitor.training.evidence import Evidence
-    from ros_ood_monitor.training.unmask_frames import Unmasked
+    from ros_ood_monitor.training.labels.unmasked import Unmasked
 
 __all__ = ['MANY_TWINS', 'remarks']
 
@@ -61,6 +61,7 @@ def remarks(bundle: Bundle, found: Evidence) -> list[str]:
         *_repetition(found, training['frames']['backward_steps']),
         *_tiles(bundle.manifest),
         *_flows(found, training['settings']['flow']),
+        *_choice(found),
         *_map(found),
         *_wild(found),
         *_unmask(found),
@@ -187,6 +188,20 @@ def _better_tiles(shape: float, now: int) -> tuple[int, int]:
     )
 
 
+def _choice(found: Evidence) -> list[str]:
+    """Warn where evidence had nothing to choose by."""
+    choice = found.choice
+    if choice is None or not choice.blind:
+        return []
+    best = max(choice.candidates, key=lambda one: one.auroc)
+    return [
+        'the detector was not chosen: no candidate tells frames with a pasted defect from the '
+        f'same {len(found.pictures.sources)} frames without it better than chance by its '
+        f'standard error (best AUROC {best.auroc:.3f} +- {best.error:.3f}), so '
+        f'{choice.taken.density} on all taps was kept; give more frames, or name a --density'
+    ]
+
+
 def _map(found: Evidence) -> list[str]:
     """Warn where the map's detector could not be chosen."""
     choice, fitted = found.map_choice, found.fitted_map
@@ -257,6 +272,15 @@ def _unmask(found: Evidence) -> list[str]:
         )
     if not level / _NEAR <= unmasked.loss <= level * _NEAR:
         lines.append(_missed(unmasked))
+    gain = unmasked.detector
+    if gain is not None and not gain.helped:
+        before, after = gain.near
+        lines.append(
+            f'{unmasked.settings.method} did not help the detector of this bundle: its AUROC of '
+            f'near pseudo-OOD is {before:.3f} with the pretrained backbone and {after:.3f} with '
+            f'this one (standard error of the difference {gain.gain.standard_error:.3f}); compare '
+            'with a bundle trained without --unmask'
+        )
     return lines
 
 

@@ -51,7 +51,7 @@ class TapRows:
     columns : slice
         Channels of the tap.
     normalization : callable
-        `ros_ood_monitor.training.normalization.Normalization`, applied to what is read.
+        `ros_ood_monitor.training.detectors.normalization.Normalization`, applied to what is read.
 
     """
 

@@ -31,8 +31,8 @@ from scipy import stats
 from ros_ood_monitor.alerting import EpisodeLog, make_logic
 from ros_ood_monitor.calibration import conformal_threshold, OperatingPoint
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.records import State
 from tests.score_simulation import Kind, KINDS, simulate
 

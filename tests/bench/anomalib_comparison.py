@@ -48,19 +48,19 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines.ort_engine import open_session, OrtEngine
-from ros_ood_monitor.evaluation.boxes import read_boxes
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.pixels import Mapper
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio
+from ros_ood_monitor.evaluation.images.boxes import read_boxes
+from ros_ood_monitor.evaluation.images.pixels import Mapper
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_difference, auroc_interval
 from ros_ood_monitor.metrics.boxes import box_hits, mask_of_boxes
 from ros_ood_monitor.metrics.pixels import PixelScores
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import load_backbone
-from ros_ood_monitor.training.scorer import highest_mean
-from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.export.scorer import highest_mean
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train
 
 Image: TypeAlias = npt.NDArray[np.uint8]

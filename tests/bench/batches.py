@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import Call, interleave, ratio, summary
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import Call, interleave, ratio, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 
 COUNTS = (2, 3, 4, 8)
 

@@ -28,10 +28,10 @@ import numpy.typing as npt
 from ros_ood_monitor.bundle import Bundle, precision_files, write_bundle
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.folders import list_folder, score_folder
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import Call, interleave, ratio, summary
+from ros_ood_monitor.evaluation.images.folders import list_folder, score_folder
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import Call, interleave, ratio, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.metrics import auroc, auroc_difference
 from ros_ood_monitor.monitor import Monitor

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.decode import decode_compressed, decode_image
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 
 SIZES = [(480, 640), (1080, 1920)]
 PADDING = 64

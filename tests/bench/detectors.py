@@ -26,22 +26,24 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_interval, fpr95_id_positive, fpr95_ood_positive
-from ros_ood_monitor.training.choice import Choice, choose, choosing_probes, DEFAULT, taken
-from ros_ood_monitor.training.detectors import CLOSED_FORMS
-from ros_ood_monitor.training.export import export_scorer
-from ros_ood_monitor.training.fitting import fit_taps, FittedTap, make_scorer, scores
-from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
-from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.export.graphs import export_scorer
+from ros_ood_monitor.training.features.frame_reader import FrameReader
+from ros_ood_monitor.training.features.open_reader import open_reader
+from ros_ood_monitor.training.features.table import FeatureTable
+from ros_ood_monitor.training.fitting.choice import Choice, choose, choosing_probes, DEFAULT, taken
+from ros_ood_monitor.training.fitting.fitted_taps import FittedTap, make_scorer, scores
+from ros_ood_monitor.training.fitting.taps import fit_taps
+from ros_ood_monitor.training.frames.split import split_frames
+from ros_ood_monitor.training.held_out.pictures import Pictures
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import split_frames
-from ros_ood_monitor.training.table import FeatureTable
+from ros_ood_monitor.training.settings.densities import CLOSED_FORMS
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 
 Scores = npt.NDArray[np.float64]
 Every = list[dict[str, FittedTap]]
@@ -69,7 +71,7 @@ def fit(
         split = split_frames(
             table.sequence, rule=settings.split, alpha=settings.alpha, by_sequence=False, seed=0
         )
-        pictures = Pictures.choose(table, split, seed=settings.seed)
+        pictures = Pictures.choose(reader, table, split, seed=settings.seed)
         probes = reader.features(pictures.all_pseudo())
         every = fit_taps(
             table,
@@ -77,11 +79,13 @@ def fit(
             settings,
             probes=probes,
             store=None,
-            facts={},
             progress=Progress(quiet=True),
         )
         choice = choose(
-            every, table, split, choosing_probes(reader, pictures, probes, seed=settings.seed)
+            every,
+            table,
+            pictures.source_rows,
+            choosing_probes(reader, pictures, probes, seed=settings.seed),
         )
         counts = [len(part) for part in (split.fit, split.validation, split.calibration)]
     return (
@@ -167,6 +171,7 @@ def judge(
             'density': one.density,
             'from_tap': one.taps[0],
             'auroc_near_pseudo_ood': one.auroc,
+            'error_near_pseudo_ood': one.error,
             'gain': one.gain,
             'standard_error': one.standard_error,
             **reached(

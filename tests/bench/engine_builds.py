@@ -20,8 +20,8 @@ from typing import Any
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines.build import build_engine, PRECISIONS
 from ros_ood_monitor.engines.trt_library import load_library
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import write_text
 
 
 def built(bundle: Bundle, library: str, precision: str) -> dict[str, Any]:

@@ -25,12 +25,12 @@ from typing import Any
 import torch
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
-from ros_ood_monitor.training.flows import flow_from_settings
-from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
+from ros_ood_monitor.training.flows.assembly import flow_from_settings
+from ros_ood_monitor.training.flows.folding import fold
+from ros_ood_monitor.training.settings.presets import FlowSettings
 from tests.bench.folding import to_onnx
 from tests.published_fde import copy_into, PublishedFlow
 

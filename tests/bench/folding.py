@@ -20,11 +20,11 @@ from typing import Any
 import torch
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
-from ros_ood_monitor.training.flows import build_flow, initialize
-from ros_ood_monitor.training.folding import fold
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
+from ros_ood_monitor.training.flows.assembly import build_flow, initialize
+from ros_ood_monitor.training.flows.folding import fold
 
 AT_LEAST = 10.0
 RELATIVE = 1e-5  # of folded float32 against unfolded float64 log_prob

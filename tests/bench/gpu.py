@@ -26,8 +26,8 @@ import tempfile
 import time
 from typing import Any
 
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import write_text
 from tests.bench.gpu_parts import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import importlib
 import json
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -25,11 +24,11 @@ from ros_ood_monitor.engines.cuda import call, cudart, find_device
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.engines.trt_engine import TrtEngine
 from ros_ood_monitor.engines.trt_library import load_library
-from ros_ood_monitor.evaluation.benchmark import benchmark
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.parity import parity
-from ros_ood_monitor.evaluation.report import write_text
-from ros_ood_monitor.evaluation.timing import Call, interleave, summary
+from ros_ood_monitor.evaluation.speed.benchmark import benchmark
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.parity import parity
+from ros_ood_monitor.evaluation.speed.timing import Call, interleave, summary
+from ros_ood_monitor.evaluation.tables import write_text
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
 from tests.bench import batches
@@ -134,8 +133,7 @@ def tensorrt(library: str, found: Found, path: Path, folder: Path) -> None:
                     gains = batches.measured(bundle, engine, rounds=_ROUNDS)
                     write_row(folder, f'batches_{library}_{precision}', bundle, gains)
             with found.trying(f'{precision} bench'):
-                os.environ['OOD_MONITOR_ENGINES'] = str(cache)
-                facts = benchmark(bundle, engine=library, precision=precision)
+                facts = benchmark(bundle, engine=library, precision=precision, cache=cache)
                 write_row(folder, f'engine_{library}_{precision}', bundle, facts)
     if not {'fp32', 'fp16'} & found.keys():
         msg = '; '.join(str(text) for key, text in found.items() if key.endswith('failure'))
@@ -198,16 +196,19 @@ def execution_ms(engine: TrtEngine, count: int) -> float:
 def onnxruntime(engine_name: str, found: Found, path: Path, folder: Path) -> None:
     """Measure ONNX Runtime on one of its providers."""
     bundle = Bundle.load(path)
-    engine = open_engine(bundle, engine_name)
-    engine.warm_up()
-    found['parity'] = parity(bundle, engine, bundle.verify(engine))
-    is_cpu = engine.describe()['device'] == 'cpu'
-    facts = batches.measured(bundle, engine, rounds=3 if is_cpu else _ROUNDS)
-    found['times_ms'] = facts['times_ms']
-    found['one_call_of_single_calls'] = facts['one_call_of_single_calls']
-    if not is_cpu:
-        write_row(folder, f'batches_{engine_name}', bundle, facts)
-        write_row(folder, f'engine_{engine_name}', bundle, benchmark(bundle, engine=engine_name))
+    with tempfile.TemporaryDirectory() as scratch:  # one of them keeps what it builds
+        cache = Path(scratch)
+        engine = open_engine(bundle, engine_name, cache=cache)
+        engine.warm_up()
+        found['parity'] = parity(bundle, engine, bundle.verify(engine))
+        is_cpu = engine.describe()['device'] == 'cpu'
+        facts = batches.measured(bundle, engine, rounds=3 if is_cpu else _ROUNDS)
+        found['times_ms'] = facts['times_ms']
+        found['one_call_of_single_calls'] = facts['one_call_of_single_calls']
+        if not is_cpu:
+            write_row(folder, f'batches_{engine_name}', bundle, facts)
+            facts = benchmark(bundle, engine=engine_name, cache=cache)
+            write_row(folder, f'engine_{engine_name}', bundle, facts)
 
 
 def torch(found: Found, path: Path, _folder: Path) -> None:
@@ -320,6 +321,7 @@ PARTS: Final = {
     'tensorrt_rtx': Part(functools.partial(tensorrt, 'tensorrt_rtx'), 120.0),
     'torch': Part(torch, 90.0),
     'onnxruntime-cuda': Part(functools.partial(onnxruntime, 'onnxruntime-cuda'), 90.0),
+    'onnxruntime-tensorrt': Part(functools.partial(onnxruntime, 'onnxruntime-tensorrt'), 120.0),
     'onnxruntime': Part(functools.partial(onnxruntime, 'onnxruntime'), 60.0),
 }
 """In the order of what is missed most where time runs out."""

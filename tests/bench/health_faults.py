@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bags import BagReader
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.health import CHECKS, health_table, HealthLimits, HealthMonitor, measure
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.records import Frame

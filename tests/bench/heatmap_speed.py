@@ -19,11 +19,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import Call, interleave, summary
-from ros_ood_monitor.heatmap import Projection, regions_over
-from ros_ood_monitor.overlay import caption, colour, ColourScale, overlay
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import Call, interleave, summary
+from ros_ood_monitor.evaluation.tables import text_table, write_text
+from ros_ood_monitor.maps.caption import caption
+from ros_ood_monitor.maps.colours import colour, ColourScale
+from ros_ood_monitor.maps.heatmap import Projection, regions_over
+from ros_ood_monitor.maps.overlay import overlay
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.records import State
 

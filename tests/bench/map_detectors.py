@@ -29,33 +29,35 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.boxes import read_boxes
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio
+from ros_ood_monitor.evaluation.images.boxes import read_boxes
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files, read_image
-from ros_ood_monitor.mapper import Mapper
+from ros_ood_monitor.maps.mapper import Mapper
 from ros_ood_monitor.metrics import auroc, auroc_difference
 from ros_ood_monitor.metrics.boxes import box_hits, mask_of_boxes
 from ros_ood_monitor.metrics.pixels import PixelScores
-from ros_ood_monitor.training.export import export_backbone, export_scorer, output_names
-from ros_ood_monitor.training.fitting import (
+from ros_ood_monitor.training.export.graphs import export_backbone, export_scorer, output_names
+from ros_ood_monitor.training.export.scorer import highest_mean
+from ros_ood_monitor.training.features.frame_reader import FrameReader
+from ros_ood_monitor.training.features.open_reader import open_reader
+from ros_ood_monitor.training.features.table import FeatureTable
+from ros_ood_monitor.training.fitting.fitted_taps import (
     deviation_of_sum,
-    fit_taps,
     FittedTap,
     make_scorer,
     scores,
 )
-from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
-from ros_ood_monitor.training.map_choice import cell_auroc, changed_cells
-from ros_ood_monitor.training.map_fit import fit_map, FittedMap, MAP_DENSITIES
-from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.fitting.taps import fit_taps
+from ros_ood_monitor.training.frames.split import Split, split_frames
+from ros_ood_monitor.training.held_out.pictures import Pictures
+from ros_ood_monitor.training.maps.choice import cell_auroc, changed_cells
+from ros_ood_monitor.training.maps.fit import fit_map, FittedMap
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.scorer import highest_mean
-from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import Split, split_frames
-from ros_ood_monitor.training.table import FeatureTable
+from ros_ood_monitor.training.settings.densities import MAP_DENSITIES
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 
 Inputs = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]

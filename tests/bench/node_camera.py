@@ -24,7 +24,7 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ros_ood_monitor.ros.buffers import ImagePublisher
+from ros_ood_monitor.ros.messages.buffers import ImagePublisher
 
 VARIANTS = 8  # different pictures, sent in turn
 QUALITY = 90  # of JPEG

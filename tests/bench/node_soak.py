@@ -32,10 +32,10 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.parameters import PARAMETERS
-from ros_ood_monitor.ros.process import Spinner
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.ros.messages import qos
+from ros_ood_monitor.ros.parameters.table import PARAMETERS
+from ros_ood_monitor.ros.process.run import Spinner
 from ros_ood_monitor.share import share_path
 
 HERE = Path(__file__).parent

@@ -32,9 +32,9 @@ from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.evaluation.bags.runs import Scoring
-from ros_ood_monitor.evaluation.bags.scored import score_bag
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import write_text
+from ros_ood_monitor.evaluation.bags.scoring import score_bag
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import write_text
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.shards import Executor, Local, RayCluster, run_shards
 from ros_ood_monitor.share import bundle_path

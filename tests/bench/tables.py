@@ -19,12 +19,20 @@ import json
 import math
 from pathlib import Path
 import re
+from statistics import fmean, stdev
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 ROOT = RESULTS.parents[2]
 NOBODY = 'not measured'
-FILES = ('README.md', 'docs/engines.md', 'docs/scale.md', 'docs/tuning_alerts.md')
+FILES = (
+    'README.md',
+    'docs/performance.md',
+    'docs/engines.md',
+    'docs/scale.md',
+    'docs/tuning_alerts.md',
+    'docs/unmask.md',
+)
 EXPECTED = {
     'onnxruntime': 'CPU',
     'tensorrt': 'NVIDIA GPU: Jetson, desktop',
@@ -44,8 +52,21 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([lines[0], '|' + '---|' * len(rows[0]), *lines[1:]])
 
 
+def brief() -> str:
+    """Return the README's rows of `speed`: the ratio, the time, the memory, and the node's."""
+    head, *rows = _speed_rows()
+    wanted = ('`Monitor.observe`', 'peak memory', 'node,')
+    kept = [row for row in rows if row[0].startswith(wanted)]
+    assert len(kept) == 4, kept
+    return table([head, *kept])
+
+
 def speed() -> str:
-    """Return the README's table: what the monitor adds, and what it takes."""
+    """Return what the monitor adds, and what it takes."""
+    return table(_speed_rows())
+
+
+def _speed_rows() -> list[tuple[str, ...]]:
     bench, lu, fde = (
         read(name)
         for name in (
@@ -70,7 +91,7 @@ def speed() -> str:
         missed = '' if found['met'] else ', not met: its weights come at the speed of memory'
         return f'{found["median"]:.1f}', f'at least {found["goal_at_least"]:.0f}{missed}'
 
-    rows: list[tuple[str, ...]] = [
+    return [
         ('What', 'measured', 'goal'),
         (
             '`Monitor.observe` on a 640x480 frame / the bare ONNX Runtime calls',
@@ -118,7 +139,6 @@ def speed() -> str:
         ),
         ('decoding a frame of 640x480 (1920x1080), ms p50: ' + '; '.join(DECODED), decoding(), ''),
     ]
-    return table(rows)
 
 
 DECODED = ('rgb8', 'bgr8', 'mono16', 'bayer_rggb8', 'uyvy', 'nv12', 'jpeg')
@@ -369,7 +389,92 @@ def _deployments(one: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def unmasked(runs: Sequence[dict[str, Any]]) -> str:
+    """Return energy on every set, other scores on the near one, loss, accuracy and cost."""
+    kinds = list(runs[0]['rows']['plain']['scores']['energy'])
+    others = ('msp', 'odin', 'mahalanobis', 'flow')
+    head = ('', *kinds, 'near: msp', *others[1:], 'fitted loss', 'accuracy', 'CPU s')
+    shown: list[Sequence[str]] = [head]
+    for name in runs[0]['rows']:
+        rows = [run['rows'][name] for run in runs]
+        seconds = [run['cpu_seconds'].get(name) for run in runs]
+        shown.append(
+            (
+                name,
+                *(
+                    ', '.join(
+                        (
+                            _spread([row['scores']['energy'][kind][0] for row in rows]),
+                            *(
+                                f'{fmean(row["scores"]["energy"][kind][k] for row in rows):.3f}'
+                                for k in (1, 2)
+                            ),
+                        )
+                    )
+                    for kind in kinds
+                ),
+                *(f'{fmean(row["scores"][one]["near"][0] for row in rows):.3f}' for one in others),
+                f'{fmean(row["loss"] for row in rows):.3f}',
+                _spread([row['accuracy'] for row in rows]),
+                '' if None in seconds else f'{fmean(seconds):.0f}',
+            )
+        )
+    return table(shown)
+
+
+def _spread(values: Sequence[float], sign: str = '') -> str:
+    return f'{fmean(values):{sign}.3f} ± {stdev(values):.3f}'
+
+
+def unmask_stages() -> str:
+    """Return AUROC of near-OOD by energy: the curve of training, and what each method gains."""
+    rows: list[tuple[str, ...]] = [
+        (
+            'set',
+            'mean curve: its best',
+            'its end',
+            'best pass of the other seeds, less the end',
+            '`um` less the end',
+            '`umap` less the end',
+        )
+    ]
+    for name, runs in read('unmask')['sets'].items():
+        passes = [stage['pass'] for stage in runs[0]['curve']]
+        curves = [[stage['near'] for stage in run['curve']] for run in runs]
+
+        def best(curves: Sequence[Sequence[float]]) -> int:
+            means = [fmean(stage) for stage in zip(*curves, strict=True)]
+            return means.index(max(means))
+
+        top = best(curves)
+        stopped = [
+            curve[best([*curves[:k], *curves[k + 1 :]])] - curve[-1]
+            for k, curve in enumerate(curves)
+        ]
+        gains = [
+            [run['rows'][row]['near'] - run['rows']['plain']['near'] for run in runs]
+            for row in ('um', 'umap')
+        ]
+        rows.append(
+            (
+                name,
+                f'{fmean(curve[top] for curve in curves):.3f} at pass {passes[top]}',
+                f'{fmean(curve[-1] for curve in curves):.3f}',
+                *(
+                    f'{_spread(values, "+")}, better {sum(x > 0 for x in values)} of {len(runs)}'
+                    for values in (stopped, *gains)
+                ),
+            )
+        )
+    return table(rows)
+
+
+def _unmask(name: str) -> Callable[[], str]:
+    return lambda: unmasked(read('unmask')['sets'][name])
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    'brief': brief,
     'speed': speed,
     'engines': engines,
     'precisions': precisions,
@@ -379,6 +484,10 @@ TABLES: dict[str, Callable[[], str]] = {
     'scale_cost': scale_cost,
     'scale_workers': scale_workers,
     'rates': rates,
+    'unmask_stages': unmask_stages,
+    'unmask_digits': _unmask('digits'),
+    'unmask_wrong': _unmask('digits, wrong labels'),
+    'unmask_photographs': _unmask('photographs'),
 }
 
 

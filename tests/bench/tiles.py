@@ -27,23 +27,25 @@ import numpy.typing as npt
 import torch
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
-from ros_ood_monitor.evaluation.timing import interleave, ratio
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_interval
 from ros_ood_monitor.training.backbones import TiledBackbone, tiles_of
 from ros_ood_monitor.training.detectors import fit_closed_form
-from ros_ood_monitor.training.export import export_backbone, export_scorer, output_names
-from ros_ood_monitor.training.fitting import deviation_of_sum, fit_taps, FittedTap, make_scorer
-from ros_ood_monitor.training.fitting import scores as scores_of
-from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
-from ros_ood_monitor.training.map_fit import fit_map, FittedMap
+from ros_ood_monitor.training.export.graphs import export_backbone, export_scorer, output_names
+from ros_ood_monitor.training.export.scorer import highest_mean
+from ros_ood_monitor.training.features.frame_reader import FrameReader
+from ros_ood_monitor.training.features.open_reader import open_reader
+from ros_ood_monitor.training.fitting.fitted_taps import deviation_of_sum, FittedTap, make_scorer
+from ros_ood_monitor.training.fitting.fitted_taps import scores as scores_of
+from ros_ood_monitor.training.fitting.taps import fit_taps
+from ros_ood_monitor.training.frames.split import split_frames
+from ros_ood_monitor.training.maps.fit import fit_map, FittedMap
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.scorer import highest_mean
-from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import split_frames
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 
 Scores: TypeAlias = npt.NDArray[np.float64]
 QUIET = Progress(quiet=True)

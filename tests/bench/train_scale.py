@@ -25,7 +25,7 @@ import numpy as np
 
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.evaluation.machine import context
+from ros_ood_monitor.evaluation.speed.machine import context
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.preprocess import Preprocessor
 

@@ -24,15 +24,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files, read_image
 from ros_ood_monitor.metrics import auroc, auroc_interval
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import Backbone, load_backbone
-from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form, vim
-from ros_ood_monitor.training.fitting import scores
-from ros_ood_monitor.training.normalization import Normalization
+from ros_ood_monitor.training.detectors import fit_closed_form, vim
+from ros_ood_monitor.training.detectors.normalization import Normalization
+from ros_ood_monitor.training.fitting.fitted_taps import scores
+from ros_ood_monitor.training.settings.densities import CLOSED_FORMS
 
 Scores: TypeAlias = npt.NDArray[np.float64]
 Views: TypeAlias = dict[str, npt.NDArray[np.float32]]

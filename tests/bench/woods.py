@@ -25,21 +25,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.evaluation.report import text_table, write_text
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.tables import text_table, write_text
 from ros_ood_monitor.images import image_files
 from ros_ood_monitor.metrics import auroc, share_over
-from ros_ood_monitor.training.choice import taken
-from ros_ood_monitor.training.datasets import Dataset
 from ros_ood_monitor.training.detectors.woods import boundary
-from ros_ood_monitor.training.fitting import fit_taps, FittedTap, sum_over_taps
-from ros_ood_monitor.training.frame_reader import FrameReader, open_reader
-from ros_ood_monitor.training.pictures import Pictures
+from ros_ood_monitor.training.features.frame_reader import FrameReader
+from ros_ood_monitor.training.features.open_reader import open_reader
+from ros_ood_monitor.training.fitting.choice import taken
+from ros_ood_monitor.training.fitting.fitted_taps import FittedTap, sum_over_taps
+from ros_ood_monitor.training.fitting.taps import fit_taps
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.split import split_frames
+from ros_ood_monitor.training.held_out.pictures import Pictures
 from ros_ood_monitor.training.preflight import preflight
 from ros_ood_monitor.training.progress import Progress
-from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import split_frames
-from ros_ood_monitor.training.wild import fit_wild, FittedWild
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
+from ros_ood_monitor.training.wild.fit import fit_wild
+from ros_ood_monitor.training.wild.fitted_wild import FittedWild
 from tests.bench.detectors import features, measures
 
 Features = npt.NDArray[np.float32]

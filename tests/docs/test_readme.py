@@ -23,14 +23,16 @@ DOCS = {
     for path in [ROOT / 'README.md', *ROOT.glob('docs/**/*.md')]
 }
 
+NODE = DOCS[ROOT / 'docs/node.md']
+
 
 def test_the_parameter_table_is_the_rendered_one() -> None:
     pytest.importorskip('rclpy')
     from ros_ood_monitor.cli.main import main
 
-    start = README.index('<!-- rendered by: ood_monitor params --format markdown -->')
-    end = README.index('<!-- end -->', start)
-    shown = README[start:end].split('-->', 1)[1].strip()
+    start = NODE.index('<!-- rendered by: ood_monitor params --format markdown -->')
+    end = NODE.index('<!-- end -->', start)
+    shown = NODE[start:end].split('-->', 1)[1].strip()
     import contextlib
     import io
 
@@ -47,8 +49,7 @@ def test_every_verb_is_documented(verb: str) -> None:
 
 @pytest.mark.parametrize('name', [n for n in errors.__all__ if n != 'OodMonitorError'])
 def test_every_error_is_in_troubleshooting(name: str) -> None:
-    section = README[README.index('## Troubleshooting') : README.index('## Compatibility')]
-    assert name in section
+    assert name in DOCS[ROOT / 'docs/troubleshooting.md']
 
 
 def commands() -> list[str]:
@@ -94,7 +95,7 @@ def test_every_value_of_the_messages_is_documented() -> None:
     from std_msgs.msg import Header
 
     from ros_ood_monitor.records import AlertState, Observation, State
-    from ros_ood_monitor.ros.converters import alert_status, observation_message
+    from ros_ood_monitor.ros.messages.converters import alert_status, observation_message
 
     observation = Observation(
         0.0, 'front', 1.0, 0.5, 2.0, AlertState(State.NORMAL), 1.0, heatmap_peak=0.5
@@ -103,7 +104,7 @@ def test_every_value_of_the_messages_is_documented() -> None:
         *observation_message(Header(), observation, name='n', bundle='b', latency_ms=1.0).status,
         alert_status(observation.alert, name='n', camera='c', bundle='b', peak=1.0, duration=1.0),
     ]
-    section = README[README.index('| Value of |') : README.index('| Status in')]
+    section = NODE[NODE.index('| Value of |') : NODE.index('| Status in')]
     keys = {value.key for status in statuses for value in status.values}
     assert {'raw_score', 'state', 'peak', 'duration', 'bundle'} <= keys
     assert keys == set(re.findall(r'`(\w+)`', section))
@@ -124,27 +125,14 @@ def test_the_python_of_the_heatmaps_runs(tmp_path: Path) -> None:
 
 def test_every_counter_of_the_diagnostics_is_documented() -> None:
     pytest.importorskip('rclpy')
-    from ros_ood_monitor.ros.input_status import input_status
-    from ros_ood_monitor.ros.load import Load
-    from ros_ood_monitor.ros.publishers import Publishers
-    from ros_ood_monitor.ros.stream_counts import StreamCounts
+    from ros_ood_monitor.ros.camera.counts import StreamCounts
+    from ros_ood_monitor.ros.camera.publishers import Publishers
+    from ros_ood_monitor.ros.diagnostics.input_status import input_status, InputFacts
 
-    status = input_status(
-        'n',
-        camera='c',
-        topic='/image',
-        active=True,
-        publishers=Publishers(1),
-        gone_for=0.0,
-        state=None,
-        silent_for=0.0,
-        stale_after=2.0,
-        now=StreamCounts(0.0).snapshot(1.0),
-        before=None,
-        load=Load(),
-    )
-    start = README.index("The input's counters")
-    section = README[start : README.index('#### Parameters')]
+    facts = InputFacts('/image', True, Publishers(1), StreamCounts(0.0).snapshot(1.0))
+    status = input_status('n', camera='c', facts=facts)
+    start = NODE.index("The input's counters")
+    section = NODE[start : NODE.index('## Parameters')]
     documented = set(re.findall(r'^\| `(\w+)`', section, re.MULTILINE))
     assert {'dropped', 'skipped', 'missed_frames'} <= documented
     assert documented <= {value.key for value in status.values}
@@ -173,21 +161,20 @@ def test_simulated_deployments_kept_to_the_bound_in_93_of_100_as_the_documentati
             assert holds or (logic in ('cusum', 'martingale') and world['offset'] > 0.0)
             assert holds or world['established'] < 0.5 * world['deployments']
     said = DOCS[ROOT / 'docs/tuning_alerts.md']
-    assert 'their exact bound is no promise where days differ' in ' '.join(said.split())
+    assert 'even then the bound may be too low. Where days differ, use `ewma`.' in ' '.join(
+        said.split()
+    )
 
 
 def test_the_layers_in_contributing_are_those_of_the_import_contract() -> None:
     tomllib = pytest.importorskip('tomllib', reason='comes with Python 3.11')
     tables = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
-    (contract,) = (c for c in tables['tool']['importlinter']['contracts'] if c['type'] == 'layers')
-    # in parentheses: modules that may be missing
-    there = [
-        [name for name in re.findall(r'\w+', layer) if any((ROOT / PACKAGE).glob(f'{name}*'))]
-        for layer in contract['layers']
-    ]
-    (house,) = re.findall(r'```\n(cli\n.*?)```', DOCS[ROOT / 'docs/contributing.md'], re.DOTALL)
-    shown = [re.findall(r'\w+', line) for line in house.splitlines()]
-    assert [sorted(layer) for layer in shown] == [sorted(layer) for layer in there[1:]]
+    contracts = [c for c in tables['tool']['importlinter']['contracts'] if c['type'] == 'layers']
+    held = [[re.findall(r'\w+', layer) for layer in c['layers']] for c in contracts]
+    assert held[0].pop(0) == ['__main__']
+    blocks = re.findall(r'```\n(\w.*?)```', DOCS[ROOT / 'docs/contributing.md'], re.DOTALL)
+    shown = [[re.findall(r'\w+', line) for line in block.splitlines()] for block in blocks]
+    assert shown == held
 
 
 @pytest.mark.parametrize('name', tables.FILES)
@@ -195,6 +182,24 @@ def test_tables_of_measurements_are_those_of_the_files(name: str) -> None:
     text = (ROOT / name).read_text(encoding='utf-8')
     assert 'rendered by: python -m tests.bench.tables' in text
     assert tables.rendered(text) == text
+
+
+def test_every_figure_said_of_unleashing_mask_is_one_of_its_measurement() -> None:
+    text = DOCS[ROOT / 'docs/unmask.md']
+    said = text[text.index('* **The curve of the paper') : text.index('## The brake of a flow')]
+    sets = tables.read('unmask')['sets']
+    near = {
+        f'{row["near"]:.3f}' for runs in sets.values() for r in runs for row in r['rows'].values()
+    }
+    shown = {
+        figure
+        for name in tables.TABLES
+        if name.startswith('unmask_')
+        for figure in re.findall(r'\d\.\d{3}', tables.TABLES[name]())
+    }
+    figures = set(re.findall(r'\d\.\d{3}', said))
+    assert len(figures) > 20
+    assert figures <= shown | near
 
 
 def test_an_engine_that_nobody_has_run_is_not_measured() -> None:

@@ -29,7 +29,7 @@ def rows(text: str, head: str) -> list[list[str]]:
 
 def test_the_presets_of_flows_have_the_values_of_the_table() -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.presets import FlowSettings, PRESETS
+    from ros_ood_monitor.training.settings.presets import FlowSettings, PRESETS
 
     table = {row[0].strip('`'): row[1:4] for row in rows(GUIDE, '| key of `flow`')}
     assert set(table) == {field.name for field in fields(FlowSettings)} - {'name'}
@@ -62,14 +62,14 @@ def test_every_precision_is_in_the_table() -> None:
 
 
 def test_every_kind_of_pseudo_ood_is_named() -> None:
-    from ros_ood_monitor.training.pseudo_ood import KINDS
+    from ros_ood_monitor.training.frames.pseudo_ood import KINDS
 
     section = GUIDE[GUIDE.index('Pseudo-OOD pictures are made') :]
     assert [kind for kind in KINDS if f'`{kind}`' not in section] == []
 
 
 def test_a_frame_takes_the_bytes_in_the_cache_that_the_guide_says() -> None:
-    from ros_ood_monitor.training.cache import record_type
+    from ros_ood_monitor.training.features.shard import record_type
 
     (fixed,) = re.findall(r'(\d+) \+ 4 x width bytes', GUIDE)
     ((whole, width),) = re.findall(r'(\d+) for all (\d+) features', GUIDE)
@@ -79,7 +79,7 @@ def test_a_frame_takes_the_bytes_in_the_cache_that_the_guide_says() -> None:
 
 def test_the_rule_of_evidence_is_told_as_the_manifest_tells_it() -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.choice import RULE
+    from ros_ood_monitor.training.fitting.choice import RULE
 
     section = DETECTORS[DETECTORS.index('## The rule') : DETECTORS.index('## What it brought')]
     assert RULE in section

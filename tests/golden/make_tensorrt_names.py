@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from ros_ood_monitor.engines.trt_library import USED, USED_OF_TENSORRT
+from ros_ood_monitor.engines.trt_names import USED, USED_OF_TENSORRT
 
 FOLDER = Path(__file__).parent / 'tensorrt_names'
 _FUNCTIONS = (

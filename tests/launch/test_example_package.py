@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from ros_ood_monitor.ros import launching
-from ros_ood_monitor.ros.launch_arguments import MONITOR, MULTI_CAMERA, REPLAY
-from ros_ood_monitor.ros.parameters import PARAMETERS
+from ros_ood_monitor.ros.launching.arguments import MONITOR, MULTI_CAMERA, REPLAY
+from ros_ood_monitor.ros.parameters.table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / 'docs' / 'examples' / 'robot_bringup'
@@ -29,6 +29,7 @@ DECLARED = {
     }.items()
 }
 MARKDOWN = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md')]
+VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 FIND = r'\$\(find-pkg-share (\w+)\)/([\w/.]+)'
 
 
@@ -121,6 +122,47 @@ def test_every_function_of_ours_exists_and_takes_these_keywords(where: str) -> N
             allowed = inspect.signature(getattr(launching, name)).parameters
             used = {str(keyword.arg) for keyword in call.keywords}
             assert used <= {*allowed, 'respawn', 'condition'}
+
+
+def test_the_table_of_actions_names_what_there_is() -> None:
+    text = (ROOT / 'docs' / 'launch.md').read_text('utf-8')
+    rows = [line for line in text.splitlines() if line.startswith('| `') and '(' in line]
+    named = {name for row in rows for name in re.findall(r'`(\w+)\(', row.split('|')[1])}
+    assert 'profile_environment' in named
+    assert named <= set(launching.__all__)
+
+
+def settings_of_the_environment(suffix: str) -> list[tuple[str, str]]:
+    text = (LAUNCH / f'bringup.launch{suffix}').read_text('utf-8')
+    if suffix == '.xml':
+        elements = ET.fromstring(text).iter('set_env')
+        return [(str(e.get('name')), str(e.get('value'))) for e in elements]
+    actions = [node['set_env'] for node in walk(yaml.safe_load(text)) if 'set_env' in node]
+    return [(action['name'], action['value']) for action in actions]
+
+
+def expanded(text: str, environment: dict[str, str]) -> str:
+    """Return a text with its substitutions made as launch makes them, the innermost ones first."""
+    while found := re.search(r'\$\((env|find-pkg-share) ([^ $()]+)(?: ([^ $()]+))?\)', text):
+        kind, name, default = found.groups()
+        value = f'/{name}' if kind == 'find-pkg-share' else environment.get(name, default)
+        assert value is not None, f'launch ends here: {found[0]}'
+        text = text.replace(found[0], value)
+    return text
+
+
+@pytest.mark.parametrize('suffix', ['.xml', '.yaml'])
+@pytest.mark.parametrize('theirs', [(), VARIABLES[:1], VARIABLES[1:], VARIABLES])
+def test_cameras_have_our_profile_unless_there_is_one_under_either_name(
+    suffix: str, theirs: tuple[str, ...]
+) -> None:
+    environment = {name: f'/theirs/{name}' for name in theirs}
+    wanted = [f'/theirs/{name}' for name in theirs] or ['/ros_ood_monitor/config/fastdds.xml']
+    settings = settings_of_the_environment(suffix)
+    assert {name for name, _ in settings} == {*VARIABLES}
+    for name, value in settings:
+        environment[name] = expanded(value, environment)
+    assert [environment[name] for name in VARIABLES] == [wanted[0], wanted[-1]]
 
 
 def test_includes_are_shown_in_all_three_languages() -> None:

@@ -26,7 +26,7 @@ from launch.utilities import perform_substitutions
 from launch_ros.actions import Node, PushRosNamespace, SetParameter, SetRemap
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.ros.launching import camera_environment, monitor_node, shared
+from ros_ood_monitor.ros.launching.monitor import camera_environment, monitor_node, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = shared('config', 'fastdds.xml')
@@ -42,6 +42,7 @@ class Started:
     parameters: Mapping[str, Any]
     profiles: tuple[str, ...]
     log_level: str
+    words: tuple[str, ...]
 
 
 def walk(entities: Any, context: LaunchContext) -> Iterator[Started]:
@@ -75,6 +76,7 @@ def _started(node: Any, context: LaunchContext) -> Started:
         parameters,
         tuple(environment[name] for name in VARIABLES if name in environment),
         words[words.index('--log-level') + 1] if '--log-level' in words else '',
+        tuple(words),
     )
 
 
@@ -144,6 +146,14 @@ def test_several_cameras_become_string_arrays() -> None:
     assert node.parameters['input.topics'] == ['/front/image_raw', '/rear/image_raw']
     assert node.parameters['input.cameras'] == ['on', 'off']
     assert node.remappings == ()
+
+
+def test_empty_arguments_of_a_replay_say_nothing() -> None:
+    names = ('image', 'source', 'rate', 'restamp', 'shutdown_at_end', 'autostart')
+    empty = dict.fromkeys(names, '')
+    monitor, player = start(include('replay', bag='b', transport='raw', **empty))
+    assert monitor.remappings == player.remappings == ()
+    assert player.words[player.words.index('b') + 1] == '--ros-args'
 
 
 def test_wrong_list_of_cameras_is_refused_in_words() -> None:

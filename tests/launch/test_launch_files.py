@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.ros import launch_arguments, launch_replay, launching
-from ros_ood_monitor.ros.launch_arguments import (
+from ros_ood_monitor.ros import launching as package
+from ros_ood_monitor.ros.launching import arguments as launch_arguments
+from ros_ood_monitor.ros.launching import monitor as launching
+from ros_ood_monitor.ros.launching import replay as launch_replay
+from ros_ood_monitor.ros.launching.arguments import (
     LaunchArgument,
     MONITOR,
     monitor_options,
     MULTI_CAMERA,
     REPLAY,
 )
-from ros_ood_monitor.ros.parameters import PARAMETERS
+from ros_ood_monitor.ros.parameters.table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -28,7 +31,7 @@ TABLES = {
     'replay.launch.py': REPLAY,
 }
 ARGUMENTS = list(dict.fromkeys([*MONITOR, *MULTI_CAMERA, *REPLAY]))
-MODULES = {module.__name__: module for module in (launching, launch_replay)}
+MODULES = {package.__name__: package}
 
 
 def by_name(argument: LaunchArgument) -> str:
@@ -125,6 +128,11 @@ def _given(table: tuple[LaunchArgument, ...], **changes: str) -> dict[str, str]:
 @pytest.mark.parametrize('table', [MONITOR, MULTI_CAMERA], ids=['monitor', 'multi_camera'])
 def test_empty_arguments_say_nothing(table: tuple[LaunchArgument, ...]) -> None:
     assert monitor_options(table, _given(table)) == {}
+
+
+@pytest.mark.parametrize('image', [None, '', 'image'])
+def test_an_empty_topic_of_the_camera_remaps_nothing(image: str | None) -> None:
+    assert launching.image_remapping(image) == []
 
 
 def test_arguments_become_typed_options() -> None:

@@ -155,7 +155,7 @@ from launch import LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription
 from launch_ros.actions import PushRosNamespace, SetRemap
 
-from ros_ood_monitor.ros.launching import monitor_node, shared
+from ros_ood_monitor.ros.launching.monitor import monitor_node, shared
 
 
 def generate_launch_description():

@@ -130,7 +130,7 @@ def test_rosdep_brings_what_the_bags_extra_brings(setup_py: Any) -> None:
         'tqdm': 'python3-tqdm',
         'zstandard': 'mcap-ros2-support',  # mcap requires it
     }
-    without_key = {'pyarrow'}  # CSV tables do without
+    without_key = {'plotly', 'pyarrow'}  # Markdown reports and CSV tables do without
     assert set(setup_py.extras_require['bags']) == keys.keys() | without_key
     assert set(keys.values()) <= depends
 

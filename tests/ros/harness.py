@@ -22,12 +22,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32
 
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.converters import time_of
+from ros_ood_monitor.ros.messages import qos
+from ros_ood_monitor.ros.messages.converters import time_of
+from ros_ood_monitor.ros.model.open_monitor import open_monitor
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
-from ros_ood_monitor.ros.open_monitor import open_monitor
-from ros_ood_monitor.ros.process import Spinner
-from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.parameters.settings import Settings
+from ros_ood_monitor.ros.process.run import Spinner
 
 DEADLINE_S = 20.0
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)

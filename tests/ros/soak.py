@@ -41,9 +41,9 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from ros_ood_monitor.evaluation.machine import context
-from ros_ood_monitor.ros import qos
-from ros_ood_monitor.ros.process import Spinner
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.ros.messages import qos
+from ros_ood_monitor.ros.process.run import Spinner
 from tests.ros.harness import image, normal_frame, strange_frame, wait_until
 from tests.tiny_bundle import make_tiny_bundle
 

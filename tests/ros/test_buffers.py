@@ -16,9 +16,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from ros_ood_monitor.errors import DecodeError
-from ros_ood_monitor.ros.buffers import ImagePublisher
-from ros_ood_monitor.ros.converters import frame_from_image, time_of
-from ros_ood_monitor.ros.process import Spinner
+from ros_ood_monitor.ros.messages.buffers import ImagePublisher
+from ros_ood_monitor.ros.messages.converters import frame_from_image, time_of
+from ros_ood_monitor.ros.process.run import Spinner
 from tests.ros.harness import image, normal_frame, RELIABLE, wait_until
 
 pytestmark = pytest.mark.usefixtures('ros')

@@ -8,8 +8,8 @@ import pytest
 
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.ros.cameras import Camera, cameras_of
-from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.camera.cameras import Camera, cameras_of
+from ros_ood_monitor.ros.parameters.settings import Settings
 
 
 def _resolve(name: str) -> str:
@@ -30,8 +30,10 @@ def _names(*topics: str) -> list[str]:
 
 
 def test_one_camera_is_named_by_its_images_and_has_the_remapped_topic() -> None:
-    assert _cameras('remapped/image') == (Camera('', 'remapped/image', '/zed/left'),)
-    assert _cameras('image') == (Camera('', 'image', '/rover/image'),)
+    assert _cameras('remapped/image') == (
+        Camera('', 'remapped/image', '/zed/left', 'remapped/image'),
+    )
+    assert _cameras('image') == (Camera('', 'image', '/rover/image', 'image'),)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,8 @@ def test_one_camera_is_named_by_its_images_and_has_the_remapped_topic() -> None:
         (['front/image', 'image'], ['front', 'image']),
         (['~/front/image', '/a/b/rear/image/compressed'], ['front', 'a_b_rear']),
         (['/cam/image_raw', '/cam/image_rect'], ['cam_image_raw', 'cam_image_rect']),
+        (['/a/b/image_raw', '/a_b/image_raw'], ['a__b__image_raw', 'a_b__image_raw']),
+        (['/a/image', '/a/raw', '/a_image/image'], ['a__image', 'a_raw', 'a_image__image']),
     ],
 )
 def test_several_cameras_are_named_after_their_topics_as_in_a_replay(

@@ -15,9 +15,9 @@ from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.demo import _bar, _summary, _with_maps, BAR_WIDTH
 from ros_ood_monitor.records import State
-from ros_ood_monitor.ros.demo import Shown
-from ros_ood_monitor.ros.demo_trace import alerts_of, key_moments, Point
-from ros_ood_monitor.ros.player import Played
+from ros_ood_monitor.ros.demo.demo import Shown
+from ros_ood_monitor.ros.demo.player import Played
+from ros_ood_monitor.ros.demo.seen import alerts_of, key_moments, Point
 from tests.ros.harness import normal_frame, strange_frame
 from tests.tiny_bundle import make_tiny_bundle
 

@@ -88,7 +88,7 @@ def test_a_humble_camera_is_scored_without_message_info(
     ros: None, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip('rclpy')
-    from ros_ood_monitor.ros import compat
+    from ros_ood_monitor.ros.messages import compat
     from tests.ros.harness import image, normal_frame, peer, running_node
 
     monkeypatch.setattr(compat, 'GIVES_MESSAGE_INFO', False)

@@ -13,21 +13,22 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 
 from ros_ood_monitor.bundle import Bundle, write_bundle
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.rate_calibration.score_streams import STALE_AFTER
 from ros_ood_monitor.rates import RateBound
-from ros_ood_monitor.ros.alert_remarks import rate_text, stated_rate, threshold_remarks
-from ros_ood_monitor.ros.frame_rate import FrameRateCheck
-from ros_ood_monitor.ros.input_status import input_status
-from ros_ood_monitor.ros.load import Load
-from ros_ood_monitor.ros.open_monitor import alert_point
-from ros_ood_monitor.ros.publishers import Publishers
-from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.stream_counts import StreamCounts
-from tests.ros.harness import peer, running_node, wait_until
+from ros_ood_monitor.ros.camera.counts import StreamCounts
+from ros_ood_monitor.ros.camera.frame_rate import FrameRateCheck
+from ros_ood_monitor.ros.camera.publishers import Publishers
+from ros_ood_monitor.ros.diagnostics.alert_remarks import rate_text, stated_rate, threshold_remarks
+from ros_ood_monitor.ros.diagnostics.input_status import input_status, InputFacts
+from ros_ood_monitor.ros.model.open_monitor import alert_point
+from ros_ood_monitor.ros.parameters.settings import Settings
+from tests.ros.harness import peer, running_node, SlowOpening
 
 BOUND = RateBound.measure(
     [0, 1], [12.0, 12.0], per_hour=0.5, refractory=10.0, seed=0, frame_rate_hz=10.0
@@ -46,8 +47,8 @@ def test_a_rate_of_20_percent_more_or_less_is_told_once_and_shown_while_it_lasts
         for second in range(40):
             texts.append(check.update(float(second), round(second * rate_hz), 10.0))
             news += check.is_news
-        assert texts[:25] == [''] * 25
-        assert [bool(text) for text in texts[26:]] == [is_off] * 14
+        assert texts[:30] == [''] * 30
+        assert [bool(text) for text in texts[31:]] == [is_off] * 9
         assert news == is_off
     assert 'calibrated at 10 Hz and does not hold' in texts[-1]
 
@@ -59,20 +60,24 @@ def test_no_stated_rate_and_no_frames_are_no_matter_of_frame_rate() -> None:
 
 
 def test_a_camera_that_pauses_is_no_camera_of_another_rate() -> None:
-    check = FrameRateCheck()
-    counts = [10 * (k if k < 30 else max(30, k - 4)) for k in range(90)]
-    assert not any(check.update(float(k), count, 10.0) for k, count in enumerate(counts))
+    for pause in np.arange(1.0, 13.0, 0.25):
+        check = FrameRateCheck()
+        # a report comes a little later than a second after the one before
+        times = [1.03 * k for k in range(90)]
+        counts = [round(10 * (t if t < 30.4 else max(30.4, t - pause))) for t in times]
+        told = [check.update(*seen, 10.0) for seen in zip(times, counts, strict=True)]
+        assert not any(told), pause
 
 
 def test_frame_rate_that_voids_the_rate_is_a_warning() -> None:
     counts = StreamCounts(0.0)
     counts.on_received()
     counts.on_scored(1.0, 1.0)
-    status = input_status(
-        'n', camera='c', topic='/image', active=True, publishers=Publishers(1), gone_for=0.0,
-        state=None, silent_for=0.0, stale_after=2.0, now=counts.snapshot(1.0), before=None,
-        load=Load(), off_rate='5 frames/s scored, the rate ...',
+    facts = InputFacts(
+        '/image', True, Publishers(1), counts.snapshot(1.0), stale_after=2.0,
+        off_rate='5 frames/s scored, the rate ...',
     )  # fmt: skip
+    status = input_status('n', camera='c', facts=facts)
     assert status.level == DiagnosticStatus.WARN
     assert status.message == '5 frames/s scored, the rate ...'
 
@@ -147,24 +152,32 @@ def test_thresholds_out_of_reach_of_held_out_scores_are_told(tiny_bundle: Path) 
     assert told(alert_logic='cusum', alert_limit=0.5) == ()
 
 
-def test_diagnostics_show_the_rate_that_the_bundle_states(
-    ros: None, tiny_bundle: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def rated_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     plain = Bundle.load(tiny_bundle)
     files = {name: plain.read(name) for name in plain.manifest.digests}
     files['calibration.fp32.npz'] = rated(plain.calibration()).to_bytes()
     raw = plain.manifest.raw
     manifest = {key: raw[key] for key in raw if key not in ('format', 'digests', 'digest')}
-    path = write_bundle(tmp_path / 'rated', manifest=manifest, files=files).path
-    with running_node(model__bundle=str(path), autostart=True), peer() as me:
-        shown = wait_until(
-            lambda: [
-                pair.value
-                for status in me.statuses
-                if status.name.endswith(': model')
-                for pair in status.values
-                if pair.key == 'false_alert_rate' and pair.value
-            ],
-            'a status of the model with the rate',
-        )
-    assert shown[0] == str(BOUND)
+    return write_bundle(tmp_path / 'rated', manifest=manifest, files=files).path
+
+
+def test_diagnostics_show_the_rate_that_the_bundle_states(ros: None, rated_bundle: Path) -> None:
+    with running_node(model__bundle=str(rated_bundle), autostart=True), peer() as me:
+        _, pairs = me.wait_for_status('model', lambda _, p: bool(p['false_alert_rate']))
+    assert pairs['false_alert_rate'] == str(BOUND)
+
+
+def test_trigger_that_is_set_while_the_engine_opens_voids_the_rate(
+    ros: None, rated_bundle: Path
+) -> None:
+    opening = SlowOpening()
+    given: dict[str, Any] = {'model__bundle': str(rated_bundle), 'autostart': True}
+    with running_node(open_monitor=opening, **given), peer() as me:
+        assert opening.entered.wait(20.0)
+        trigger = Parameter('alert.trigger', value=7.5).to_parameter_msg()
+        (answer,) = me.call(SetParameters, 'set_parameters', parameters=[trigger]).results
+        assert answer.successful
+        opening.leave.set()
+        _, pairs = me.wait_for_status('model', lambda _, p: p['lifecycle_state'] == 'active')
+    assert pairs['false_alert_rate'].endswith('what it was measured with: alert.trigger')

@@ -14,7 +14,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.messages import qos
 from tests.ros.harness import (
     image,
     normal_frame,

@@ -29,10 +29,10 @@ from ros_ood_monitor.engines.cuda import find_device
 from ros_ood_monitor.engines.ort_engine import OrtEngine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.records import Reading
-from ros_ood_monitor.ros import engine_upgrade
-from ros_ood_monitor.ros.engine_build import EngineBuild
-from ros_ood_monitor.ros.open_monitor import open_monitor
-from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.model import engine_upgrade
+from ros_ood_monitor.ros.model.engine_build import EngineBuild
+from ros_ood_monitor.ros.model.open_monitor import open_monitor
+from ros_ood_monitor.ros.parameters.settings import Settings
 from tests.ros.harness import (
     DEADLINE_S,
     image,

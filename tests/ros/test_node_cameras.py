@@ -29,7 +29,7 @@ from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Reading
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.ros import qos
+from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
 from tests.ros.harness import (
     image,
@@ -333,6 +333,29 @@ def test_camera_with_broken_frames_is_stale_for_that_reason_and_disturbs_no_othe
         _, left, rear = (pairs for _, pairs in cameras.wait_for_inputs(lambda *_: True))
         assert int(left['decode_errors']) > 0
         assert (left['scored'], rear['decode_errors']) == ('0', '0')
+
+
+def test_broken_frames_are_told_of_each_camera_where_names_differ_by_a_number(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    topics = ['cam0', 'cam1']
+    with running_node(model__bundle=str(tiny_bundle), input__topics=topics) as node, peer() as me:
+        me.activate()
+        publishers = [me.node.create_publisher(Image, topic, RELIABLE) for topic in topics]
+        for publisher in publishers:
+            wait_until(publisher.get_subscription_count, 'the node to subscribe')
+            publisher.publish(image(normal_frame(), encoding='unheard_of'))
+            publisher.publish(image(normal_frame(), encoding='unheard_of'))
+        assert node._watch is not None
+        counts = [stream.counts for stream in node._watch._scoring.streams]
+
+        def looked_at() -> list[int]:
+            now = [each.snapshot(0.0) for each in counts]
+            return [each.bad + each.dropped for each in now]
+
+        wait_until(lambda: looked_at() == [2, 2], 'the frames')
+    said = capfd.readouterr().err
+    assert [said.count(f'{topic}: bad frame: unknown encoding') for topic in topics] == [1, 1]
 
 
 def test_each_camera_gets_its_third_of_an_engine_that_is_too_slow(tiny_bundle: Path) -> None:

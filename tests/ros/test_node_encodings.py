@@ -17,7 +17,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.decode import decode_compressed, ENCODINGS
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
-from ros_ood_monitor.ros.converters import frame_from_image, time_of
+from ros_ood_monitor.ros.messages.converters import frame_from_image, time_of
 from tests.ros.harness import compressed, image, normal_frame, peer, running_node, values
 
 pytestmark = pytest.mark.usefixtures('ros')

@@ -33,11 +33,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
-from ros_ood_monitor.ros.lifecycle_guard import guard_change_state, guarded
-from ros_ood_monitor.ros.model_status import memory_mib
+from ros_ood_monitor.ros.diagnostics.model_status import memory_mib
+from ros_ood_monitor.ros.lifecycle.lifecycle_guard import guard_change_state, guarded
+from ros_ood_monitor.ros.lifecycle.transitions import Transitions
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
-from ros_ood_monitor.ros.process import Spinner
-from ros_ood_monitor.ros.transitions import Transitions
+from ros_ood_monitor.ros.process.run import Spinner
 from tests.ros.harness import (
     ACTIVE,
     BEST_EFFORT,
@@ -88,7 +88,8 @@ def test_refused_transitions_are_answered_each_time_and_told_once_a_state(
     said = [line for line in capfd.readouterr().err.splitlines() if 'WARN' in line]
     assert len(said) == 1, said
     assert said[0].endswith(
-        "transition 0 refused in state 'active': expected one of deactivate (4), shutdown (7)"
+        "transition 'create' (0) refused in state 'active': "
+        'expected one of deactivate (4), shutdown (7)'
     )
 
 

@@ -23,9 +23,9 @@ from ros_ood_monitor.health import HealthLimits
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Reading
 from ros_ood_monitor.ros import monitor_node
-from ros_ood_monitor.ros.health_settings import health_limits
-from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.stream_counts import StreamCounts
+from ros_ood_monitor.ros.camera.counts import StreamCounts
+from ros_ood_monitor.ros.camera.health_settings import health_limits
+from ros_ood_monitor.ros.parameters.settings import Settings
 from tests.ros.harness import (
     ACTIVE,
     image,
@@ -193,7 +193,7 @@ def test_deadline_is_judged_by_the_older_of_image_and_answer() -> None:
 
 
 def test_engine_that_never_comes_back_is_a_fault_and_holds_no_transition_up(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(monitor_node, '_STOP_TIMEOUT_S', 0.3)
     bundle = Bundle.load(tiny_bundle)
@@ -213,10 +213,14 @@ def test_engine_that_never_comes_back_is_a_fault_and_holds_no_transition_up(
         assert 'the engine has not answered' in alert.status[0].message
         status, _ = me.wait_for_status('input', lambda s, _: s.level == DiagnosticStatus.ERROR)
         assert status.message.startswith('the engine is silent for ')
-        # the way of a lifecycle manager out of it
-        assert me.change(Transition.TRANSITION_DEACTIVATE)
-        assert me.change(Transition.TRANSITION_CLEANUP)
+        # the way out of it
+        assert not me.change(Transition.TRANSITION_DEACTIVATE), 'it cannot be activated again'
         assert me.state() == UNCONFIGURED
+        status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
+        assert status.message == (
+            'the engine did not come back and is left behind; configure anew'
+        )
+        assert status.message in capfd.readouterr().err
         me.activate()
         assert me.state() == ACTIVE
         assert len(made) == 2

@@ -19,7 +19,8 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
-from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.parameters.settings import Settings
+from ros_ood_monitor.ros.watch.watch import Watch
 from tests.ros.harness import (
     ACTIVE,
     FINALIZED,
@@ -137,6 +138,11 @@ def _make_newer(bundle: Path) -> None:
     path.write_text(path.read_text().replace('format: 1', 'format: 99', 1))
 
 
+def _tie_a_knot(bundle: Path) -> None:
+    with (bundle / 'manifest.yaml').open('a') as manifest:
+        manifest.write('extra: &knot [*knot]\n')
+
+
 @pytest.mark.parametrize(
     ('spoil', 'reason'),
     [
@@ -144,8 +150,9 @@ def _make_newer(bundle: Path) -> None:
         (_flip_a_byte, "'backbone.fp32.onnx' is damaged"),
         (_spoil_the_goldens, 'does NOT reproduce 3 goldens'),
         (_make_newer, 'bundle format is too new'),
+        (_tie_a_knot, 'manifest is nested too deeply'),
     ],
-    ids=['missing', 'flipped byte', 'other numbers', 'newer format'],
+    ids=['missing', 'flipped byte', 'other numbers', 'newer format', 'endless'],
 )
 def test_configure_refuses_a_broken_bundle_and_says_why(
     tiny_bundle: Path, tmp_path: Path, spoil: Any, reason: str
@@ -325,3 +332,94 @@ def test_fault_in_opening_the_engine_leaves_the_node_alive_and_unconfigured(
         status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
         assert 'see the log' in status.message
     assert 'ZeroDivisionError: a fault nobody thought of' in capfd.readouterr().err
+
+
+def test_node_that_was_stale_already_says_that_it_does_not_monitor(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle), alert__stale_after=0.1), peer() as me:
+        me.activate()
+        wait_until(
+            lambda: me.alerts and 'without a frame' in me.alerts[-1].status[0].message, 'silence'
+        )
+        for transition, word in [
+            (Transition.TRANSITION_DEACTIVATE, 'deactivated'),
+            (Transition.TRANSITION_INACTIVE_SHUTDOWN, 'shut down'),
+        ]:
+            assert me.change(transition)
+            said = f'no scores: the node is {word}'
+            wait_until(lambda said=said: me.alerts[-1].status[0].message == said, said)
+
+
+def test_change_while_the_node_is_activated_is_in_use_afterwards(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, changes = Watch.start, []
+
+    def begin_late(watch: Watch) -> None:
+        asked = [Parameter('input.deadline_ms', value=5.0), Parameter('alert.trigger', value=7.0)]
+        changes.append(threading.Thread(target=lambda: node.set_parameters_atomically(asked)))
+        changes[0].start()
+        changes[0].join(0.2)  # it comes before the node knows its watch, or waits for that
+        begin(watch)
+
+    monkeypatch.setattr(Watch, 'start', begin_late)
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        changes[0].join()
+        assert node.get_parameter('input.deadline_ms').value == 5.0
+        assert node.settings.input_deadline_ms == 5.0
+        assert [stream.deadline_ms for stream in node._watch._scoring.streams] == [5.0]
+        assert values(me.publish_and_wait(image(normal_frame())))['threshold'] == '7.0'
+
+
+def test_clock_is_not_changed_under_an_active_node(tiny_bundle: Path) -> None:
+    with running_node(model__bundle=str(tiny_bundle)) as node, peer() as me:
+        me.activate()
+        (result,) = _set(me, 'use_sim_time', True).results
+        assert not result.successful
+        assert result.reason == (
+            "parameter 'use_sim_time' applies on activate: deactivate the node first"
+        )
+        assert not node.get_parameter('use_sim_time').value
+        assert me.change(Transition.TRANSITION_DEACTIVATE)
+        assert _set(me, 'use_sim_time', True).results[0].successful
+
+
+@pytest.mark.parametrize('step', ['warm_up', 'verify', 'another'])
+def test_whatever_fails_in_proving_the_engine_closes_it(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(self: Monitor, *args: Any) -> Any:
+        msg = 'out of memory'
+        raise MemoryError(msg)
+
+    closed: list[Monitor] = []
+    monkeypatch.setattr(Monitor, step, fail)
+    monkeypatch.setattr(Monitor, 'close', lambda self: closed.append(self))
+    given: dict[str, Any] = {'model__bundle': str(tiny_bundle), 'input__topics': ['a', 'b']}
+    with running_node(**given), peer() as me:
+        assert not me.change(Transition.TRANSITION_CONFIGURE)
+        assert me.state() == UNCONFIGURED
+    assert len(closed) == 1
+
+
+def test_live_change_that_no_engine_could_refuse_yet_is_refused_when_activating(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slow = SlowOpening()
+    topics = ['a', 'b']
+    given = {'model__bundle': str(tiny_bundle), 'input__topics': topics}
+    with running_node(open_monitor=slow, **given) as node, peer() as me:
+        configuring = threading.Thread(target=me.change, args=(Transition.TRANSITION_CONFIGURE,))
+        configuring.start()
+        assert slow.entered.wait(20.0)
+        assert node.set_parameters([Parameter('alert.trigger_seconds', value=-1.0)])[0].successful
+        slow.leave.set()
+        configuring.join()
+        assert me.state() == INACTIVE
+        assert not me.change(Transition.TRANSITION_ACTIVATE)
+        assert me.state() == INACTIVE
+        assert _set(me, 'alert.trigger_seconds', 0.0).results[0].successful
+        assert me.change(Transition.TRANSITION_ACTIVATE)
+    said = capfd.readouterr().err
+    assert 'not activated: ' in said
+    assert 'Traceback' not in said

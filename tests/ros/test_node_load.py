@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame, Reading
-from ros_ood_monitor.ros.input_status import input_status
-from ros_ood_monitor.ros.load import Load, LoadMeter
-from ros_ood_monitor.ros.publishers import Publishers
-from ros_ood_monitor.ros.stream_counts import StreamCounts
+from ros_ood_monitor.ros.camera.counts import StreamCounts
+from ros_ood_monitor.ros.camera.publishers import Publishers
+from ros_ood_monitor.ros.diagnostics.input_status import input_status, InputFacts
+from ros_ood_monitor.ros.diagnostics.load import Load, LoadMeter
 from tests.ros.camera_process import SLOW
 from tests.ros.harness import normal_frame, peer, running_node, wait_until
 
@@ -140,14 +141,11 @@ def test_node_scores_what_the_engine_can_while_the_camera_is_faster(tiny_bundle:
 
 
 def _judge(counts: StreamCounts, before: Any, load: Load, **changes: Any) -> DiagnosticStatus:
-    facts: dict[str, Any] = {
-        'active': True, 'publishers': Publishers(1), 'gone_for': 3.2,
-        'silent_for': 0.0, **changes
-    }  # fmt: skip
-    return input_status(
-        'node', camera='', topic='/image', state=None, stale_after=2.0,
-        now=counts.snapshot(1.0), before=before, load=load, **facts,
+    facts = InputFacts(
+        '/image', True, Publishers(1), counts.snapshot(1.0), before, gone_for=3.2, stale_after=2.0,
+        load=load,
     )  # fmt: skip
+    return input_status('node', camera='', facts=dataclasses.replace(facts, **changes))
 
 
 def test_more_frames_lost_than_scored_is_a_warning_with_numbers_and_cure() -> None:
@@ -193,6 +191,37 @@ def test_overload_is_judged_over_five_reports_and_ends_well_under_its_limit() ->
     assert all(report(dropped, 10) for dropped in (9, 11) * 5)
     # it ends where fewer than half as many are dropped as scored
     assert [report(0, 10) for _ in range(5)] == [True, True, False, False, False]
+
+
+def test_rate_limit_makes_no_overload_of_the_frames_that_it_leaves_out() -> None:
+    def told(scored: int, skipped: int, dropped: int, missed: int) -> str:
+        counts = StreamCounts(now=0.0)
+        for k in range(scored + skipped + dropped):
+            counts.on_number(k if k == 0 else k + missed)
+            counts.on_received(skipped=k < skipped, dropped=skipped <= k < skipped + dropped)
+        for _ in range(scored):
+            counts.on_scored(1.0, 1.0)
+        load = LoadMeter().update(counts.snapshot(1.0))
+        return _judge(counts, None, load).message if load.is_over else ''
+
+    # 2 of 30 a second are wanted and scored: the few that are missed would have been left out
+    assert not told(scored=10, skipped=140, dropped=0, missed=15)
+    assert told(scored=10, skipped=10, dropped=0, missed=21).startswith(
+        'overloaded: 0 frames dropped and 21 missed for 10 scored and 10 skipped in the last'
+    )
+    # what the limit lets in is too much for the engine, however much it leaves out
+    assert told(scored=10, skipped=140, dropped=11, missed=0)
+
+
+def test_silence_of_a_camera_whose_frames_wait_is_told_as_that() -> None:
+    counts = StreamCounts(now=0.0)
+    counts.on_received()
+    before = counts.snapshot(1.0)
+    counts.on_received(dropped=True)
+    status = _judge(counts, before, Load(), silent_for=3.0)
+    assert (status.level, status.message) == (
+        DiagnosticStatus.STALE, 'no score for 3.0 s: frames come, and wait for the engine',
+    )  # fmt: skip
 
 
 def test_load_of_a_new_stream_knows_nothing_of_the_one_before() -> None:

@@ -18,8 +18,8 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import State
-from ros_ood_monitor.ros.open_monitor import alert_logic, alert_point, share_engine
-from ros_ood_monitor.ros.settings import Settings
+from ros_ood_monitor.ros.model.open_monitor import alert_logic, alert_point, share_engine
+from ros_ood_monitor.ros.parameters.settings import Settings
 from tests.ros.harness import (
     image,
     normal_frame,

@@ -9,12 +9,13 @@ pytest.importorskip('rclpy')
 
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.ros.parameter_files import complaint
-from ros_ood_monitor.ros.parameters import PARAMETERS
+from ros_ood_monitor.ros.parameters.files import complaint
+from ros_ood_monitor.ros.parameters.table import PARAMETERS
 from tests.ros.harness import image, normal_frame, peer, running_node, values, wait_until
 
 pytestmark = pytest.mark.usefixtures('ros')
@@ -42,6 +43,50 @@ def test_every_row_of_the_table_is_declared_with_its_type_and_description() -> N
             assert descriptor.description.startswith(spec.description)
             assert descriptor.read_only == (spec.applies == 'start')
         assert str(node.get_parameter('alert.trigger').value) == 'nan'
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('alert.triger', 7.0, "unknown parameter 'alert.triger'; did you mean 'alert.trigger'?"),
+        ('qqqq', 7.0, "unknown parameter 'qqqq'"),
+        ('x' * 100_000, 7.0, f"unknown parameter '{'x' * 80}'"),
+        (
+            'alert.stale_after',
+            'soon',
+            "parameter 'alert.stale_after' has the wrong type: expected double (such as 2.0), "
+            "got 'soon'",
+        ),
+        ('alert.stale_after', 0, "parameter 'alert.stale_after' must lie in 0.05 to "),
+        (
+            'record.folder',
+            '~no_such_user/x',
+            "parameter 'record.folder' must be a path, got '~no_such_user/x': there is no such ",
+        ),
+        ('input.depth', 2.5, "parameter 'input.depth' has the wrong type: expected integer"),
+    ],
+    ids=['misspelt', 'unknown', 'long', 'text', 'range', 'home', 'fraction'],
+)
+def test_change_that_means_nothing_is_refused_in_our_words(
+    name: str, value: Any, reason: str
+) -> None:
+    asked = Parameter(name, value=value).to_parameter_msg()
+    with running_node(), peer() as me:
+        (one,) = me.call(SetParameters, 'set_parameters', parameters=[asked]).results
+        whole = me.call(SetParametersAtomically, 'set_parameters_atomically', parameters=[asked])
+    assert not one.successful
+    assert one.reason.startswith(reason)
+    assert whole.result == one
+
+
+def test_whole_number_is_taken_for_a_parameter_in_floating_point() -> None:
+    asked = Parameter('alert.stale_after', value=3).to_parameter_msg()
+    topic = Parameter('input.topics', value='/front').to_parameter_msg()
+    with running_node() as node, peer() as me:
+        answers = me.call(SetParameters, 'set_parameters', parameters=[asked, topic]).results
+        got = [node.get_parameter(n).value for n in ('alert.stale_after', 'input.topics')]
+    assert [answer.successful for answer in answers] == [True, True]
+    assert repr(got) == "[3.0, ['/front']]"
 
 
 def test_rendered_file_is_read_back_as_the_defaults() -> None:

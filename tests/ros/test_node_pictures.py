@@ -21,11 +21,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.maps.overlay import annotated
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import Frame, Observation, Reading
-from ros_ood_monitor.ros import pictures
-from ros_ood_monitor.ros.pictures import heatmap_size
+from ros_ood_monitor.ros.outputs import pictures
+from ros_ood_monitor.ros.outputs.pictures import heatmap_size
 from tests.ros.harness import (
     BEST_EFFORT,
     compressed,

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from ros_ood_monitor.ros.command_line import asks_for_help
+from ros_ood_monitor.ros.parameters.command_line import asks_for_help
 from tests.ros.harness import (
     ACTIVE,
     image,
@@ -194,7 +194,7 @@ def test_parameter_that_is_not_allowed_ends_it_with_one_line(tmp_path: Path) -> 
 SLOW = """
 import sys, time
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
-from ros_ood_monitor.ros.process import run_node
+from ros_ood_monitor.ros.process.run import run_node
 def open_monitor(settings):
     print('opening', flush=True)
     time.sleep(600.0)
@@ -223,7 +223,7 @@ def test_signals_during_a_configure_that_does_not_come_back_end_it_with_zero(
 ACTIVATING = """
 import sys, time
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
-from ros_ood_monitor.ros.process import run_node
+from ros_ood_monitor.ros.process.run import run_node
 class Node(OodMonitorNode):
     def on_activate(self, state):
         print('activating', flush=True)

@@ -197,7 +197,7 @@ def _png(rgb: Any) -> bytes:
 
 
 def test_folder_that_cannot_be_written_is_a_warning_and_scoring_goes_on(
-    tiny_bundle: Path, tmp_path: Path
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / 'file'
     file.write_text('')
@@ -207,6 +207,9 @@ def test_folder_that_cannot_be_written_is_a_warning_and_scoring_goes_on(
         status, pairs = me.wait_for_status('recorder', lambda s, _: s.level == WARN)
         assert status.message == f'nothing can be recorded: {problem}', 'before any frame'
         assert (pairs['failed_recordings'], pairs['last_problem']) == ('0', problem)
+        said = [line for line in capfd.readouterr().err.splitlines() if 'recorded' in line]
+        assert len(said) == 1, said
+        assert said[0].endswith(f'record.folder: nothing can be recorded: {problem}')
         drive(me, 100.0, normal=2, strange=3)
         status, pairs = me.wait_for_status(
             'recorder', lambda s, p: s.level == WARN and p['failed_recordings'] == '1'

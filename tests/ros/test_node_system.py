@@ -14,7 +14,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from ros_ood_monitor.ros.converters import seconds_of, time_of
+from ros_ood_monitor.ros.messages.converters import seconds_of, time_of
 from tests.ros.harness import (
     ACTIVE,
     image,

@@ -29,6 +29,7 @@ from tests.ros.harness import (
     RELIABLE,
     running_node,
     UNCONFIGURED,
+    values,
     wait_until,
 )
 
@@ -112,6 +113,33 @@ def test_diagnostics_name_what_is_published_instead_and_the_cure(
         assert (status.level, pairs['publishers']) == (level, '0')
 
 
+def test_silence_is_told_with_its_cure_in_the_log_and_the_alert(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nobody = 'no publisher on /image; remap image to your camera'
+    other = 'no publisher on /image, but one on /image/compressed; set input.transport: compressed'
+
+    told: list[str] = []
+
+    def logged(cause: str) -> bool:
+        told.extend(line for line in capfd.readouterr().err.splitlines() if 'STALE' in line)
+        return any(cause in line for line in told)
+
+    with running_node(model__bundle=str(tiny_bundle), alert__stale_after=0.2), peer() as me:
+        me.activate()
+        wait_until(
+            lambda: (
+                me.alerts
+                and values(me.alerts[-1])['reason'].endswith(f's without a frame: {nobody}')
+            ),
+            'the cure in the alert',
+        )
+        wait_until(lambda: logged(nobody), 'the cure in the log')
+        with _stranger() as stranger:
+            stranger.create_publisher(CompressedImage, 'image/compressed', RELIABLE)
+            wait_until(lambda: logged(other), 'the other cure in the log')
+
+
 def test_topic_that_is_given_with_compressed_is_not_given_it_twice(tiny_bundle: Path) -> None:
     parameters = {'input__transport': 'compressed', 'input__topics': ['cam/image/compressed']}
     with running_node(model__bundle=str(tiny_bundle), **parameters), peer(topic='cam/image') as me:
@@ -119,11 +147,13 @@ def test_topic_that_is_given_with_compressed_is_not_given_it_twice(tiny_bundle: 
         me.publish_and_wait(compressed(FILE))
 
 
-def test_compressed_topic_may_be_remapped_by_its_whole_name(tiny_bundle: Path) -> None:
+@pytest.mark.parametrize('entry', ['image', 'image/compressed'])
+def test_compressed_topic_may_be_remapped_by_its_whole_name(tiny_bundle: Path, entry: str) -> None:
     with (
         running_node(
             model__bundle=str(tiny_bundle),
             input__transport='compressed',
+            input__topics=[entry],
             cli_args=['--ros-args', '-r', 'image/compressed:=/jpeg'],
         ) as node,
         peer() as me,
@@ -134,6 +164,48 @@ def test_compressed_topic_may_be_remapped_by_its_whole_name(tiny_bundle: Path) -
         publisher.publish(compressed(FILE))
         wait_until(lambda: me.observations, 'an observation')
         assert node._cameras[0].topic == '/jpeg'
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+@pytest.mark.parametrize(
+    ('topics', 'rules'),
+    [
+        (['/front', '/rear'], ['/front:=/rear', '/rear:=/front']),
+        (['image'], ['image:=/cam/image_raw', '/cam/image_raw:=/cam/image_rect']),
+        (['image'], ['/image:=/a', '/a/compressed:=/b', '/b:=/c']),
+    ],
+    ids=['swapped', 'chain', 'chain of the transport'],
+)
+def test_topic_that_is_told_is_the_one_that_is_heard_and_is_remapped_once(
+    tiny_bundle: Path, transport: str, topics: list[str], rules: list[str]
+) -> None:
+    remapped = [word for rule in rules for word in ('-r', rule)]
+    kind = CompressedImage if transport == 'compressed' else Image
+    with (
+        running_node(
+            model__bundle=str(tiny_bundle),
+            input__transport=transport,
+            input__topics=topics,
+            cli_args=['--ros-args', *remapped],
+        ) as node,
+        peer() as me,
+        _stranger() as stranger,
+    ):
+        plain = [node.create_subscription(kind, topic, print, 1).topic_name for topic in topics]
+        if transport == 'compressed':
+            whole = [f'{topic}/compressed' for topic in plain]
+            plain = [node.create_subscription(kind, t, print, 1).topic_name for t in whole]
+        me.activate()
+        told = [camera.topic for camera in node._cameras]
+        assert told == plain
+        heard = [s.topic_name for s in node.subscriptions if s.callback is not print]
+        assert {*told} <= {*heard}
+        for topic in told:
+            stranger.create_publisher(kind, topic, RELIABLE)
+        for name in [camera.name for camera in node._cameras]:
+            input_name = f'input {name}' if name else 'input'
+            _, pairs = me.wait_for_status(input_name, lambda _, p: p['publishers'] == '1')
+            assert pairs['topic'] in told
 
 
 @pytest.mark.parametrize(
@@ -240,6 +312,7 @@ def test_qos_override_of_nothing_is_warned_about(
         *_overrides(dept=7, depth=2),
         *('-p', 'qos_overrides./imgae.subscription.depth:=7'),
         *('-p', 'qos_overrides./clock.subscription.depth:=7'),
+        *('-p', 'qos_override./image.subscription.depth:=7'),
     ]
     with running_node(model__bundle=str(tiny_bundle), cli_args=given), peer() as me:
         assert me.change(Transition.TRANSITION_CONFIGURE)
@@ -247,3 +320,6 @@ def test_qos_override_of_nothing_is_warned_about(
     for name in ('/image.subscription.dept', '/imgae.subscription.depth'):
         assert f"'qos_overrides.{name}' overrides nothing: no such policy or topic" in said
     assert said.count('overrides nothing') == 2
+    misspelt = "'qos_override./image.subscription.depth' is ignored"
+    assert f"{misspelt}; did you mean 'qos_overrides./image.subscription.depth'?" in said
+    assert said.count('is ignored') == 1

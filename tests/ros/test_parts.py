@@ -14,19 +14,20 @@ import pytest
 import yaml
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.errors import ParameterError
+from ros_ood_monitor.decode import decode_compressed
+from ros_ood_monitor.errors import DecodeError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import AlertState, Frame, Observation
-from ros_ood_monitor.ros.camera_stream import CameraStream
-from ros_ood_monitor.ros.given_parameters import unknown_names, widen
-from ros_ood_monitor.ros.parameter_tables import to_markdown, to_yaml
-from ros_ood_monitor.ros.parameters import PARAMETERS
-from ros_ood_monitor.ros.rate_limit import RateLimit
-from ros_ood_monitor.ros.reason_throttle import ReasonThrottle
-from ros_ood_monitor.ros.reporter import Reporter
-from ros_ood_monitor.ros.settings import Settings
-from ros_ood_monitor.ros.slot import LatestSlots
-from ros_ood_monitor.ros.stream_counts import StreamCounts
+from ros_ood_monitor.ros.camera.counts import StreamCounts
+from ros_ood_monitor.ros.camera.rate_limit import RateLimit
+from ros_ood_monitor.ros.camera.slot import LatestSlots
+from ros_ood_monitor.ros.camera.stream import CameraStream
+from ros_ood_monitor.ros.parameters.given import unknown_names, widen
+from ros_ood_monitor.ros.parameters.rendered import to_markdown, to_yaml
+from ros_ood_monitor.ros.parameters.settings import Settings
+from ros_ood_monitor.ros.parameters.table import PARAMETERS
+from ros_ood_monitor.ros.process.reason_throttle import ReasonThrottle
+from ros_ood_monitor.ros.process.reporter import Reporter
 from ros_ood_monitor.share import share_path
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -154,7 +155,7 @@ def test_several_slots_are_taken_at_once_in_their_turn_and_the_rest_comes_first_
     assert taken(2) == [(1, False), (0, False)]
     now[0] = 2.0
     slots.put(0, 0)
-    assert taken(4) == [(2, True), (3, True), (0, False)]
+    assert taken(1) == [(2, True), (3, True), (0, False)], 'late ones count as none'
     for slot in range(4):
         slots.put(0, slot)
     assert taken(4) == [(2, False), (3, False), (1, False), (0, False)], 'late: no turn was had'
@@ -199,6 +200,20 @@ def test_a_reason_is_logged_once_a_period_and_a_new_one_at_once() -> None:
     assert throttle.accepts('unknown encoding', 101.0)
     assert throttle.accepts('truncated: 99 bytes', 105.0)
     assert not throttle.accepts('unknown encoding', 105.0)
+
+
+def test_random_bytes_are_one_reason_and_reasons_without_end_few_lines() -> None:
+    rng = np.random.default_rng(0)
+    throttle = ReasonThrottle(5.0)
+    lines = 0
+    for k in range(300):  # 10 s at 30 Hz
+        with pytest.raises(DecodeError) as refusal:
+            decode_compressed(rng.bytes(4000), format='jpeg')
+        lines += throttle.accepts(str(refusal.value), k / 30.0)
+    assert lines == 2
+    throttle = ReasonThrottle(5.0)
+    words = [''.join(chr(97 + c) for c in rng.integers(0, 26, 12)) for _ in range(300)]
+    assert sum(throttle.accepts(f'format {words[k]!r}', k / 30.0) for k in range(300)) == 20
 
 
 def test_reasons_without_end_take_memory_with_an_end() -> None:
@@ -329,7 +344,7 @@ def test_shipped_files_are_found_and_missing_ones_named_with_where_they_were_sou
 
 
 def test_times_of_today_keep_what_a_float_holds() -> None:
-    from ros_ood_monitor.ros.converters import time_of
+    from ros_ood_monitor.ros.messages.converters import time_of
 
     for seconds in (1_800_000_020.1, 1_763_774_400.123456, 0.25, -1.0):
         time = time_of(seconds)
@@ -354,7 +369,7 @@ def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_pa
     monitor = Monitor.from_bundle(Bundle.load(make_tiny_bundle(tmp_path / 'bundle').path))
     stream = CameraStream(
         monitor,
-        decode=lambda message: Frame(message.rgb, stamp=message.stamp),
+        decode=lambda message, arrived: Frame(message.rgb, stamp=message.stamp),
         outputs=Outputs(),
         counts=StreamCounts(0.0),
         limit=RateLimit(0.0),
@@ -373,7 +388,7 @@ def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_pa
         if taken.item.stamp == 1.0:
             comes(2.0)  # just now
         stream.take(taken.number)
-        frame = stream.decode(taken.item)
+        frame = stream.decode(taken.item, 0.0)
         assert frame is not None
         return taken.item, frame
 
@@ -382,6 +397,6 @@ def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_pa
     stream.publish(message, frame, monitor.observe(frame))
     decoded()  # and the engine does not come back from it
     now[0] += 5.0
-    assert stream.report_hang(1.0).startswith('FAULT: 5.00 s without a score')
+    assert stream.report_hang(1.0, 'no answer') == 'FAULT: 5.00 s without a score: no answer'
     assert [alert.state.value for alert in told] == ['FAULT']
     monitor.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.replay import replay
-from ros_ood_monitor.ros.player import BagPlayer
+from ros_ood_monitor.ros.demo.player import BagPlayer
 from tests.ros.harness import (
     normal_frame,
     peer,
@@ -189,14 +190,62 @@ def test_online_equals_replay_in_raw_score_score_and_state(
     assert {state for *_, state in online} >= {'NORMAL', 'SUSPECT', 'ALERT'}
 
 
+COMMAND = [sys.executable, '-m', 'ros_ood_monitor', 'play']
+
+
+def test_command_plays_onto_the_topic_that_ros_is_told(bags: dict[str, Path]) -> None:
+    got: list[CompressedImage] = []
+    ros = ['--ros-args', '-r', 'image:=/eye', '-r', '__ns:=/rover']
+    with peer() as me:
+        me.node.create_subscription(CompressedImage, '/eye/compressed', got.append, RELIABLE)
+        done = subprocess.run(
+            [*COMMAND, str(bags['jpeg']), '--rate', '50', '--restamp', *ros],
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: len(got) == COUNT, 'all frames')
+    assert '[rover.bag_player]: playing /cam/image/compressed onto /eye/compressed' in done.stderr
+    assert f'played {COUNT} frames' in done.stderr
+    assert got[0].header.stamp.sec > 1_000_000  # not as in the bag
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--wait', '0.1'], 'nobody subscribed to /image within 0.1 s'),
+        (['--source', '/rear'], "expected one of /cam/image, got '/rear'"),
+        (['--ros-args', '--no-such'], 'unknown ROS arguments: expected such as -p, -r'),
+        (['--ros-args', '-r', 'image:=a b'], 'ROS does not start: '),
+    ],
+)
+def test_command_says_in_one_line_why_it_does_not_play(
+    bags: dict[str, Path], words: list[str], said: str
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, str(bags['raw']), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('ood_monitor: error: ')
+    assert said in line
+
+
 @pytest.mark.parametrize('count', [1, 5])
 def test_signals_end_a_player_that_waits_with_zero(
     node: Node, bags: dict[str, Path], count: int
 ) -> None:
-    command = [sys.executable, '-m', 'ros_ood_monitor.ros.player', str(bags['raw'])]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # a name that no player before had: the graph knows one for a while after its end
+    name = f'player_{os.getpid()}_{count}'
+    process = subprocess.Popen(
+        [*COMMAND, str(bags['raw']), '--ros-args', '-r', f'__node:={name}'],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        wait_until(lambda: 'bag_player' in node.get_node_names(), 'the player to run')
+        wait_until(lambda: name in node.get_node_names(), 'the player to run')
         for _ in range(count):
             process.send_signal(signal.SIGINT)
         assert process.wait(20.0) == 0

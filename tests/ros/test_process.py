@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -12,8 +13,9 @@ pytest.importorskip('rclpy')
 
 from rclpy.node import Node
 
-from ros_ood_monitor.ros.model_status import memory_mib
-from ros_ood_monitor.ros.process import Spinner, tune_malloc
+from ros_ood_monitor.ros.diagnostics.model_status import memory_mib
+from ros_ood_monitor.ros.process.run import Spinner, tune_malloc
+from ros_ood_monitor.ros.process.worker import Worker
 from tests.ros.harness import wait_until
 
 pytestmark = pytest.mark.usefixtures('ros')
@@ -79,9 +81,26 @@ def test_spinner_waits_for_the_callback_in_work(node: Node) -> None:
     assert spinner.stop()
 
 
+def test_worker_waits_for_the_work_that_runs_and_not_for_what_it_cancels(node: Node) -> None:
+    worker = Worker(node, 'work')
+    leave = threading.Event()
+    entered = threading.Event()
+    worker.submit(lambda: (entered.set(), leave.wait(20.0)))
+    queued = worker.submit(pytest.fail)
+    assert entered.wait(20.0)
+    assert not worker.close(0.01)
+    assert queued.cancelled()
+    assert worker.is_busy
+    leave.set()
+    start = time.monotonic()
+    assert worker.close(60.0)
+    assert time.monotonic() - start < 20.0
+    assert not worker.is_busy
+
+
 STOPPED = """
 import signal, sys, threading, time
-from ros_ood_monitor.ros.stop_signal import StopSignal
+from ros_ood_monitor.ros.process.stop_signal import StopSignal
 stop = StopSignal()
 def be_interrupted():
     time.sleep(0.2)  # the main thread waits by now

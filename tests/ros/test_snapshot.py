@@ -24,10 +24,10 @@ from std_srvs.srv import Trigger
 
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.errors import DecodeError
+from ros_ood_monitor.maps.overlay import annotated
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
-from ros_ood_monitor.ros.snapshot import snapshot_folder
+from ros_ood_monitor.ros.outputs.snapshot import snapshot_folder
 from tests.ros.harness import (
     ACTIVE,
     compressed,

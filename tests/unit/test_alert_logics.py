@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -263,7 +264,8 @@ def test_no_bet_wins_on_average_against_frames_like_the_held_out_ones() -> None:
         ('ewma', {'limit': -0.5}, 'limit of the alert logic must be over'),
         ('ewma', {'time_constant': 0.0}, 'time_constant must be positive'),
         ('cusum', {'reference': -1.0}, 'reference must be positive'),
-        ('cusum', {'reference': 3.0}, 'limit of the alert logic must be over 0'),
+        ('cusum', {'reference': 3.0}, "'cusum' has no limit to start from: .*set its limit"),
+        ('cusum', {'limit': -1.0}, 'limit of the alert logic must be over 0'),
         ('martingale', {'limit': 0.0}, 'limit of the alert logic must be over 0'),
         ('consecutive', {'trigger_seconds': -1.0}, 'must be 0 or more'),
     ],
@@ -274,8 +276,25 @@ def test_bad_settings_are_refused(name: str, settings: dict[str, float], match: 
 
 
 def test_held_out_scores_that_are_all_equal_give_no_deviation() -> None:
+    point = OperatingPoint(1.0, 1.0)
+    for name in ('ewma', 'cusum'):
+        with pytest.raises(ParameterError, match=r'they do not differ; take another logic'):
+            make_logic(replace(point, logic=name), np.ones(100))
     with pytest.raises(ParameterError, match='held-out scores that differ'):
-        make_logic(OperatingPoint(2.0, 2.0, logic='cusum'), np.ones(100))
+        make_logic(replace(point, logic='cusum', settings={'limit': 1.0}), np.ones(100))
+    for name in ('consecutive', 'martingale'):
+        make_logic(replace(point, logic=name), np.ones(100))
+
+
+@pytest.mark.parametrize('name', ['ewma', 'cusum'])
+def test_a_few_scores_that_carry_the_mean_over_the_trigger_say_what_to_do(name: str) -> None:
+    held_out = np.sort(np.concatenate([HELD_OUT, [400.0, 600.0, 1000.0]]))
+    point = OperatingPoint(conformal_threshold(held_out, 0.01), 1.0, logic=name)
+    with pytest.raises(
+        ParameterError, match=r'mean 3\.\d+ and deviation \d+.*threshold is 2\.\d+; set its limit'
+    ):
+        make_logic(point, held_out)
+    assert make_logic(replace(point, settings={'limit': 6.0}), held_out).limit == 6.0
 
 
 @pytest.fixture(scope='module')

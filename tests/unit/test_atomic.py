@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from ros_ood_monitor.atomic import new_file, new_folder
+from ros_ood_monitor.atomic import check_output, new_file, new_folder
+from ros_ood_monitor.errors import ParameterError
 
 
 def test_a_folder_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -65,3 +67,38 @@ def test_a_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
         interrupt()
     assert target.read_text() == 'old'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_has_the_mode_of_any_other_and_no_thread_meets_another_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as changed:
+            changed.setattr(os, 'umask', lambda mask: pytest.fail('asked for the umask'))
+            with new_file(tmp_path / 'written') as aside:
+                aside.write_text('x')
+            with new_file(tmp_path / 'made anew') as aside:
+                aside.unlink()
+                aside.touch(0o600)
+    finally:
+        os.umask(before)
+    assert {oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {'0o640'}
+
+
+def test_a_file_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path) -> None:
+    file = tmp_path / 'made' / 'with' / 'it.json'
+    assert check_output(str(file)) == file
+    assert list(tmp_path.iterdir()) == []
+    with new_file(file) as aside:
+        aside.touch()
+    with pytest.raises(
+        ParameterError, match=r'^cannot write file .* in /proc\): /proc/no/f.json$'
+    ):
+        check_output('/proc/no/f.json')
+    with pytest.raises(ParameterError, match=r'^cannot write file .*: /.*/it.json/f.json$'):
+        check_output(file / 'f.json')
+    with pytest.raises(ParameterError, match='it is a folder'):
+        check_output(tmp_path)
+    with pytest.raises(ParameterError, match=r"expected \.csv, got '\.json'"):
+        check_output(file, ('.csv',))

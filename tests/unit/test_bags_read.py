@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 import shutil
 import sqlite3
@@ -9,7 +10,7 @@ import struct
 import tracemalloc
 
 import cv2
-from mcap.writer import CompressionType
+from mcap.writer import CompressionType, IndexType
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
@@ -18,6 +19,7 @@ import yaml
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.camera_names import camera_name
 from ros_ood_monitor.errors import BagError, ParameterError
+from ros_ood_monitor.preprocess import Preprocessor
 from tests.bag_tools import (
     frames_bag,
     IMAGE,
@@ -72,6 +74,7 @@ def test_compressed_chunks_of_an_mcap_give_the_same_frames(tmp_path: Path) -> No
         {'use_summary_offsets': False, 'repeat_schemas': False},
         {'use_summary_offsets': False, 'use_statistics': False, 'repeat_channels': False},
         {'profile': ''},
+        {'index_types': IndexType.CHUNK},
     ],
 )
 def test_mcaps_of_other_writers_give_the_same_frames(
@@ -236,13 +239,14 @@ def test_depth_is_left_out_unless_it_is_asked_for(
         (name, IMAGE, 1.0 + k, image_bytes(k, 5.0 + k, encoding=form))
         for k, (name, form) in enumerate(forms.items())
     ]
-    path = write_bag(tmp_path / 'bag', [('/broken', IMAGE, 0.5, b'\0\1\0\0 no'), *rows])
+    broken = [(name, IMAGE, 0.5, b'\0\1\0\0 no') for name in ('/broken', '/cam/depth/image')]
+    path = write_bag(tmp_path / 'bag', [*broken, *rows])
     with BagReader(path) as bag:
         cameras = [topic.name for topic in bag.choose()]
         assert cameras == ['/broken', '/cam/image_raw', '/depth_camera/color', '/thermal']
         assert set(bag.depth_topics) == forms.keys() - set(cameras)
         assert len(list(bag.pending())) == 4
-        assert [one.topic for one in bag.pending(['/cam/depth/image'])] == ['/cam/depth/image']
+        assert {one.topic for one in bag.pending(['/cam/depth/image'])} == {'/cam/depth/image'}
         assert bag.origin == 5.0
     assert caplog.text.count('/cam/depth/image (16UC1)') == 1
     only = write_bag(tmp_path / 'only', rows[1:2])
@@ -254,6 +258,20 @@ def test_every_counts_frames_of_each_topic(tmp_path: Path) -> None:
     with BagReader(two_cameras(tmp_path / 'bag')) as bag:
         stamps = [(f.camera, round(f.stamp, 3)) for f in bag.frames(every=3)]
     assert stamps == [('left', 1.0), ('right', 1.1), ('left', 1.6), ('right', 1.7)]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_network_inputs_made_ahead_are_those_of_their_frames(tmp_path: Path, workers: int) -> None:
+    preprocess = Preprocessor(24, 32)
+    with BagReader(frames_bag(tmp_path / 'bag')) as bag:
+        frames = [
+            frame for _, frame in bag.received_frames(workers=workers, prepare=preprocess.ahead)
+        ]
+    assert len(frames) == 6
+    for i, frame in enumerate(frames):
+        made = frame.network_input
+        assert made is not None
+        np.testing.assert_array_equal(made.image, preprocess(picture(i)))
 
 
 def test_facts_of_the_bag_are_in_seconds(tmp_path: Path) -> None:
@@ -298,6 +316,14 @@ def test_topics_that_would_share_a_camera_keep_their_whole_name(tmp_path: Path) 
     with BagReader(write_bag(tmp_path / 'bag', rows)) as bag:
         cameras = [f.camera for f in bag.frames()]
     assert cameras == ['cam_image_raw', 'cam_image_rect', 'other']
+
+
+def test_no_two_topics_share_a_camera(tmp_path: Path) -> None:
+    topics = ['/a/b/image_raw', '/a_b/image_raw', 'cam', '/cam']
+    rows = [(topic, 1.0 + i, image_bytes(0, 1.0 + i)) for i, topic in enumerate(topics)]
+    with BagReader(write_mcap(tmp_path / 'one.mcap', rows)) as bag:
+        cameras = [f.camera for f in bag.frames()]
+    assert cameras == ['a__b__image_raw', 'a_b__image_raw', 'cam', '/cam']
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
@@ -355,6 +381,41 @@ def test_a_reader_left_half_way_deletes_what_it_had_decompressed(
     assert not list(scratch.iterdir())
 
 
+def open_below(folder: Path) -> list[Path]:
+    """Return the files of a folder that this process holds open; it may hold others, too."""
+    found = []
+    for descriptor in Path('/proc/self/fd').iterdir():
+        with contextlib.suppress(OSError):  # the one that listed them
+            found.append(descriptor.readlink())
+    return [path for path in found if path.is_relative_to(folder)]
+
+
+def test_a_pass_that_is_left_half_way_holds_nothing_of_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / 'scratch'
+    scratch.mkdir()
+    folder = tmp_path / 'both'
+    folder.mkdir()
+    for k in (0, 1):
+        one = frames_bag(tmp_path / f'part{k}', 2, start=2 * k, compression='file')
+        shutil.move(one / f'part{k}.mcap.zstd', folder)
+    monkeypatch.setattr('tempfile.tempdir', str(scratch))
+    with BagReader(folder) as bag:
+        for _ in range(3):
+            frames = bag.frames()
+            next(frames)
+            assert len(list(scratch.iterdir())) == 1  # the second file is not due yet
+            assert open_below(tmp_path)
+            frames.close()
+            assert not list(scratch.iterdir())
+            assert not open_below(tmp_path)
+        left = [bag.frames() for _ in range(2)]
+        for frames in left:
+            next(frames)
+    assert not list(scratch.iterdir())
+
+
 @pytest.mark.parametrize('name', ['a b', 'a#b', 'a?b', 'a%20b', 'ä'])
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 def test_paths_with_odd_characters_are_read(tmp_path: Path, name: str, storage: str) -> None:
@@ -367,7 +428,7 @@ def test_paths_with_odd_characters_are_read(tmp_path: Path, name: str, storage: 
 def test_a_node_and_a_bag_make_the_same_frame_of_the_same_bytes(tmp_path: Path) -> None:
     serialization = pytest.importorskip('rclpy.serialization')
     messages = pytest.importorskip('sensor_msgs.msg')
-    from ros_ood_monitor.ros.converters import frame_from_compressed, frame_from_image
+    from ros_ood_monitor.ros.messages.converters import frame_from_compressed, frame_from_image
 
     stamp = 1.76e9 + 0.123456789
     image, packed = image_bytes(0, stamp), compressed_bytes(picture(1), stamp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -198,6 +199,34 @@ def test_a_message_that_does_not_fit_its_type_is_refused(
         with pytest.raises(BagError, match='closed'):
             writer.write('/topic', FLOAT, writer.make(FLOAT, data=1.0), 1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('stamp', [float('nan'), float('inf'), 3e9])
+def test_a_stamp_that_no_message_can_hold_is_refused(tmp_path: Path, stamp: float) -> None:
+    def write(writer: BagWriter) -> None:
+        with writer:
+            writer.write_jpeg('/image', b'\xff\xd8', stamp)
+
+    with pytest.raises(BagError):
+        write(BagWriter(tmp_path / 'bag'))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_and_the_names_of_folders_are_on_the_disk_before_a_bag_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, list[tuple[str, bool]]()
+
+    def note(handle: int) -> None:
+        fsync(handle)
+        synced.append((Path(f'/proc/self/fd/{handle}').readlink().name, path.exists()))
+
+    path = tmp_path / 'bag'
+    monkeypatch.setattr(os, 'fsync', note)
+    with BagWriter(path) as writer:
+        fill(writer)
+    assert set(synced[:-1]) == {('bag', False), ('bag.mcap', False), ('metadata.yaml', False)}
+    assert synced[-1] == (tmp_path.name, True)
 
 
 def test_unknown_types_and_fields_are_refused_when_a_message_is_built(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -16,15 +17,12 @@ import pytest
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import bench as verb
 from ros_ood_monitor.errors import EngineError, ParameterError
-from ros_ood_monitor.evaluation.benchmark import (
-    benchmark,
-    GOALS,
-    GOALS_WITH_MAP,
-    Settings,
-    to_text,
-)
-from ros_ood_monitor.evaluation.fresh import import_facts, monitor_process, UNWANTED
-from ros_ood_monitor.evaluation.timing import interleave, ratio, summary
+from ros_ood_monitor.evaluation.speed import machine
+from ros_ood_monitor.evaluation.speed.benchmark import benchmark, GOALS, GOALS_WITH_MAP, Settings
+from ros_ood_monitor.evaluation.speed.benchmark_text import to_text
+from ros_ood_monitor.evaluation.speed.fresh import import_facts, monitor_process, UNWANTED
+from ros_ood_monitor.evaluation.speed.machine import context
+from ros_ood_monitor.evaluation.speed.timing import interleave, ratio, summary
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -72,10 +70,14 @@ def test_no_round_or_no_burst_is_refused(rounds: int, burst: int) -> None:
 
 def test_facts_are_complete_and_finite(facts: dict[str, Any], bundle: Bundle) -> None:
     assert set(facts) == {
-        'bundle', 'engine', 'settings', 'context', 'times_ms', 'ratios', 'precisions', 'process',
-        'imports',
+        'bundle', 'engine', 'gpu', 'settings', 'context', 'times_ms', 'ratios', 'precisions',
+        'process', 'imports',
     }  # fmt: skip
     assert facts['bundle']['digest'] == bundle.digest
+    assert facts['gpu'] is facts['process']['gpu_mib'] is None
+    assert 'of the GPU' not in to_text(facts)
+    on_gpu = {**facts, 'process': {**facts['process'], 'gpu_mib': 250.0}}
+    assert '; 250 MiB of the GPU\n' in to_text(on_gpu)
     assert set(facts['ratios']) == {goal.name for goal in GOALS}
     for goal in GOALS:
         found = facts['ratios'][goal.name]
@@ -160,6 +162,52 @@ def test_monitor_process_holds_memory_and_no_module_of_other_rooms(bundle: Bundl
     assert 1.0 < found['interpreter_mib'] < found['ready_mib'] <= found['peak_mib']
     assert found['end_mib'] <= found['peak_mib']
     assert set(found['heavy']) == {'cv2', 'numpy', 'onnxruntime'}
+
+
+_CUDA = """
+free = [900 * 2**20, 650 * 2**20]
+cudaSetDevice = lambda index: (0,) if index == 3 else (101,)
+cudaMemGetInfo = lambda: (0, free.pop(0), 1000 * 2**20)
+"""
+
+
+def test_memory_that_a_gpu_lacks_afterwards_is_told(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'cuda' / 'bindings').mkdir(parents=True)
+    for name, text in (('__init__', ''), ('bindings/__init__', ''), ('bindings/runtime', _CUDA)):
+        (tmp_path / 'cuda' / f'{name}.py').write_text(text)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    found = monitor_process(
+        bundle.path, 'fp32', engine='onnxruntime', frames=1, device=3, on_gpu=True
+    )
+    assert found['gpu_mib'] == 250.0
+
+
+def test_a_board_tells_its_name_and_power_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {'board', 'power_mode'} <= context().keys()
+    (tmp_path / 'model').write_bytes(b'NVIDIA Jetson Orin NX Engineering Reference\0')
+    tool = tmp_path / 'nvpmodel'
+    tool.write_text('#!/bin/sh\n[ "$1" = -q ] && printf "NV Power Mode: MAXN\\n0\\n"\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(machine, '_BOARD', tmp_path / 'model')
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    found = context()
+    assert found['board'] == 'NVIDIA Jetson Orin NX Engineering Reference'
+    assert found['power_mode'] == 'NV Power Mode: MAXN 0'
+    tool.write_text('#!/bin/sh\nexit 1\n')
+    (tmp_path / 'model').unlink()
+    assert context()['power_mode'] is context()['board'] is None
+
+
+def test_versions_of_what_runs_on_a_gpu_are_told_where_it_is_installed() -> None:
+    pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
+    import tensorrt_rtx
+
+    assert context()['versions']['tensorrt_rtx'] == tensorrt_rtx.__version__
+    assert 'tensorrt' not in context()['versions'] or importlib.util.find_spec('tensorrt')
 
 
 def test_a_failure_in_the_other_process_names_its_last_line(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import copy
+import math
 from typing import Any
 
 import pytest
 import yaml
 
+from ros_ood_monitor.bundle import bundle_digest
 from ros_ood_monitor.bundle.manifest import parse_manifest, Tolerance
 from ros_ood_monitor.errors import BundleError
 
@@ -85,6 +87,11 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set('outputs', 3), "lacks 'outputs.raw_score.unit'"),
         (_set('verify.fp32', {'absolute': 1.0}), "lacks 'verify.fp32.relative'"),
         (_set('verify.fp32', 0.1), "lacks 'verify.fp32.absolute'"),
+        (_set('map', {'density': 'flow', 'taps': [3]}), "lacks 'name'"),
+        (_set('verify.absolute', -1.0), "'verify.absolute' must be at least 0 .* got -1.0"),
+        (_set('verify.relative', math.nan), "'verify.relative' must be .* finite, got nan"),
+        (_set('verify.map_absolute', math.inf), "'verify.map_absolute' must be .* got inf"),
+        (_set('verify.absolute', 16**300), 'more than 63 bits'),
         (_set('digests', []), "'digests' has the wrong type: expected dict, got list"),
     ],
 )
@@ -103,11 +110,59 @@ def test_each_mistake_is_refused_by_name(
         ('- 1', 'must be a mapping, got list'),
         ('a: [', 'no YAML: .* in line 1, column 5; copy'),
         ('', 'got NoneType'),
+        ('format: 1\ncreated: 2026-13-45', 'expected plain YAML, got ValueError: month must be'),
+        ('a: !!bool x', 'expected plain YAML, got KeyError'),
+        ('a: ' + '[' * 1000 + ']' * 1000, 'expected plain YAML, got RecursionError'),
+        ('a: ' + '[' * 40 + ']' * 40, 'nested too deeply: expected at most 32 levels'),
+        ('a: &a [*a]', 'nested too deeply'),
+        ('a: &a {b: [*a, *a], c: *a}', 'too large'),
+        ('a: {1: a, b: c}', 'keys must be text, got 1'),
     ],
 )
 def test_what_is_no_mapping_is_refused(text: str, match: str) -> None:
     with pytest.raises(BundleError, match=match):
         parse_manifest(text)
+
+
+def test_a_few_lines_of_aliases_are_no_way_to_a_manifest_without_end() -> None:
+    tens = ''.join(f'a{k}: &a{k} [{", ".join([f"*a{k - 1}"] * 10)}]\n' for k in range(1, 12))
+    with pytest.raises(BundleError, match='too large: expected at most 1000000 values'):
+        parse_manifest(f'a0: &a0 [x]\n{tens}')
+
+
+def test_what_no_digest_can_be_made_of_is_refused() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    for content in ({'a': cycle}, {'a': {1: 2, 'b': 3}}, {'a': {(1, 2): 3}}):
+        with pytest.raises(BundleError, match=r'plain values by plain keys .*re-export'):
+            bundle_digest(content)
+
+
+def test_whatever_stands_in_a_manifest_it_is_read_or_refused() -> None:
+    odd = (None, True, 3, 1.5, float('nan'), '', 'a.b', [], [3], [[]], {}, {'fp32': 3}, {1: 2})
+    good = {**GOOD, 'map': {'density': 'flow', 'taps': GOOD['features']['taps']}}
+    refused = 0
+    for place in _places(good):
+        for value in odd:
+            node = copy.deepcopy(good)
+            parent: Any = node
+            for part in place[:-1]:
+                parent = parent[part]
+            parent[place[-1]] = value
+            try:
+                bundle_digest(parse_manifest(yaml.safe_dump(node)).raw)
+            except BundleError:
+                refused += 1
+    assert refused > 200
+
+
+def _places(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Return the way to every value, itself a mapping or not."""
+    if place:
+        yield place
+    parts = enumerate(node) if isinstance(node, list) else getattr(node, 'items', list)()
+    for key, value in parts:
+        yield from _places(value, (*place, key))
 
 
 def test_yaml_that_would_run_code_is_refused() -> None:

@@ -20,12 +20,12 @@ from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.bundle import Bundle, SKETCH, write_bundle
 from ros_ood_monitor.bundle.sketch import frame_digest, FrameSketch
 from ros_ood_monitor.cli.main import main
-from ros_ood_monitor.evaluation.held_out import (
+from ros_ood_monitor.evaluation.held_out.recordings import (
     find_held_out,
     HeldOut,
     hours_by_metadata,
 )
-from ros_ood_monitor.evaluation.held_out_scores import score_held_out
+from ros_ood_monitor.evaluation.held_out.scores import score_held_out
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.rate_calibration import count_episodes
 from ros_ood_monitor.rate_calibration.score_streams import ScoreStream, split_streams
@@ -94,8 +94,9 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
     assert f'fp32: scored 2000 frames of 5 recordings, {5 * 399 / 3600:.3g} h' in told
     assert str(point.rate) in told
     assert point.rate.hours == pytest.approx(3 * 399 / 3600, rel=0.1)
-    assert f'limit {point.trigger:.4g}, before: ' in told
-    assert re.search(r'day_\d: \d+ alerts?, quiet from [\d.]+ on, which sets the limit', told)
+    before = bundle.calibration().operating_point.trigger
+    assert f'limit {point.trigger:.4g}, before: {before:.4g}; chosen on ' in told
+    assert re.search(r'    day_\d: \d+ alerts?, quiet from [\d.]+ on\n', told)
     assert point.frame_rate_hz == pytest.approx(1.0)
     changed = {n for n, d in bundle.manifest.digests.items() if new.manifest.digests[n] != d}
     assert changed == {'calibration.fp32.npz'}
@@ -115,7 +116,7 @@ def test_new_bundle_differs_in_its_operating_point_and_nothing_else(
     assert Bundle.load(tmp_path / 'again').digest == new.digest
     capsys.readouterr()
     assert main(['inspect', str(out)]) == 0
-    assert f'false-alarm rate per hour: established: {point.rate}' in capsys.readouterr().out
+    assert f'false alerts per hour: established: {point.rate}' in capsys.readouterr().out
     assert main(['inspect', str(out), '--json']) == 0
     shown = json.loads(capsys.readouterr().out)['operating_points']['fp32']
     assert shown['rate'] == point.rate.card()
@@ -192,7 +193,7 @@ def test_reports_of_a_bundle_with_a_rate_show_it(
     facts = tmp_path / 'facts.json'
     folders = ['--images', str(tmp_path / 'known'), '--ood', str(tmp_path / 'odd')]
     assert main(['evaluate', str(out), *folders, '--json', str(facts)]) == 0
-    line = f'false-alarm rate that the bundle states: {point.rate}'
+    line = f'false alerts per hour, by the bundle: {point.rate}'
     assert line in capsys.readouterr().out
     told = json.loads(facts.read_text())['operating_point']
     assert told['alpha'] is None
@@ -266,7 +267,8 @@ def test_too_few_hours_exit_with_1_and_the_hours_needed(
     bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ('--false-alerts-per-hour', '0.5', '--out', tmp_path / 'new')
-    assert calibrate(bundle.path, *bags, *ask) == 1
+    twice = ('--precision', 'fp32', '--precision', 'fp32')  # scored once
+    assert calibrate(bundle.path, *bags, *ask, *twice) == 1
     said = capsys.readouterr()
     assert 'at least 5.99 quiet hours, got' in said.err
     assert '2000 frames of 5 sequences to score, 0.554 h at most' in said.out
@@ -276,8 +278,12 @@ def test_too_few_hours_exit_with_1_and_the_hours_needed(
 
 def widened(bundle: Bundle, path: Path) -> Bundle:
     """Return a bundle to which the bags' pictures are not odd: of its held-out scores one is."""
+    return with_scores(bundle, path, np.append(bundle.calibration().raw_score[:-1], 90.0))
+
+
+def with_scores(bundle: Bundle, path: Path, scores: npt.NDArray[np.float64]) -> Bundle:
+    """Return a bundle with other held-out scores."""
     known = bundle.calibration()
-    scores = np.append(known.raw_score[:-1], 90.0)
     return write_bundle(
         path,
         manifest={k: v for k, v in bundle.manifest.raw.items() if k not in ('format', 'digests')},
@@ -303,7 +309,7 @@ def test_extrapolation_is_marked_wherever_the_rate_is_shown(
     assert not new.calibration().operating_point.rate_established
     assert 'EXTRAPOLATED' in new.manifest.raw['training']['false_alarm_rate']
     assert main(['inspect', str(out)]) == 0
-    assert 'rate per hour: NOT established: EXTRAPOLATED' in capsys.readouterr().out
+    assert 'false alerts per hour: not established: EXTRAPOLATED' in capsys.readouterr().out
 
 
 def test_few_recordings_write_no_rate_of_a_logic_that_does_not_forget(
@@ -329,6 +335,17 @@ def test_a_cache_that_cannot_be_written_is_refused_before_scoring(
     said = capsys.readouterr()
     assert 'scores could not be kept' in said.err
     assert 'scored' not in said.out
+
+
+def test_a_logic_that_the_held_out_scores_do_not_carry_is_refused_before_scoring(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alike = with_scores(bundle, tmp_path / 'alike', np.full(200, 7.0))
+    asked = ('--logic', 'cusum', '--out', tmp_path / 'new')
+    assert calibrate(alike.path, *bags, *ASK, *asked) == 1
+    said = capsys.readouterr()
+    assert 'cusum needs held-out scores that differ' in said.err
+    assert not said.out
 
 
 def test_hours_that_do_not_confirm_the_rate_write_nothing(
@@ -423,7 +440,6 @@ def test_pictures_that_the_node_does_not_judge_are_no_false_alerts(
         ('empty', 'bag has no image topic'),
         ('topic', 'no such image topic'),
         ('folder', 'image files have no time; say their frame rate with --rate HZ'),
-        ('logic', "unknown alert logic: expected one of ['consecutive'"),
     ],
 )
 def test_what_cannot_be_calibrated_on_is_refused_and_nothing_written(
@@ -462,8 +478,6 @@ def test_what_cannot_be_calibrated_on_is_refused_and_nothing_written(
         (tmp_path / 'images').mkdir()
         cv2.imwrite(str(tmp_path / 'images' / 'a.png'), np.zeros((4, 4, 3), np.uint8))
         paths = [tmp_path / 'images']
-    elif kind == 'logic':
-        more = ['--logic', 'guess']
     out = tmp_path / 'new'
     assert calibrate(bundle.path, *paths, *ASK, '--out', out, *more) == 1
     assert told in capsys.readouterr().err

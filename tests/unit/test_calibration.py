@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from itertools import pairwise
@@ -17,6 +18,7 @@ from ros_ood_monitor.calibration import (
     MapCalibration,
     OperatingPoint,
 )
+from ros_ood_monitor.calibration.conformal import check_support
 from ros_ood_monitor.errors import CalibrationError
 
 
@@ -46,7 +48,7 @@ def test_share_over_the_threshold_holds_on_average_over_many_draws() -> None:
 
 
 def test_too_few_frames_are_refused_with_the_count_that_is_needed() -> None:
-    with pytest.raises(CalibrationError, match=r'expected at least 99, got 98.*at least 0\.0101'):
+    with pytest.raises(CalibrationError, match=r'expected at least 99, got 98.*at least 0\.011$'):
         Calibration.fit(np.zeros(98), alpha=0.01)
 
 
@@ -54,6 +56,15 @@ def test_too_few_frames_are_refused_with_the_count_that_is_needed() -> None:
 def test_alpha_outside_its_range_is_refused(alpha: float) -> None:
     with pytest.raises(CalibrationError, match='alpha must lie in'):
         frames_needed(alpha)
+
+
+def test_an_alpha_that_a_refusal_names_is_supported() -> None:
+    for n in range(1, 2000):
+        with pytest.raises(CalibrationError) as refused:
+            check_support(n, 1e-6)
+        named = float(str(refused.value).rsplit(' ', 1)[1])
+        check_support(n, named)
+        assert named < 1.2 / (n + 1)
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:
@@ -69,6 +80,8 @@ def test_score_is_the_share_of_held_out_frames_that_look_more_normal() -> None:
     assert calibration.score(0.0) == 0.0
     assert calibration.score(50.0) == 0.5
     assert calibration.score(1e9) == 1.0
+    odd = np.array([np.nan, np.inf, -np.inf, 50.0])
+    np.testing.assert_array_equal(calibration.score(odd), [np.nan, np.nan, np.nan, 0.5])
 
 
 def test_score_never_falls_while_raw_score_rises() -> None:
@@ -76,6 +89,7 @@ def test_score_never_falls_while_raw_score_rises() -> None:
     calibration = Calibration.fit(rng.normal(size=300))
     grid = np.sort(rng.normal(scale=3.0, size=1000))
     scores = [calibration.score(value) for value in grid]
+    np.testing.assert_array_equal(calibration.score(grid), scores)
     assert all(a <= b for a, b in pairwise(scores))
 
 
@@ -122,11 +136,41 @@ def test_map_calibration_refuses_contradictions() -> None:
 
 def test_damaged_calibrations_are_refused() -> None:
     good = Calibration.fit(np.arange(200.0))
-    with pytest.raises(CalibrationError, match='not readable'):
-        Calibration.from_bytes(good.to_bytes()[:100])
+    for content in (good.to_bytes()[:100], b''):
+        with pytest.raises(CalibrationError, match='not readable'):
+            Calibration.from_bytes(content)
     unsorted = dataclasses.replace(good, raw_score=good.raw_score[::-1])
     with pytest.raises(CalibrationError, match='must ascend'):
         Calibration.from_bytes(unsorted.to_bytes())
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        content = bytearray(good.to_bytes())
+        for place in rng.integers(0, len(content), 3):
+            content[place] = rng.integers(256)
+        with contextlib.suppress(CalibrationError):  # anything else is none that is promised
+            Calibration.from_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'trigger': 'much'},
+        {'trigger_frames': 2.5},
+        {'alpha': 'x'},
+        {'rate_established': 'no'},
+        {'logic': 3},
+        {'release': [1.0, 2.0]},
+        {'raw_score': ['a']},
+        {'map_normal': 'low', 'map_threshold': 1.0, 'map_alpha': 0.1},
+    ],
+)
+def test_values_of_another_kind_are_refused(change: dict[str, object]) -> None:
+    with np.load(io.BytesIO(Calibration.fit(np.arange(200.0)).to_bytes())) as archive:
+        arrays = {**archive, **{name: np.asarray(value) for name, value in change.items()}}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(CalibrationError, match='not readable'):
+        Calibration.from_bytes(buffer.getvalue())
 
 
 def test_operating_point_refuses_contradictions() -> None:
@@ -169,9 +213,11 @@ def test_a_calibration_from_before_there_were_logics_is_consecutive() -> None:
 
 def test_the_limit_is_the_trigger_of_consecutive_and_a_setting_of_the_others() -> None:
     lower = OperatingPoint(3.0, 2.0).at_limit(1.5)
-    assert (lower.trigger, lower.release) == (1.5, 1.5)
+    assert (lower.trigger, lower.release, lower.limit) == (1.5, 1.5, 1.5)
     other = OperatingPoint(3.0, 2.0, logic='cusum', settings={'reference': 0.5}).at_limit(1.5)
     assert (other.trigger, other.settings) == (3.0, {'reference': 0.5, 'limit': 1.5})
+    assert other.limit == 1.5
+    assert math.isnan(OperatingPoint(3.0, 2.0, logic='cusum').limit)
 
 
 @pytest.mark.parametrize('text', ['{', '[1]', '{"limit": "much"}', '{"limit": null}'])

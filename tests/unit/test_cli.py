@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import copy
 from dataclasses import asdict, replace
+import datetime as dt
 import json
+import math
 from pathlib import Path
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,6 +49,18 @@ def test_help_lists_every_verb_with_a_line(capsys: pytest.CaptureFixture[str]) -
         assert re.search(rf'^ +{verb}\s+\S+(?: \S+){{2,}}', listed, re.MULTILINE), verb
 
 
+@pytest.mark.parametrize('function', ['add_parser', 'run'])
+def test_ctrl_c_is_exit_code_130_from_the_first_moment_on(
+    function: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, function, interrupted)
+    assert main(['doctor']) == 130
+    assert capsys.readouterr().err == 'ood_monitor: interrupted\n'
+
+
 @pytest.mark.parametrize('verb', VERBS)
 def test_every_verb_and_option_has_a_help_text(verb: str) -> None:
     parser = make_parser()
@@ -60,7 +77,7 @@ def test_inspect_prints_the_card(bundle: Bundle, capsys: pytest.CaptureFixture[s
     assert main(['inspect', str(bundle.path)]) == 0
     card = capsys.readouterr().out
     assert bundle.digest in card
-    assert 'false-alarm rate per hour: NOT established' in card
+    assert 'false alerts per hour: not established' in card
     assert len(card.splitlines()) < 20
 
 
@@ -157,6 +174,62 @@ def test_inspect_gives_the_manifest_as_json(
     assert said['training'] == bundle.manifest.raw['training']
 
 
+TOLD: dict[str, Any] = {
+    'backbone': {'name': 'b', 'weights': 'w'},
+    'licences': {'code': 'MIT'},
+    'map': {'grid': [3, 4], 'density': 'knn', 'taps': []},
+    'training': {
+        'taps': {'stage': {'nll_std': 2.0, 'step': 0, 'facts': {'components': 3}}},
+        'choice': {
+            'density': 'knn', 'taps': ['stage'], 'gain': 0.2, 'standard_error': 0.1,
+            'auroc_from_tap_on': {'knn': {'other': 0.8}},
+        },
+        'wild': {'over_boundary': {'woods': {'calibration': [1, 2], 'wild': [3, 4]}}},
+        'map': {'facts': {'coreset': 5}},
+        'precisions': [{'precision': 'fp32', 'warning': 'not established'}],
+        'frames': {'used': 7, 'skipped': 1},
+        'sequences': ['a', 'and 2 more'],
+    },
+}  # fmt: skip
+
+
+def _places(node: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield (*above, key)
+        if isinstance(value, (dict, list)):
+            yield from _places(value, *above, key)
+
+
+@pytest.mark.parametrize('other', [None, [], ['a'], {}, 'text', 3, math.nan])
+def test_inspect_tells_a_bundle_whatever_its_card_holds(bundle: Bundle, other: Any) -> None:
+    tap = replace(bundle.manifest.taps[0], name='stage')
+    for *above, last in _places(TOLD):
+        told = copy.deepcopy(TOLD)
+        node: Any = told
+        for key in above:
+            node = node[key]
+        node[last] = other
+        raw = {**bundle.manifest.raw, **told}
+        changed = Bundle(bundle.path, replace(bundle.manifest, raw=raw, taps=(tap,)))
+        assert bundle.manifest.name in inspect.card(changed)[0], (*above, last)
+    whole = Bundle(bundle.path, replace(bundle.manifest, raw={**bundle.manifest.raw, **TOLD}))
+    told_whole = '\n'.join(inspect.card(whole))
+    assert 'knn from stage on, better than the default by 0.200 +- 0.100' in told_whole
+    assert '1 of 2 calibration frames, 3 of 4 held-out wild frames' in told_whole
+    assert '7 frames of 3 sequences' in told_whole
+
+
+def test_inspect_writes_json_that_any_reader_takes(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = {**bundle.manifest.raw, 'training': {'auroc': math.nan, 'made': dt.date(2026, 1, 2)}}
+    files = {name: bundle.read(name) for name in bundle.manifest.digests}
+    other = write_bundle(tmp_path / 'other', manifest=raw, files=files)
+    assert main(['inspect', '--json', str(other.path)]) == 0
+    said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert said['training'] == {'auroc': None, 'made': '2026-01-02'}
+
+
 def test_verify_proves_the_engine(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['verify', str(bundle.path)]) == 0
     assert 'reproduces' in capsys.readouterr().out
@@ -232,6 +305,29 @@ def test_verify_writes_the_error_of_the_map(tmp_path: Path) -> None:
     assert row['raw_score_error'] <= row['tolerance']
 
 
+@pytest.mark.parametrize(
+    'command',
+    [
+        'verify tiny --json',
+        'bench tiny --json',
+        'evaluate tiny bag --json',
+        'calibrate tiny bag --false-alerts-per-hour 1 --out made --json',
+        'benchmark --study tolerance-uniformity --data d --ood o --backbones b --out',
+    ],
+)
+def test_a_result_that_cannot_be_written_is_refused_before_any_work(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    places = {'tiny': str(bundle.path), 'made': str(tmp_path / 'made')}
+    words = [places.get(word, word) for word in command.split()]
+    assert main([*words, '/proc/nope/x.json']) == 1
+    told = capsys.readouterr()
+    assert re.fullmatch(
+        r'ood_monitor: error: cannot write file \(.* in /proc\): /proc/nope/x.json\n', told.err
+    )
+    assert not told.out
+
+
 def test_doctor_opens_a_bundle(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['doctor', str(bundle.path)]) == 0
     out = capsys.readouterr().out
@@ -255,14 +351,16 @@ def test_doctor_imports_and_tells_why_one_fails(
     }
     for name, code in modules.items():
         (tmp_path / f'{name}.py').write_text(code)
+    (tmp_path / 'space_one').mkdir()
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    assert list(doctor.imports([*modules, 'absent_one'])) == [
+    absent = ['absent_one', 'absent_one.part', 'space_one.part']
+    assert list(doctor.imports([*modules, *absent])) == [
         'ok',
         'fails: ImportError: libGL.so.1: cannot open shared object file',
         "fails: ModuleNotFoundError: No module named 'surely_not_installed'",
         'fails: import ended the interpreter',
         'ok',
-        'missing',
+        *3 * ['missing'],
     ]
 
 
@@ -274,6 +372,17 @@ def test_doctor_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monke
         'fails: import took over 1 s',
         'ok',
     ]
+
+
+def test_doctor_gives_every_module_its_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f'slow_{k}' for k in range(4)]
+    for name in names:
+        (tmp_path / f'{name}.py').write_text('import threading; threading.Event().wait(0.8)')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(doctor, '_LIMIT_S', 2.5)
+    assert list(doctor.imports(names)) == 4 * ['ok']
 
 
 def test_a_refusal_is_one_line_and_exit_code_one(
@@ -294,6 +403,21 @@ def test_a_name_that_is_no_shipped_bundle_is_answered_with_those_that_are(
     assert 'the name of a shipped bundle (' in said
     assert 'lunar_orbit' in said
     assert said.endswith('got nothing there: nosuch\n')
+
+
+@pytest.mark.parametrize(
+    ('text', 'why'),
+    [
+        ('~no_such_user/b', 'Could not determine home directory.'),
+        ('x' * 300, 'File name too long'),
+    ],
+)
+def test_what_no_path_can_be_is_no_bundle(
+    text: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['inspect', text]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'ood_monitor: error: bundle not found: {why}: {text[:200]}'
 
 
 def test_wrong_usage_is_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,6 +461,46 @@ def test_a_value_out_of_range_is_refused_in_one_line_that_names_the_option(
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(said, line)
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['mark', 'x', '--note', 'y'], '--note belongs to a mark: expected --id or --ood with it'),
+        (['evaluate', 'b', 'bag', '--images', 'x'], 'BAG is of bags: an evaluation takes either'),
+        (['evaluate', 'b', 'bag', '--address', 'auto'], 'give --executor ray, too'),
+        (['replay', 'b', 'bag', '--with-images'], 'give that, too'),
+        (
+            ['calibrate', 'b', 'bag', '--false-alerts-per-hour=1', '--out=x', '--logic=oracle'],
+            "unknown alert logic: expected one of ['consecutive'",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_wrong_usage_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    verb = f'ood_monitor {words[0]}'
+    assert line.startswith(f'{verb}: error: ')
+    assert said in line
+    assert line.endswith(f'; see {verb} --help')
+
+
+@pytest.mark.parametrize(
+    ('words', 'what'), [(['play', 'bag'], 'playing a bag'), (['demo'], 'the demonstration')]
+)
+def test_without_ros_it_is_said_how_to_have_it(words: list[str], what: str) -> None:
+    code = (
+        'import sys; sys.modules["rclpy"] = None\n'
+        'from ros_ood_monitor.cli.main import main\n'
+        f'sys.exit(main({words}))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'ood_monitor: error: {what} needs ROS 2 (')
+    assert 'source its setup.bash, or run make demo in the clone' in line
 
 
 def test_the_anomalies_on_offer_are_those_there_are() -> None:

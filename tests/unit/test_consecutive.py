@@ -149,6 +149,27 @@ def test_stamps_that_jump_back_are_said_with_their_sign_and_are_no_change_while_
     assert now.reason == 'like the training data again, stamps jumped by -60.00 s'
 
 
+def test_frames_that_are_not_judged_are_no_silence() -> None:
+    logic = make_logic()  # stale after 2 s
+    for stamp in (100.0, 101.0, 102.0):
+        logic.update(11.0, stamp)
+    for stamp in (103.0, 104.0):
+        now = logic.skip(stamp, 'the picture is black')
+        assert (now.state, now.changed) == (State.ALERT, False)
+        assert now.reason == 'not judged: the picture is black'
+    now = logic.update(11.0, 105.0)  # what was seen 3 s ago is no evidence any more
+    assert (now.state, now.changed) == (State.SUSPECT, True)
+    assert now.reason.endswith(
+        ', after 3.00 s without a frame to judge (last: the picture is black)'
+    )
+    assert logic.skip(105.5, 'the picture is black').state is State.SUSPECT
+    now = logic.update(11.0, 106.0)
+    assert now.reason == '2 of 3 frames over the threshold'
+    logic.skip(107.0, 'the picture is black')
+    now = logic.update(11.0, 167.0)  # this one is a silence, whatever came before it
+    assert now.reason.endswith(', after 61.00 s without a frame: stamps jumped by +61.00 s')
+
+
 @pytest.mark.parametrize('score', [0.0, 11.0], ids=['NORMAL', 'SUSPECT'])
 def test_the_state_after_a_silence_says_how_long_it_was(score: float) -> None:
     logic = make_logic(stale_after=1.0)
@@ -187,6 +208,22 @@ def test_fault_is_entered_once_and_left_by_the_next_score() -> None:
     assert logic.fault('engine failed').changed is False
     assert logic.state.reason == 'engine failed'
     assert logic.update(0.0, 1.1).state is State.NORMAL
+
+
+def test_fault_and_stale_are_since_the_image_that_showed_it_judged_or_not() -> None:
+    logic = make_logic()
+    assert math.isnan(logic.fault('engine failed').since)  # no image showed it
+    logic.reset()
+    assert logic.fault('the picture is black', 10.0).since == 10.0
+    logic.update(0.0, 10.1)
+    for stamp in (10.2, 10.3):
+        logic.skip(stamp, 'the picture is black')
+    faults = [logic.fault('the picture is black', stamp) for stamp in np.arange(104, 704) / 10]
+    assert {(now.since, now.state) for now in faults} == {(10.4, State.FAULT)}
+    assert logic.silence(2.0).since == pytest.approx(72.3)
+    now = logic.update(0.0, 75.1)
+    assert now.reason.endswith(', after 65.00 s without a frame to score')
+    assert logic.fault('engine failed').since == 75.1  # as of the last frame
 
 
 def test_reset_forgets_the_stream() -> None:

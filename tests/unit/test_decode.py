@@ -206,7 +206,7 @@ def test_an_unknown_encoding_names_up_to_three_near_ones(encoding: str, near: st
     assert near in ', '.join(named)
     assert set(named) <= set(ENCODINGS)
     assert len(named) <= 3
-    assert str(error.value).endswith('; the README lists all')
+    assert str(error.value).endswith('; docs/node.md lists all')
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_what_is_no_buffer_is_refused(data: Any) -> None:
         decode_image(data, encoding='rgb8', height=1, width=1, step=3)
 
 
-def test_the_readme_names_every_encoding() -> None:
-    readme = (Path(__file__).resolve().parents[2] / 'README.md').read_text(encoding='utf-8')
+def test_the_page_of_the_node_names_every_encoding() -> None:
+    readme = (Path(__file__).resolve().parents[2] / 'docs/node.md').read_text(encoding='utf-8')
     (row,) = re.findall(r'^\| `image` \(remap.*$', readme, re.MULTILINE)
     named = set()
     for word in re.findall(r'[\w{},]*\w{2}[\w{},]*', row):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ros_ood_monitor.decode import decode_compressed
+from ros_ood_monitor.decode import compressed, decode_compressed
 from ros_ood_monitor.errors import DecodeError
 
 H, W = 5, 7  # neither square nor even
@@ -56,6 +56,19 @@ def test_progressive_jpeg_is_the_same_picture() -> None:
     baseline = decode_compressed(packed('.jpg', smooth()))
     progressive = decode_compressed(packed('.jpg', smooth(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
     np.testing.assert_array_equal(progressive, baseline)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_an_opencv_that_reads_bgr_only_gives_the_same_picture(
+    monkeypatch: pytest.MonkeyPatch, suffix: str, channels: int
+) -> None:
+    files = [packed(suffix, random_image(channels)[..., : 3 if suffix == '.jpg' else 4])]
+    files += [packed(suffix, random_image(channels, np.uint16))] if suffix == '.png' else []
+    here = [decode_compressed(file) for file in files]
+    monkeypatch.setattr(compressed, '_READ_RGB', None)  # as on Ubuntu 22.04 and 24.04
+    for file, expected in zip(files, here, strict=True):
+        np.testing.assert_array_equal(decode_compressed(file), expected)
 
 
 def test_png_is_exact_and_its_alpha_is_dropped() -> None:
@@ -237,6 +250,28 @@ def test_garbage_is_refused_with_what_it_is(data: bytes, match: str) -> None:
 def test_a_png_that_claims_no_pixels_is_refused() -> None:
     with pytest.raises(DecodeError, match=r'damaged|OpenCV'):
         decode_compressed(png(0, 4, 8, 2, []))
+
+
+def test_a_picture_larger_than_any_camera_is_refused_before_memory_is_taken_for_it() -> None:
+    white = png(8200, 6400, 8, 2, [])  # without rows, which are not looked at
+    with pytest.raises(DecodeError, match=r'png is too large: .* 52428800 pixels, got 8200x6400'):
+        decode_compressed(white)
+    whole = packed('.jpg', smooth())
+    at = whole.index(b'\xff\xc0') + 5
+    assert whole[at : at + 4] == struct.pack('>HH', 24, 40)
+    for size in ((6400, 8200), (65535, 65535)):
+        large = whole[:at] + struct.pack('>HH', *size) + whole[at + 4 :]
+        thumbnail = exif_segment(packed('.jpg', smooth()[:8, :8]))
+        for data in (large, large[:2] + thumbnail + large[2:]):
+            with pytest.raises(
+                DecodeError,
+                match=rf'jpeg is too large: .*, got {size[1]}x{size[0]} in \d+ bytes; let',
+            ):
+                decode_compressed(data)
+    progressive = packed('.jpg', smooth(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    at = progressive.index(b'\xff\xc2') + 5
+    with pytest.raises(DecodeError, match='too large'):
+        decode_compressed(progressive[:at] + b'\xff' * 4 + progressive[at + 4 :])
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,15 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap
 from ros_ood_monitor.training.backbones.base import Classifier
-from ros_ood_monitor.training.calibrate import standardisation
-from ros_ood_monitor.training.detectors import CLOSED_FORMS, fit_closed_form, vim
+from ros_ood_monitor.training.detectors import fit_closed_form, vim
 from ros_ood_monitor.training.detectors.components import principal_components
 from ros_ood_monitor.training.detectors.knn import greedy_coreset
-from ros_ood_monitor.training.export import check_scorer, export_scorer
-from ros_ood_monitor.training.fitting import scores
-from ros_ood_monitor.training.normalization import Normalization
-from ros_ood_monitor.training.scorer import Scorer
+from ros_ood_monitor.training.detectors.normalization import Normalization
+from ros_ood_monitor.training.export.graphs import export_scorer, prove_scorer
+from ros_ood_monitor.training.export.scorer import Scorer
+from ros_ood_monitor.training.fitting.fitted_taps import scores
+from ros_ood_monitor.training.held_out.calibrate import standardisation
+from ros_ood_monitor.training.settings.densities import CLOSED_FORMS, VIM
 
 D = 12
 Features = npt.NDArray[np.float32]
@@ -220,7 +221,7 @@ def test_the_exported_scorer_computes_the_same_in_onnx_runtime(kind: str) -> Non
     far = [np.random.default_rng(6).normal(size=x.shape).astype(np.float32) for x in seen]
     inputs = [np.concatenate(pair) for pair in zip(seen, far, strict=True)]
     graph = export_scorer(copy.deepcopy(scorer).float(), taps)
-    check_scorer(open_session(graph), scorer, taps, inputs, tolerance=Tolerance(1e-3, 1e-4))
+    prove_scorer(open_session(graph), scorer, taps, inputs, tolerance=Tolerance(1e-3, 1e-4))
 
 
 @pytest.mark.parametrize('kind', CLOSED_FORMS)
@@ -276,7 +277,7 @@ def test_vim_exports_with_standard_operators_and_survives_large_logits() -> None
     graph = export_scorer(copy.deepcopy(scorer).float(), [tap])
     assert {node.domain for node in onnx.load_from_string(graph).graph.node} <= {'', 'ai.onnx'}
     seen = np.concatenate([rows, 50.0 * rows])  # logits of thousands: their exp is infinite
-    check_scorer(open_session(graph), scorer, [tap], [seen], tolerance=Tolerance(1e-2, 1e-4))
+    prove_scorer(open_session(graph), scorer, [tap], [seen], tolerance=Tolerance(1e-2, 1e-4))
 
 
 def test_vim_refuses_a_classifier_of_another_width() -> None:
@@ -287,6 +288,6 @@ def test_vim_refuses_a_classifier_of_another_width() -> None:
 def test_every_detector_has_a_file_and_a_row_in_the_docs() -> None:
     root = Path(__file__).resolve().parents[2]
     text = (root / 'docs/detectors.md').read_text(encoding='utf-8')
-    for kind in (*CLOSED_FORMS, vim.KIND):
+    for kind in (*CLOSED_FORMS, VIM):
         assert (root / f'ros_ood_monitor/training/detectors/{kind}.py').is_file()
         assert re.search(rf'^\| `{kind}` \|', text, re.MULTILINE), kind

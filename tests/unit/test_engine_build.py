@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
 
 from ros_ood_monitor.bundle import Bundle, precision_files, write_bundle
 from ros_ood_monitor.cli.main import main
+from ros_ood_monitor.engines import build
 from ros_ood_monitor.engines.build import build_engine, build_plan, BuildOptions
+from ros_ood_monitor.engines.cuda import Device
 from ros_ood_monitor.engines.trt_engine import load_plan, plan_version
 from ros_ood_monitor.engines.trt_library import load_library, make_log
 from ros_ood_monitor.errors import BundleError, EngineError
@@ -43,7 +47,7 @@ def test_the_shipped_bundle_builds_and_the_same_again_gives_the_same_bytes(
     first, again = plan.content, build_plan(graph, RTX, part='backbone', options=BuildOptions())
     assert plan == again
     assert plan.layers >= 90
-    assert plan.tensors['image'] == (-1, 224, 224, 3)
+    assert plan.tensors['image'] == (1, 224, 224, 3)
     assert plan_version(first) == tuple(int(part) for part in RTX.version.split('.')[:3])
     assert (0.4 if precision == 'fp16' else 0.9) < len(first) / len(bundle.backbone()) < 1.1
 
@@ -76,20 +80,105 @@ def test_an_engine_is_built_once_and_knows_what_it_is_for(tiny: Bundle, tmp_path
     assert other.folder != files.folder
 
 
-def test_a_map_goes_from_backbone_to_scorer_in_the_size_that_the_input_gives(
+def test_an_engine_of_which_a_plan_is_damaged_is_built_again(tiny: Bundle, tmp_path: Path) -> None:
+    for damage in (lambda plan: plan.write_bytes(plan.read_bytes()[:-1]), Path.unlink):
+        files, _ = build_engine(tiny, cache=tmp_path)
+        damage(files.folder / 'scorer.plan')
+        again, is_new = build_engine(tiny, cache=tmp_path)
+        assert is_new
+        assert again.is_whole
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_a_library_has_worked_for_minutes(
+    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(build, 'build_plan', lambda *_args, **_more: pytest.fail('it was built'))
+    with pytest.raises(EngineError, match=r'cannot be written: .*; give --cache: '):
+        build_engine(tiny, cache=tmp_path / 'file')
+
+
+@pytest.mark.filterwarnings('ignore:.*Timing cache operations are no-ops:DeprecationWarning')
+@pytest.mark.parametrize('name', ['tensorrt', 'tensorrt_rtx'])
+def test_the_gpu_that_was_named_is_the_one_that_is_built_on_and_told(
+    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """RTX plays tensorrt, which has the same calls; two GPUs are answered for, none is there."""
+    done: list[Any] = []
+    gpus = [
+        Device(k, f'GPU {k}', f'8.{k}', '12.6', 8000, 16, is_integrated=False) for k in range(2)
+    ]
+
+    def make_builder(log: Any) -> Any:
+        done.append('builder')
+        return real(log)
+
+    real = RTX.module.Builder
+    choose = SimpleNamespace(cudaSetDevice=lambda index: (0, done.append(index))[:1])
+    monkeypatch.setattr(RTX.module, 'Builder', make_builder)
+    monkeypatch.setattr(build, 'load_library', lambda _: dataclasses.replace(RTX, name=name))
+    monkeypatch.setattr(build, 'find_device', lambda index=0: gpus[index])
+    monkeypatch.setattr(build, 'cudart', lambda: choose)
+    files, _ = build_engine(tiny, library=name, device=1, cache=tmp_path)
+    assert done == [1, 'builder', 'builder']
+    about = {key: files.about[key] for key in ('gpu', 'compute_capability', 'driver')}
+    assert about == {'gpu': 'GPU 1', 'compute_capability': '8.1', 'driver': '12.6'}
+    assert (files.identity.target == {'compute_capabilities': 'portable'}) is (name == RTX.name)
+    timings = [path.name for path in tmp_path.glob('timing.*')]
+    kept = f'timing.tensorrt-{RTX.version}-GPU-1-8.1-7-GiB-16-SM.cache'
+    assert timings == ([kept] if name == 'tensorrt' else [])
+    assert files.mend.endswith(f'--device 1 --cache {tmp_path} --force')
+
+
+def test_rtx_builds_without_a_gpu_but_not_for_one_that_is_not_among_those_there(
+    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(index: int = 0) -> Device:
+        if index:
+            msg = f'there is no GPU {index}: expected one of [0]'
+            raise EngineError(msg)
+        return Device(0, 'L4', '8.9', '12.6', 22000, 58, is_integrated=False)
+
+    def none(index: int = 0) -> Device:
+        msg = f'there is no GPU {index}: expected one of []'
+        raise EngineError(msg)
+
+    monkeypatch.setattr(build, 'find_device', one)
+    with pytest.raises(EngineError, match=r'there is no GPU 99: expected one of \[0\]'):
+        build_engine(tiny, device=99, cache=tmp_path)
+    monkeypatch.setattr(build, 'find_device', none)
+    files, _ = build_engine(tiny, device=99, cache=tmp_path)
+    assert 'driver' not in files.about
+
+
+def test_compute_capabilities_are_a_set(tiny: Bundle, tmp_path: Path) -> None:
+    named = [('8.6', '8.6'), ('8.6',), ('8.9', '8.6'), ('8.6', '8.9')]
+    made = [
+        build_engine(tiny, cache=tmp_path, options=BuildOptions(compute_capabilities=each))
+        for each in named
+    ]
+    assert [is_new for _, is_new in made] == [True, False, True, False]
+    targets = [files.identity.target['compute_capabilities'] for files, _ in made]
+    assert targets == ['8.6', '8.6', '8.6 8.9', '8.6 8.9']
+
+
+def test_a_map_goes_to_the_scorer_in_its_size_and_one_number_of_pictures_is_fixed(
     tmp_path: Path,
 ) -> None:
     bundle = make_tiny_bundle(tmp_path / 'tiny', maps=True, precisions=('fp32', 'fp16'))
     for precision in ('fp32', 'fp16'):
-        files, _ = build_engine(bundle, cache=tmp_path, precision=precision)
-        assert files.about['tensors'] == {
-            'image': [-1, 32, 48, 3],
-            'blocks_0': [-1, 8],
-            'blocks_1': [-1, 12],
-            'blocks_1_map': [-1, 8, 12, 12],
-            'raw_score': [-1],
-            'patch_score': [-1, 8, 12],
-        }
+        for batch, count in (((1, 1, 1), 1), ((2, 2, 2), 2), ((1, 1, 2), -1)):
+            files, _ = build_engine(
+                bundle, cache=tmp_path, precision=precision, options=BuildOptions(batch=batch)
+            )
+            assert files.about['tensors'] == {
+                'image': [count, 32, 48, 3],
+                'blocks_0': [count, 8],
+                'blocks_1': [count, 12],
+                'blocks_1_map': [count, 8, 12, 12],
+                'raw_score': [count],
+                'patch_score': [count, 8, 12],
+            }
 
 
 def test_a_size_that_nothing_gives_is_refused(tmp_path: Path) -> None:
@@ -170,6 +259,49 @@ def test_what_is_no_plan_is_refused_with_the_command_that_mends_it(plan: bytes) 
         load_plan(plan, RTX, RTX.module.Runtime(log), log)
 
 
+@pytest.mark.parametrize(
+    ('reason', 'expected'),
+    [
+        ('UNSUPPORTED_CC', 'does not run on this GPU: take another engine'),
+        ('OLD_CUDA_DRIVER', r'update the driver \('),
+        ('INSUFFICIENT_GPU_MEMORY', 'end other programs that use the GPU'),
+        ('CUDA_ERROR', 'look at nvidia-smi and dmesg'),
+        ('VERSION_MISMATCH', 'build it on this device: the command'),
+        ('MALFORMED_ENGINE', 'build it on this device: the command'),
+    ],
+)
+def test_building_again_is_told_only_where_it_mends_what_the_library_refuses(
+    reason: str, expected: str
+) -> None:
+    trt = RTX.module
+    flags = int(trt.EngineInvalidityDiagnostics.__members__[reason].value)
+    answer = (trt.EngineValidity.INVALID, flags)
+    loader = SimpleNamespace(get_engine_validity=lambda _: answer)
+    with pytest.raises(EngineError, match=rf'not valid on this device: {reason}; .*{expected}'):
+        load_plan(b'a plan', RTX, loader, make_log(RTX), mend='the command')
+
+
+@pytest.mark.parametrize(
+    ('said', 'message'),
+    [
+        ('Error Code 2: OutOfMemory (Requested size was 9 bytes.)', 'want of memory: .*end other'),
+        ('Error Code 6: wrong version', r'built by tensorrt \S+ this is .*: the command'),
+    ],
+)
+def test_an_engine_that_does_not_load_for_want_of_memory_need_not_be_built_again(
+    said: str, message: str
+) -> None:
+    log = make_log(RTX)
+
+    def fail(_plan: bytes) -> None:
+        log.log(RTX.module.ILogger.Severity.ERROR, said)
+
+    loader = SimpleNamespace(deserialize_cuda_engine=fail)
+    library = dataclasses.replace(RTX, name='tensorrt')
+    with pytest.raises(EngineError, match=f'engine does not load.*{message}'):
+        load_plan(bytes(32), library, loader, log, mend='the command')
+
+
 def test_the_command_builds_says_where_and_what_it_could_not_verify(
     tiny: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,5 +316,9 @@ def test_the_command_builds_says_where_and_what_it_could_not_verify(
     assert f'engine: {folder}' in said.out
     facts = json.loads((folder / 'facts.json').read_text())
     assert facts['library'] == 'tensorrt_rtx'
+    assert main(command) == 0
+    assert f'built {facts["about"]["built"]} already' in capsys.readouterr().out
+    facts['about'] = {}
+    (folder / 'facts.json').write_text(json.dumps(facts))
     assert main(command) == 0
     assert 'already' in capsys.readouterr().out

@@ -16,6 +16,7 @@ from ros_ood_monitor.engines.cache import (
     EngineFiles,
     Identity,
     PARTS,
+    prepare_cache,
     read_engines,
     write_engine,
 )
@@ -73,9 +74,9 @@ def test_the_newest_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'damage',
     [
-        lambda folder: (folder / 'facts.json').write_text('{"schema": 1'),
+        lambda folder: (folder / 'facts.json').write_text('{"schema": 2'),
         lambda folder: (folder / 'facts.json').write_text('[]'),
-        lambda folder: (folder / 'facts.json').write_text('{"schema": 2}'),
+        lambda folder: (folder / 'facts.json').write_text('{"schema": 1}'),
         lambda folder: (folder / 'facts.json').unlink(),
         lambda folder: folder.rename(folder.with_name('0' * 24)),
     ],
@@ -139,6 +140,26 @@ def test_a_writer_that_is_killed_leaves_no_engine(tmp_path: Path) -> None:
     assert list(tmp_path.rglob('backbone.plan'))  # it had begun
     assert read_engines(tmp_path) == []
     assert write(tmp_path).plan('backbone') == PLANS['backbone']
+
+    (left,) = (path for path in tmp_path.iterdir() if path.name.startswith('.'))
+    keep = [tmp_path / '.of_others.x', tmp_path / '.timing.tensorrt-10.abc.cache']
+    for path in keep:
+        path.touch()
+    prepare_cache(tmp_path)
+    assert left.exists(), 'it may still be at work'
+    for path in (left, *keep):
+        os.utime(path, (1.0, 1.0))
+    prepare_cache(tmp_path)
+    assert [path for path in (left, *keep) if path.exists()] == keep[:1]
+    assert [engine.is_whole for engine in read_engines(tmp_path)] == [True]
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(EngineError, match=r'cannot be written: .* --cache: .*file'):
+        prepare_cache(tmp_path / 'file')
+    prepare_cache(tmp_path / 'new')
+    assert not list((tmp_path / 'new').iterdir())
 
 
 @pytest.mark.parametrize(

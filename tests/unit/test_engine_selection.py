@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.engines import open_engine, selection
+from ros_ood_monitor.engines import built as engines_built
+from ros_ood_monitor.engines import open_engine, trt_engine, trt_library
 from ros_ood_monitor.engines.build import graph_digests
+from ros_ood_monitor.engines.built import find_built, missing_library
 from ros_ood_monitor.engines.cache import EngineFiles, Identity, write_engine
 from ros_ood_monitor.engines.cuda import Device
-from ros_ood_monitor.engines.selection import find_built, missing_library
+from ros_ood_monitor.engines.target import gpu_facts
 from ros_ood_monitor.engines.trt_library import Library
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from tests.tiny_bundle import make_tiny_bundle
 
-ORIN = Device(0, 'Orin', '8.7', '12.6', 7620, is_integrated=True)
+ORIN = Device(0, 'Orin', '8.7', '12.6', 7620, 8, is_integrated=True)
 PLANS = {'backbone': b'a', 'scorer': b'b'}
 
 
@@ -34,7 +38,7 @@ def built(cache: Path, bundle: Bundle, **changes: Any) -> EngineFiles:
         precision='fp32',
         library='tensorrt',
         version='10.3.0',
-        target={'gpu': 'Orin', 'compute_capability': '8.7'},
+        target=gpu_facts(ORIN),
     )
     return write_engine(cache, dataclasses.replace(identity, **changes), PLANS, {})
 
@@ -42,8 +46,8 @@ def built(cache: Path, bundle: Bundle, **changes: Any) -> EngineFiles:
 @pytest.fixture
 def on_an_orin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer as a Jetson does; what runs there is not touched."""
-    monkeypatch.setattr(selection, 'find_device', lambda _index: ORIN)
-    monkeypatch.setattr(selection, 'load_library', lambda name: Library(name, None, '10.3.0'))
+    monkeypatch.setattr(engines_built, 'find_device', lambda _index: ORIN)
+    monkeypatch.setattr(engines_built, 'load_library', lambda name: Library(name, None, '10.3.0'))
 
 
 def test_auto_takes_onnxruntime_where_nothing_was_built_and_says_why(
@@ -64,7 +68,7 @@ def test_auto_says_why_an_engine_that_was_built_is_not_taken(
         raise EngineError(msg)
 
     built(tmp_path, bundle)
-    monkeypatch.setattr(selection, 'find_device', without_gpu)
+    monkeypatch.setattr(engines_built, 'find_device', without_gpu)
     facts = open_engine(bundle, cache=tmp_path).describe()
     assert facts['engine'] == 'onnxruntime'
     assert 'not tensorrt: no GPU' in facts['chosen']
@@ -105,10 +109,17 @@ def test_the_engine_that_was_built_last_for_this_device_is_taken(
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'version': '10.7.0'}, r'built by tensorrt 10\.7\.0 for Orin, this is 10\.3\.0 on Orin'),
+        (
+            {'version': '10.7.0'},
+            r'built by tensorrt 10\.7\.0 for Orin, 8\.7, 7 GiB, 8 SM, this is 10\.3\.0 on Orin',
+        ),
+        (
+            {'target': gpu_facts(dataclasses.replace(ORIN, memory_mib=62840, multiprocessors=16))},
+            r'for Orin, 8\.7, 61 GiB, 16 SM, this is 10\.3\.0 on Orin, 8\.7, 7 GiB, 8 SM',
+        ),
         (
             {'target': {'gpu': 'Xavier', 'compute_capability': '7.2'}},
-            r'built by tensorrt 10\.3\.0 for Xavier, this is 10\.3\.0 on Orin',
+            r'built by tensorrt 10\.3\.0 for Xavier, 7\.2, this is 10\.3\.0 on Orin, 8\.7, 7 GiB',
         ),
     ],
 )
@@ -116,8 +127,103 @@ def test_an_engine_of_another_version_or_device_is_named_with_the_cure(
     bundle: Bundle, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     built(tmp_path, bundle, **change)
-    with pytest.raises(EngineError, match=rf'{message}; build it again: ood_monitor build-engine'):
+    with pytest.raises(EngineError, match=rf'{message}.*; build it again: ood_monitor '):
         find_built(bundle, 'tensorrt', cache=tmp_path)
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_the_command_that_mends_is_whole_and_keeps_what_was_built_for(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    cache = tmp_path / 'of engines'
+    options = {'batch': [1, 3, 3], 'tf32': True, 'workspace_mib': 256}
+    built(cache, bundle, version='10.7.0', options=options)
+    told = f'--device 1 --cache {str(cache)!r}'
+    with pytest.raises(EngineError) as failed:
+        find_built(bundle, 'tensorrt', device=1, cache=cache)
+    assert str(failed.value).endswith(
+        f'ood_monitor build-engine {bundle.path} --library tensorrt --precision fp32 '
+        f'--batch 1 3 3 --tf32 --workspace 256 {told}'
+    )
+    with pytest.raises(EngineError) as failed:
+        find_built(bundle, 'tensorrt_rtx', device=1, cache=cache)
+    assert str(failed.value).endswith(
+        f'build it: ood_monitor build-engine {bundle.path} --library tensorrt_rtx {told}'
+    )
+    fits = built(cache, bundle, options=options)
+    (fits.folder / 'scorer.plan').write_bytes(b'')
+    found = find_built(bundle, 'tensorrt', device=1, cache=cache)
+    with pytest.raises(EngineError, match=r'--batch 1 3 3 .*--device 1 --cache .* --force: '):
+        found.plan('scorer')
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_of_engines_of_rtx_the_newest_that_is_for_this_gpu_is_taken(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    def of_rtx(meant: str, age: float) -> EngineFiles:
+        target = {'compute_capabilities': meant}
+        made = built(tmp_path, bundle, library='tensorrt_rtx', target=target)
+        os.utime(made.folder / 'facts.json', (1e9 - age, 1e9 - age))
+        return made
+
+    of_rtx('8.6', 0.0)
+    with pytest.raises(EngineError, match=r'for 8\.6, this is 10\.3\.0 on Orin, 8\.7, .*; build'):
+        find_built(bundle, 'tensorrt_rtx', cache=tmp_path)
+    portable = of_rtx('portable', 2.0)
+    assert find_built(bundle, 'tensorrt_rtx', cache=tmp_path) == portable
+    both = of_rtx('8.6 8.7', 1.0)
+    assert find_built(bundle, 'tensorrt_rtx', cache=tmp_path) == both
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_auto_goes_on_where_the_bindings_of_a_library_raise_and_says_why(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nullptr(*_args: Any, **_more: Any) -> None:
+        msg = 'pybind11::init(): factory function returned nullptr'
+        raise TypeError(msg)
+
+    built(tmp_path, bundle)
+    monkeypatch.setattr(trt_engine, 'TrtEngine', nullptr)
+    facts = open_engine(bundle, cache=tmp_path).describe()
+    assert facts['engine'] == 'onnxruntime'
+    assert 'not tensorrt: tensorrt fails: TypeError: pybind11::init()' in facts['chosen']
+    with pytest.raises(EngineError, match='tensorrt fails: TypeError'):
+        open_engine(bundle, 'tensorrt', cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('served', 'packages', 'expected'),
+    [
+        (12060, ['tensorrt-cu13'], 'CUDA 12, tensorrt-cu13 wants CUDA 13: update the driver, or'),
+        (13000, ['tensorrt-cu12'], 'CUDA 13, tensorrt-cu12 wants CUDA 12: look at dmesg'),
+        (12060, [], 'the driver serves CUDA 12: see whether tensorrt is built for that'),
+        (0, [], 'no NVIDIA driver answers'),
+    ],
+)
+def test_driver_and_library_are_told_where_they_disagree(
+    monkeypatch: pytest.MonkeyPatch, served: int, packages: list[str], expected: str
+) -> None:
+    cuda = SimpleNamespace(cudaDriverGetVersion=lambda: (0, served))
+    monkeypatch.setattr(trt_library, 'cudart', lambda: cuda)
+    monkeypatch.setattr(trt_library, '_is_distributed', packages.__contains__)
+    assert expected in trt_library.agreement('tensorrt')
+
+
+@pytest.mark.usefixtures('on_an_orin')
+def test_a_precision_that_a_library_does_not_run_is_refused_and_nothing_is_missed(
+    tmp_path: Path,
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / 'tiny', precisions=('cpu-int8', 'trt-int8', 'fp32'))
+    cache = tmp_path / 'cache'
+    for library, precision in (('tensorrt', 'cpu-int8'), ('tensorrt_rtx', 'trt-int8')):
+        with pytest.raises(EngineError, match=rf"{library} does not run '{precision}': expected"):
+            find_built(bundle, library, precision=precision, cache=cache)
+        assert missing_library(bundle, library, precision=precision, cache=cache) is None
+    built(cache, bundle, precision='cpu-int8', onnx=graph_digests(bundle, 'cpu-int8'))
+    fits = built(cache, bundle, precision='trt-int8', onnx=graph_digests(bundle, 'trt-int8'))
+    assert find_built(bundle, 'tensorrt', cache=cache) == fits
 
 
 @pytest.mark.usefixtures('on_an_orin')
@@ -180,11 +286,11 @@ def test_auto_misses_the_engine_of_an_installed_library_where_there_is_a_gpu(
         raise EngineError(msg)
 
     installed = {'tensorrt_rtx'}
-    monkeypatch.setattr(selection, 'find_device', lambda _index: ORIN)
+    monkeypatch.setattr(engines_built, 'find_device', lambda _index: ORIN)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name in installed or None)
     assert missing_library(bundle, 'auto', cache=tmp_path) == 'tensorrt_rtx'
     installed.clear()
     assert missing_library(bundle, 'auto', cache=tmp_path) is None
     installed.add('tensorrt')
-    monkeypatch.setattr(selection, 'find_device', without_gpu)
+    monkeypatch.setattr(engines_built, 'find_device', without_gpu)
     assert missing_library(bundle, 'auto', cache=tmp_path) is None

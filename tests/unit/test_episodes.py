@@ -55,6 +55,23 @@ def test_stamps_set_back_begin_another_episode() -> None:
     assert log_of([(100, A), (101, N), (50, A), (51, N)], 10.0) == [(50, 51, 50), (100, 101, 100)]
 
 
+def test_stamps_set_back_during_an_alert_take_no_time_from_it() -> None:
+    assert log_of([(100, A), (103, A), (50, S), (51, N)], 0.0) == [(100, 103, 103)]
+    assert log_of([(100, A), (103, A), (101, S), (101, A), (102, N)], 0.0) == [
+        (100, 103, 103),
+        (101, 102, 101),
+    ]
+
+
+def test_note_tells_of_frames_at_which_an_episode_of_its_own_begins() -> None:
+    log, before, began = EpisodeLog(refractory=2.0), N, []
+    for stamp, state in [(1, A), (2, A), (3, N), (4, A), (5, S), (6, A), (7, N), (20, A), (20, N)]:
+        if log.note(AlertState(state, state is not before), stamp):
+            began.append(stamp)
+        before = state
+    assert began == [e.start for e in log.episodes] == [1, 20]
+
+
 def test_an_episode_says_why_it_began_and_cameras_are_apart() -> None:
     log = EpisodeLog(refractory=10.0)
     for stamp, camera in ((1.0, 'left'), (2.0, 'right')):

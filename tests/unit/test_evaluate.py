@@ -16,9 +16,10 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import evaluate as verb
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
-from ros_ood_monitor.evaluation import report
-from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
 from ros_ood_monitor.evaluation.gate import check_gate, Limit
+from ros_ood_monitor.evaluation.images import report
+from ros_ood_monitor.evaluation.images.evaluate import evaluate, Evaluation
+from ros_ood_monitor.evaluation.images.image_sets import find_image_sets
 from ros_ood_monitor.images import read_image
 from ros_ood_monitor.metrics import auroc, fpr95_id_positive, share_over
 from ros_ood_monitor.monitor import Monitor
@@ -211,6 +212,21 @@ def test_an_ood_folder_inside_the_id_folder_is_refused(
         evaluate(bundle, engine, images=data, ood=[data / 'far'])
 
 
+def test_an_ood_folder_inside_another_one_is_refused(tmp_path: Path, data: Path) -> None:
+    _fill(tmp_path / 'fog', 2, _red, 'png')
+    _fill(tmp_path / 'fog/near', 3, _red, 'png')
+    for ood in (['fog', 'fog/near'], ['fog/near', 'fog']):
+        with pytest.raises(
+            ParameterError, match=f'3 files are in two out.*{ood[0]} and .*{ood[1]}$'
+        ):
+            find_image_sets(data / 'known', [tmp_path / name for name in ood])
+
+
+def test_pictures_that_are_named_after_a_bag_make_no_bag(tmp_path: Path, data: Path) -> None:
+    _fill(tmp_path / 'site', 1, _red, 'mcap.0001.png')
+    assert len(find_image_sets(data / 'known', [tmp_path / 'site']).files[1]) == 1
+
+
 @pytest.mark.parametrize('name', ['flight.mcap', 'flight/flight_0.db3', 'a/b_0.mcap.zstd'])
 def test_a_bag_is_refused_with_the_verb_that_reads_it(
     bundle: Bundle, engine: Engine, data: Path, tmp_path: Path, name: str
@@ -219,7 +235,7 @@ def test_a_bag_is_refused_with_the_verb_that_reads_it(
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b'')
     bag = tmp_path / name.split('/', maxsplit=1)[0]
-    with pytest.raises(ParameterError, match=r"got a bag; 'ood_monitor replay'"):
+    with pytest.raises(ParameterError, match=r"got a bag; 'ood_monitor evaluate BUNDLE BAG'"):
         evaluate(bundle, engine, images=data / 'known', ood=[bag])
 
 
@@ -263,7 +279,7 @@ def test_a_result_that_cannot_be_written_is_refused_by_name(
 ) -> None:
     (tmp_path / 'file').write_text('')
     folders = ['--images', str(data / 'known'), '--ood', str(data / 'far')]
-    with pytest.raises(OodMonitorError, match=r'could not be written .*e\.json$'):
+    with pytest.raises(OodMonitorError, match=r'^cannot write file .*e\.json$'):
         _run(str(bundle.path), *folders, '--json', str(tmp_path / 'file/e.json'))
 
 

@@ -323,13 +323,23 @@ def test_seconds_of_a_bag_count_from_its_first_image_whatever_is_scored_of_it(
         assert facts(found)['bags'][0]['origin'] == START - 2.0
 
 
-class Deadly(Scoring):
-    """Scoring whose process dies on one bag, as one that is out of memory does."""
+DEADLY = 20  # frames until the process dies
 
-    def run(self, bag: Path, *args: Any, **kwargs: Any) -> ScoredBag | BagError:
-        if bag.name == 'deadly':
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().run(bag, *args, **kwargs)
+
+class Deadly(Scoring):
+    """Scoring whose process dies in the middle of one bag, as one that is out of memory does."""
+
+    def run(self, bag: Path, *args: Any, on_frame: Any, **kwargs: Any) -> ScoredBag | BagError:
+        frames = 0
+
+        def count() -> None:
+            nonlocal frames
+            frames += 1
+            on_frame()
+            if bag.name == 'deadly' and frames == DEADLY:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return super().run(bag, *args, on_frame=count, **kwargs)
 
 
 class Closed(Scoring):
@@ -355,10 +365,14 @@ def test_a_process_that_dies_costs_the_bag_that_killed_it_and_no_other(
     shutil.copytree(bags[0], deadly)
     scoring = Deadly(bundle.path)
     opened: tuple[Bundle, Engine] = scoring.open()
-    done = dict(score_bags([bags[0], deadly, bags[1]], scoring, opened, executor=Local(2)))
-    assert isinstance(done[bags[0]], ScoredBag)
-    assert isinstance(done[bags[1]], ScoredBag)
+    told: list[int] = []
+    mixed = [bags[0], deadly, bags[1]]
+    done = dict(score_bags(mixed, scoring, opened, executor=Local(2), on_frames=told.append))
+    first, second = done[bags[0]], done[bags[1]]
+    assert isinstance(first, ScoredBag)
+    assert isinstance(second, ScoredBag)
     assert 'the process that scored it died' in str(done[deadly])
+    assert sum(told) == len(first) + len(second) + DEADLY  # those that are done again but once
 
 
 # --- two bundles ---------------------------------------------------------------------------------
@@ -371,6 +385,40 @@ def test_a_bundle_does_not_differ_from_itself(result: BagEvaluation) -> None:
     assert (found.only_first, found.only_second, found.time_to_alert.value) == (0, 0, 0.0)
     assert found.false_alerts_per_hour.value == 0.0
     assert not found.false_alerts_per_hour.is_clear
+
+
+def test_a_rate_of_false_alerts_is_by_the_time_that_its_own_bundle_watched(
+    result: BagEvaluation,
+) -> None:
+    sides = []
+    for scale in (1.0, 0.5):  # the other was in FAULT for half of the time
+        bags = []
+        for bag in result.bags:
+            false_start = np.zeros(len(bag.scored), np.bool_)
+            false_start[0] = True
+            hours = {camera: scale * time for camera, time in bag.hours.items()}
+            bags.append(replace(bag, hours=hours, false_start=false_start))
+        sides.append(replace(result, bags=tuple(bags)))
+    hours = sum(time for bag in result.bags for time in bag.hours.values())
+    found = compare(*sides).false_alerts_per_hour
+    assert (found.first, found.second) == pytest.approx((2 / hours, 4 / hours))
+    assert found.value == pytest.approx(-2 / hours)
+
+
+def test_what_is_cut_from_the_tables_is_told(result: BagEvaluation) -> None:
+    rows = result.rows
+    many = {
+        name: tuple(replace(getattr(rows, name)[0], name=f'{name}{k}') for k in range(31))
+        for name in ('kinds', 'cameras')
+    }
+    first = replace(result.bags[0], problems=tuple(f'p{k}' for k in range(7)))
+    made = replace(result, rows=replace(rows, **many), bags=(first, *result.bags[1:]))
+    assert len(report.tables(made)[0]) == 1 + 1 + 30 + 30 + 2
+    told = report.notes(made)
+    assert 'kinds after the first 30 are in --json' in told
+    assert 'cameras after the first 30 are in --json' in told
+    assert told[-2:] == ['one: p4', 'one: 2 more problems are in --json']
+    assert not any('--json' in line for line in report.notes(result))
 
 
 def test_another_bundle_differs_by_its_own_figures_on_common_bags(
@@ -515,6 +563,10 @@ def test_what_cannot_work_is_told_before_anything_is_scored(
     (tmp_path / 'file').touch()
     assert main([*command, '--cache', str(tmp_path / 'file')]) == 1
     assert 'choose a folder with room by --cache, or --no-cache' in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main([*command, '--labels', 'x.yaml', '--label-topic', '/mark'])
+    assert stop.value.code == 2
+    assert '--label-topic: not allowed with argument --labels' in capsys.readouterr().err
     assert main([*command, '--report', 'x.pdf']) == 1
     assert "expected .html or .md or .markdown or .txt, got '.pdf'" in capsys.readouterr().err
 
@@ -533,21 +585,31 @@ def test_a_cache_that_fills_up_is_told_once_and_the_evaluation_goes_on(
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('options', 'code', 'words'),
     [
-        (['bag', '--images', 'x'], 'BAG is of bags'),
-        (['--images', 'x', '--jobs', '2'], '--jobs is of bags'),
-        (['--images', 'x', '--ignore-margin', '0'], '--ignore-margin is of bags'),
-        (['bag', '--ood', 'x'], '--ood is of folders of images'),
-        ([], 'at least one bag'),
-        (['bag', '--parquet', 'x.csv'], "expected .parquet, got '.csv'"),
+        (['bag', '--images', 'x'], 2, 'BAG is of bags'),
+        (['--images', 'x', '--jobs', '2'], 2, '--jobs is of bags'),
+        (['--images', 'x', '--ignore-margin', '0'], 2, '--ignore-margin is of bags'),
+        (['bag', '--ood', 'x'], 2, '--ood is of folders of images'),
+        ([], 1, 'at least one bag'),
+        (['bag', '--parquet', 'x.csv'], 1, "expected .parquet, got '.csv'"),
     ],
 )
 def test_options_that_mean_nothing_together_are_refused(
-    bundle: Bundle, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    bundle: Bundle, options: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(['evaluate', str(bundle.path), *options]) == 1
+    assert main(['evaluate', str(bundle.path), *options]) == code
     assert words in capsys.readouterr().err
+
+
+def test_quiet_writes_the_files_and_says_nothing(
+    bundle: Bundle, bags: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / 'figures.json'
+    command = ['evaluate', str(bundle.path), *map(str, bags), '--no-cache', '--quiet']
+    assert main([*command, '--json', str(figures)]) == 0
+    assert capsys.readouterr().out == ''
+    assert figures.stat().st_size > 0
 
 
 def test_ctrl_c_keeps_finished_bags_and_the_same_command_goes_on(
@@ -578,7 +640,7 @@ def test_ctrl_c_keeps_finished_bags_and_the_same_command_goes_on(
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert 'the scores of finished bags are kept; the same command goes on' in said
     assert 'Traceback' not in said
     found = run(bundle, bags[:1], LabelChoice(all_id=(long,)), store=store)

@@ -185,9 +185,10 @@ def test_an_interruption_inside_of_an_event_ends_its_alert() -> None:
     assert bag.hours['cam0'] == pytest.approx(3 / 3600)
 
 
-def test_a_new_alert_right_behind_an_event_clears_the_old_one() -> None:
-    bag = judged(scored('...AAANA..'), Label(103.0, 106.0))
-    assert bag.events[0].time_to_clear == 0.0
+@pytest.mark.parametrize(('stream', 'clear'), [('...AAANA..', 0.0), ('...AAAFFAA', 2.0)])
+def test_a_new_alert_right_behind_an_event_clears_the_old_one(stream: str, clear: float) -> None:
+    bag = judged(scored(stream), Label(103.0, 106.0))
+    assert bag.events[0].time_to_clear == clear
     assert [alert.is_false for alert in bag.alerts] == [False, True]
 
 
@@ -258,6 +259,47 @@ def test_a_clock_that_was_set_back_is_refused_where_labels_count_on_it() -> None
     # two frames in the wrong order are told, and no clock that was set
     swapped = judged(scored('......', stamps=[100, 101, 103, 102.5, 104, 105]), Label(103, 105))
     assert 'cam0: stamps step back (times: 1, by up to 0.500 s)' in swapped.problems
+
+
+def test_alerts_and_events_are_told_apart_where_the_same_stamps_come_twice() -> None:
+    stamps = [*range(100, 110), *range(100, 110)]
+    bag = judged(scored('..AA........AAA.....', stamps=stamps), Label(102.5, 104.5, time='log'))
+    assert [(a.first, a.last, a.is_false) for a in bag.alerts] == [(2, 3, False), (12, 14, True)]
+    assert [a.episode.start for a in bag.alerts] == [102.0, 102.0]
+    assert np.flatnonzero(bag.false_start).tolist() == [12]
+    # the clock is set back under an alert, and under a label
+    across = judged(
+        scored('........AAsNA.......', stamps=stamps), Label(108.5, 112.5, time='log'), margin=1.0
+    )
+    assert [(a.first, a.last, a.episode.duration) for a in across.alerts] == [
+        (11, 12, 2.0),
+        (8, 9, 1.0),
+    ]
+    (event,) = across.events
+    assert (event.start, event.end, event.frames) == (108.0, 109.0, 4)
+    assert event.rows == (8, 11, 12)
+
+
+def test_rows_of_events_and_alerts_are_those_of_the_bag_not_of_the_camera() -> None:
+    bag = judged(scored('......', '..AA..'), Label(102.0, 104.0, camera='cam1'), margin=1.0)
+    assert bag.events[0].rows == (5, 7, 9)
+    assert [(a.first, a.last) for a in bag.alerts] == [(5, 7)]
+
+
+def test_a_label_of_a_camera_without_a_frame_is_an_event_without_one() -> None:
+    made = scored('..AA..')
+    silent = replace(made.facts, cameras=('cam0', 'cam1'), topics=('/cam0', '/cam1'))
+    labels = Label(102.0, 104.0), Label(2.0, 4.0, 'fog', camera='cam1', time='bag')
+    bag = judged(replace(made, facts=silent), *labels)
+    assert [(e.camera, e.kind, e.start, e.frames) for e in bag.events] == [
+        ('cam0', 'ood', 102.0, 2),
+        ('cam1', 'fog', 102.0, 0),
+    ]
+    assert 'events without a frame: 1 of 2' in bag.problems
+    figures = event_figures(bag.events, [bag], bootstrap=BOOTSTRAP)
+    assert (figures.events, figures.found, figures.without_frames) == (1, 1, 1)
+    # that camera's label does not make the other one's frames doubtful
+    assert judged(replace(made, facts=silent), labels[1]).label.tolist() == [0] * 6
 
 
 def test_a_false_alert_has_a_rate_and_a_bound_by_the_hours_watched() -> None:

@@ -13,6 +13,7 @@ from unittest.mock import ANY
 
 import cv2
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from ros_ood_monitor.alerting import ConsecutiveLogic
@@ -24,11 +25,13 @@ from ros_ood_monitor.evaluation.bags.compare import compare
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation, evaluate_bags, Settings
 from ros_ood_monitor.evaluation.bags.event_figures import Times
 from ros_ood_monitor.evaluation.bags.failures import failures
+from ros_ood_monitor.evaluation.bags.frame_file import write_frames
 from ros_ood_monitor.evaluation.bags.given import FailedBag, LabelChoice
 from ros_ood_monitor.evaluation.bags.html_page import check_html, verdict
 from ros_ood_monitor.evaluation.bags.html_page.curves import decimated, operating_curves, timelines
 from ros_ood_monitor.evaluation.bags.html_page.explorer import explorer_data
 from ros_ood_monitor.evaluation.bags.html_page.page import render
+from ros_ood_monitor.evaluation.bags.html_page.page_data import page_data
 from ros_ood_monitor.evaluation.bags.html_page.pictures import choose_pictures, read_pictures
 from ros_ood_monitor.evaluation.bags.html_page.summary import failed_bags, verdict_box
 from ros_ood_monitor.evaluation.bags.judged import judge, JudgedBag
@@ -36,7 +39,9 @@ from ros_ood_monitor.evaluation.bags.labels import Label
 from ros_ood_monitor.evaluation.bags.runs import Scoring
 from ros_ood_monitor.evaluation.bags.scored import Facts, FAULT, ScoredBag, STATES
 from ros_ood_monitor.evaluation.gate import GateOutcome, Limit, Shortfall
+from ros_ood_monitor.html_parts import table
 from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.records import State
 from tests.browser import browser, Page
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -167,6 +172,65 @@ def test_decimation_keeps_every_peak_and_dip() -> None:
     assert (np.diff(chosen) > 0).all()
 
 
+def test_decimation_keeps_a_peak_beside_frames_without_an_answer() -> None:
+    score = np.zeros(10_000)
+    score[5_000], score[5_010], score[5_001], score[5_011] = 9.0, -9.0, np.nan, np.inf
+    assert {5_000, 5_010} <= set(decimated(score, 100).tolist())
+
+
+def test_a_table_without_rows_has_its_head_only() -> None:
+    assert table(('a', 'b'), []).count('<th>') == 2
+
+
+def with_bag(result: BagEvaluation, scored: ScoredBag, *labels: Label) -> BagEvaluation:
+    bag = judge('one', Path('one'), scored, labels, margin=0.0, refractory=0.0)
+    return replace(result, bags=(bag,))
+
+
+def states(text: str) -> dict[str, np.ndarray]:
+    """Return the states of frames, a letter each, and where they changed."""
+    state = np.array([{'.': 0, 'A': STATES.index(State.ALERT), 'F': FAULT}[one] for one in text])
+    return {'state': state.astype(np.uint8), 'changed': np.diff(state, prepend=0) != 0}
+
+
+def test_an_alert_in_which_the_clock_is_set_back_is_shown(result: BagEvaluation) -> None:
+    stamp = START + np.tile(np.arange(20.0), 2)
+    score = np.zeros(40)
+    score[18], score[38] = 5.0, 9.0  # the same stamp twice
+    looped = simulated(score, stamp=stamp, **states('.' * 17 + 'AAA' + '.' * 20))
+    some = with_bag(result, looped)
+    (shown,) = [one for one in choose_pictures(some) if 'false alert' in one.why]
+    assert shown.row == 18
+    assert timelines(some)[0]['alerts'] == [[17.0, 19.0, True]]
+
+
+def test_a_missed_event_is_shown_by_a_frame_inside_of_it(result: BagEvaluation) -> None:
+    score = np.zeros(60)
+    score[30] = 9.0  # where the label ends, which is outside
+    stamp = START + np.arange(60.0)
+    labels = Label(START + 20, START + 30), Label(START + 100, START + 110)
+    some = with_bag(result, simulated(score, stamp=stamp), *labels)
+    (missed,) = [one for one in choose_pictures(some) if 'missed event' in one.why]
+    assert some.bags[0].label[missed.row] == 1
+    # an event behind the recording has no band
+    assert timelines(some)[0]['labels'] == [[20.0, 30.0, 'ood']]
+
+
+def test_frames_without_an_answer_are_shown_as_such(result: BagEvaluation, tmp_path: Path) -> None:
+    score = np.where(np.arange(40) < 20, 0.0, np.nan)
+    scored = simulated(score, judged=score == 0, **states('.' * 20 + 'F' * 20))
+    some = with_bag(result, scored, Label(START + 2.0, START + 4.0))
+    (missed,) = [one for one in choose_pictures(some) if 'missed event' in one.why]
+    curves = timelines(some)
+    data = json.loads(json.dumps(page_data(some, curves, [missed]), allow_nan=False))
+    assert data['pictures'][0]['raw_score'] is None
+    assert data['pictures'][0]['text'] == 'one, 2.00 s: no answer; missed event'
+    assert curves[0]['y'][-1] is None
+    write_frames(tmp_path / 'f.parquet', [some])
+    frames = pyarrow.parquet.read_table(tmp_path / 'f.parquet').to_pydict()
+    np.testing.assert_array_equal(np.isnan(frames['score']), np.isnan(score))
+
+
 def test_few_points_draw_the_same_roc(result: BagEvaluation) -> None:
     rng = np.random.default_rng(2)
     bag = result.bags[0]
@@ -192,7 +256,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_scored(
     with pytest.raises(ParameterError, match='it is a folder'):
         check_html(tmp_path / 'folder.html')
     monkeypatch.setitem(sys.modules, 'plotly.offline', None)
-    with pytest.raises(ParameterError, match=r"pip install '\.\[report\]'"):
+    with pytest.raises(ParameterError, match=r'run: pip install plotly, or choose \.md: '):
         check_html(tmp_path / 'report.html')
 
 
@@ -239,6 +303,15 @@ def test_the_verdict_says_what_was_seen_and_what_was_not(
     assert expected in ' '.join(lines)
 
 
+FINE: dict[str, Any] = {
+    'events': 10,
+    'found': 10,
+    'false_alerts': 0,
+    'false_alerts_per_hour_upper95': 5.0,
+    'normal_time_in_alert': 0.0,
+}
+
+
 def outcome_of(result: BagEvaluation, gate: GateOutcome | None, **change: Any) -> str:
     row = result.rows.together
     row = replace(row, events=replace(row.events, **change))
@@ -249,23 +322,28 @@ def outcome_of(result: BagEvaluation, gate: GateOutcome | None, **change: Any) -
 def test_the_colour_of_the_verdict_is_of_the_gate_too_and_grey_where_nothing_was_to_be_found(
     result: BagEvaluation,
 ) -> None:
-    fine = {'false_alerts': 0, 'normal_time_in_alert': 0.0}
     short = Shortfall('a.b', 0.5, Limit(least=0.9))
     kept, failed = GateOutcome(3), GateOutcome(3, (short,))
-    assert '"verdict good"' in outcome_of(result, None, **fine)
-    assert outcome_of(result, kept, **fine).endswith('Gate: all 3 limits kept</b></p></div>')
-    refused = outcome_of(result, failed, **fine)
+    assert '"verdict good"' in outcome_of(result, None, **FINE)
+    assert outcome_of(result, kept, **FINE).endswith('Gate: all 3 limits kept</b></p></div>')
+    refused = outcome_of(result, failed, **FINE)
     assert refused.startswith('<div class="verdict poor" id="verdict"><p><b>Gate FAILED: 1 of 3 l')
-    assert '"verdict poor"' in outcome_of(result, GateOutcome(3, error='unknown'), **fine)
-    assert '"verdict poor"' in outcome_of(result, None, **{**fine, 'normal_time_in_alert': 0.02})
-    assert '"verdict unsure"' in outcome_of(result, None, **fine, events=0, found=0)
+    assert '"verdict poor"' in outcome_of(result, GateOutcome(3, error='unknown'), **FINE)
+    assert '"verdict poor"' in outcome_of(result, None, **{**FINE, 'normal_time_in_alert': 0.02})
+    for little in (
+        {'events': 0, 'found': 0},
+        {'events': 9, 'found': 9},
+        {'false_alerts_per_hour_upper95': 5.1},
+        {'false_alerts_per_hour_upper95': None},
+    ):
+        assert '"verdict unsure"' in outcome_of(result, None, **{**FINE, **little}), little
 
 
 def test_bags_that_failed_stand_in_a_section_by_their_reason(result: BagEvaluation) -> None:
     bad = [FailedBag(name, Path(f'/x/{name}'), f'no\n good: /x/{name}') for name in ('a', 'b')]
     some = replace(result, failed=tuple(bad))
     assert [str(one) for one in failures(some)] == ['failed: a, b: no good']
-    assert '"verdict unsure"' in outcome_of(some, None, false_alerts=0, normal_time_in_alert=0.0)
+    assert '"verdict unsure"' in outcome_of(some, None, **FINE)
     html = failed_bags(some, [])
     assert html.count('<tr>') == 2
     assert 'a, b' in html
@@ -311,7 +389,14 @@ def stream(seed: int, n: int = 4000) -> ScoredBag:
         is_fault[start : start + int(rng.integers(1, 9))] = True
     judged = ~is_fault & (rng.random(n) > 0.03)
     state = np.where(is_fault, FAULT, 0).astype(np.uint8)
+    score[is_fault & (rng.random(n) < 0.5)] = np.nan  # the engine had no answer
     return simulated(score, stamp=stamp, judged=judged, state=state)
+
+
+def looped(seed: int) -> ScoredBag:
+    """Scores whose stamps come twice, as those of a bag that was played in a loop."""
+    made = stream(seed, 1000)
+    return replace(made, stamp=START + 0.1 * (np.arange(1000) % 500))
 
 
 def rerun(scored: ScoredBag, threshold: float, point: Any) -> ScoredBag:
@@ -339,7 +424,9 @@ REFRACTORY = 0.5
 
 def judged_at(scored: ScoredBag, threshold: float, point: Any, name: str) -> JudgedBag:
     again = rerun(scored, threshold, point)
-    return judge(name, Path(name), again, LABELS, margin=1.0, refractory=REFRACTORY)
+    is_looped = bool((np.diff(scored.stamp) < -1.0).any())
+    labels = [replace(one, time='log') for one in LABELS[:2]] if is_looped else LABELS
+    return judge(name, Path(name), again, labels, margin=1.0, refractory=REFRACTORY)
 
 
 @pytest.fixture(scope='module')
@@ -348,7 +435,7 @@ def explored(result: BagEvaluation) -> tuple[BagEvaluation, list[ScoredBag], Any
         result.calibration.operating_point, trigger=3.0, release=1.0, trigger_frames=3,
         release_frames=5, settings={'trigger_seconds': 0.25, 'release_seconds': 0.35},
     )  # fmt: skip
-    bags = [stream(seed) for seed in (1, 2)]
+    bags = [stream(1), stream(2), looped(3)]
     judged = tuple(judged_at(bag, 3.0, point, f'bag{k}') for k, bag in enumerate(bags))
     calibration = replace(result.calibration, operating_point=point)
     settings = replace(result.settings, refractory=REFRACTORY, ignore_margin=1.0)
@@ -364,13 +451,13 @@ def test_too_many_frames_are_thinned_where_no_alert_can_come_from(
     assert whole is not None
     assert thin is not None
     assert whole['floor'] is None
-    assert sum(one['frames'] for one in whole['streams']) == 8000
+    assert sum(one['frames'] for one in whole['streams']) == 9000
     assert sum(one['frames'] for one in thin['streams']) <= 2500
-    assert thin['bags'] == 2
+    assert thin['bags'] == 3
     assert thin['floor'] <= 3.0
     few = explorer_data(evaluation, most_frames=900)
     assert few is not None
-    assert (few['bags'], few['of_bags']) == (1, 2)
+    assert (few['bags'], few['of_bags']) == (1, 3)
     assert explorer_data(evaluation, most_frames=10) is None
 
 
@@ -511,6 +598,11 @@ def test_the_page_runs_the_alert_rule_as_the_monitor_does(
         with browser() as tab:
             tab.open((tmp_path / f'{name}.html').as_uri(), 800, 600)
             found[name] = tab.run(f'{json.dumps(thresholds)}.map(oodReport.judge)')
+            if name == 'whole':  # frames without an answer take no place from the slider
+                slider = 'document.getElementById("threshold-slider")'
+                highest = max(float(np.nanmax(bag.raw_score)) for bag in bags)
+                tab.run(f'oodReport.move({highest})')
+                assert tab.run(f'[+{slider}.value, +{slider}.max]') == [400, 400]
     alerts = set()
     for k, threshold in enumerate(thresholds):
         judged = [judged_at(bag, threshold, point, f'bag{i}') for i, bag in enumerate(bags)]

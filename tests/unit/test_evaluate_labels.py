@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
 
 import pytest
 
@@ -10,8 +11,15 @@ from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.bags.markers import Marked, marked_stretches
 from ros_ood_monitor.errors import BagError, CalibrationError, ParameterError
 from ros_ood_monitor.evaluation.bags.given import LabelChoice, list_bags
-from ros_ood_monitor.evaluation.bags.labels import ALL_ID, ALL_OOD, Label, read_labels
-from ros_ood_monitor.evaluation.held_out import find_held_out
+from ros_ood_monitor.evaluation.bags.labels import (
+    ALL_ID,
+    ALL_OOD,
+    Label,
+    labels_beside,
+    labels_place,
+    read_labels,
+)
+from ros_ood_monitor.evaluation.held_out.recordings import find_held_out
 from tests.bag_tools import IMAGE, image_bytes, STORE, STRING, TOPIC, write_bag
 
 BOOL = 'std_msgs/msg/Bool'
@@ -67,6 +75,8 @@ def test_the_shipped_labels_are_read() -> None:
         ('l.csv', 'start,stop\n1,2\n', "'stop'"),
         ('l.csv', 'start,end\n1,2,3\n', 'cells as the head'),
         ('l.csv', 'start,end\n1\n', 'cells as the head'),
+        ('l.csv', '', 'labels have no head: expected a line with start, end, kind'),
+        ('l.csv', '\n', 'labels have no head'),
         ('l.yaml', None, 'could not be read'),
     ],
 )
@@ -92,16 +102,60 @@ def folder(path: Path, labels: str | None = None) -> Path:
 def test_normal_operation_is_what_labels_name_nothing_in(tmp_path: Path) -> None:
     run = folder(tmp_path / 'run', 'time: bag\nlabels: []')
     beside = run.parent / 'labels.yaml'
-    beside.write_text('- {start: 1, end: 2, bag: another}')
+    beside.write_text('- {start: 1, end: 2, bag: run}')
     (run / 'run_0.mcap').touch()
     assert [one.path for one in find_held_out([run])] == [run]
     (run / 'labels.yaml').unlink()
     with pytest.raises(CalibrationError, match='recording shows anomalies') as error:
         find_held_out([run])
     assert str(error.value).endswith(str(beside))
+    beside.write_text('- {start: 1, end: 2, bag: another}')
+    assert [one.path for one in find_held_out([run])] == [run]
+    # a file of a bag and its folder; a name that the bag had before
+    shutil.copy(SHIPPED.parent / 'bag/metadata.yaml', run)
+    (run / 'bag.mcap').touch()
+    for name in ('run', 'bag', 'before'):
+        (run / 'labels.yaml').write_text(f'- {{start: 1, end: 2, bag: {name}}}')
+        for path in (run, run / 'bag.mcap'):
+            with pytest.raises(CalibrationError, match='recording shows anomalies'):
+                find_held_out([path])
+    (run / 'labels.yaml').unlink()
     beside.write_text('[}')
     with pytest.raises(ParameterError, match='labels are no YAML'):
         find_held_out([run])
+
+
+def test_the_page_takes_the_labels_that_are_evaluated(tmp_path: Path) -> None:
+    bag = folder(tmp_path / 'site/bag')
+    assert labels_place(bag) == bag / 'labels.yaml'
+    (tmp_path / 'site/labels.yaml').write_text('- {start: 1, end: 2}')
+    assert labels_place(bag) == labels_beside(bag) == tmp_path / 'site/labels.yaml'
+    (bag / 'labels.yaml').write_text('- {start: 1, end: 2}')
+    assert labels_place(bag) == labels_beside(bag) == bag / 'labels.yaml'
+    file = tmp_path / 'alone.mcap'
+    file.touch()
+    assert labels_place(file) == tmp_path / 'labels.yaml'
+
+
+def test_bags_of_one_name_have_labels_by_that_name_where_each_has_its_own(tmp_path: Path) -> None:
+    bags = [
+        folder(tmp_path / run / 'bag', f'- {{start: {k}, end: 9, bag: bag}}')
+        for k, run in enumerate(['r1', 'r2'])
+    ]
+    given = list_bags(bags, LabelChoice())
+    assert [one.name for one in given] == [str(bag) for bag in bags]
+    found = [(label.start, label.bag) for one in given for label in one.labels or ()]
+    assert found == [(0.0, str(bags[0])), (1.0, str(bags[1]))]
+    shared = tmp_path / 'all.yaml'
+    choice = LabelChoice(file=shared)
+    paths = ''.join(f'- {{start: 1, end: 2, bag: {bag}}}\n' for bag in bags)
+    shared.write_text(paths)
+    assert [[label.bag for label in one.labels or ()] for one in list_bags(bags, choice)] == [
+        [str(bag)] for bag in bags
+    ]
+    shared.write_text(f'{paths}- {{start: 3, end: 4, bag: bag}}')
+    with pytest.raises(ParameterError, match="name a bag 'bag', and several are called so"):
+        list_bags(bags, choice)
 
 
 def test_labels_in_a_bag_go_before_those_beside_it(tmp_path: Path) -> None:
@@ -166,6 +220,7 @@ def marker_bag(path: Path, kind: str, values: list[tuple[float, object]], **how:
 @pytest.mark.parametrize('compression', ['none', 'message'])
 def test_texts_mark_kinds_until_the_next_one(tmp_path: Path, compression: str) -> None:
     values = [(10.5, 'fog'), (11.5, 'fog'), (12.5, 'dust '), (13.5, ''), (16.5, 'fog')]
+    values += [(15.5, 'rock'), (15.5, '')]  # of no length
     bag = marker_bag(tmp_path / 'b', STRING, values, compression=compression)
     with BagReader(bag) as reader:
         found = list(marked_stretches(reader, '/mark', kind='ood'))

@@ -16,21 +16,22 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import evaluate as verb
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import OodMonitorError, ParameterError
-from ros_ood_monitor.evaluation import report
-from ros_ood_monitor.evaluation.boxes import BoxFolder, read_boxes
-from ros_ood_monitor.evaluation.evaluate import evaluate, Evaluation
 from ros_ood_monitor.evaluation.gate import check_gate, Limit
-from ros_ood_monitor.evaluation.masks import read_mask
-from ros_ood_monitor.evaluation.mvtec import mvtec_layout
-from ros_ood_monitor.evaluation.pixels import NORMAL_SHARE, PixelEvaluation
-from ros_ood_monitor.evaluation.sheet import save_sheet, worst
+from ros_ood_monitor.evaluation.images import report
+from ros_ood_monitor.evaluation.images.boxes import BoxFolder, read_boxes
+from ros_ood_monitor.evaluation.images.evaluate import evaluate, Evaluation
+from ros_ood_monitor.evaluation.images.masks import read_mask
+from ros_ood_monitor.evaluation.images.mvtec import mvtec_layout
+from ros_ood_monitor.evaluation.images.pixels import NORMAL_SHARE, PixelEvaluation
+from ros_ood_monitor.evaluation.images.sheet import save_sheet, worst
 from ros_ood_monitor.images import read_image
-from ros_ood_monitor.mapper import Mapper
+from ros_ood_monitor.maps.colours import CALIBRATED
+from ros_ood_monitor.maps.mapper import Mapper
+from ros_ood_monitor.maps.overlay import overlay
 from ros_ood_monitor.metrics import aupr, auroc
 from ros_ood_monitor.metrics.boxes import Box, box_hits
 from ros_ood_monitor.metrics.pixels import PixelScores
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.overlay import CALIBRATED, overlay
 from ros_ood_monitor.preprocess import Preprocessor
 from tests.tiny_bundle import make_tiny_bundle
 

@@ -29,6 +29,7 @@ from ros_ood_monitor.evaluation.bags.runs import score_bags, Scoring
 from ros_ood_monitor.evaluation.bags.scored import ScoredBag
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.shards import Local, RayCluster
+from ros_ood_monitor.shards.on_ray import _check_size
 from tests.tiny_bundle import make_tiny_bundle
 
 FRAMES = 40
@@ -231,6 +232,7 @@ def test_the_verb_says_and_writes_on_ray_what_it_does_locally(
         assert main([*command, '--json', str(file)]) == 0
         said.append(capsys.readouterr().out)
         found = json.loads(file.read_text())
+        del found['made']  # the command differs
         for bag in found['bags']:
             del bag['scored_in']
         written.append(found)
@@ -244,6 +246,36 @@ def test_a_shard_for_which_no_machine_is_large_enough_is_refused_and_does_not_wa
     scoring, large = Scoring(bundle.path, threads=3), RayCluster(jobs=1, threads=3)
     with pytest.raises(ParameterError, match='expected 3 cores and 0 GPUs for a shard, got 2 and'):
         list(score_bags(bags, scoring, scoring.open(), executor=large))
+
+
+@pytest.mark.parametrize(
+    ('machines', 'threads', 'gpus', 'got'),
+    [
+        ([(32, 0), (8, 1)], 8, 1, ''),
+        ([(32, 0), (2, 1)], 8, 1, 'got 32 and 0, 2 and 1;'),  # neither holds both
+        ([(0, 0)], 8, 0, ''),  # a head: machines may join it
+        ([(0, 0)], 8, 1, 'got 0 and 0;'),
+        ([(0, 1), (4, 0)], 8, 1, 'got 4 and 0, 0 and 1;'),
+        ([], 1, 0, 'got none;'),
+    ],
+)
+def test_one_machine_must_have_the_cores_and_the_gpus_of_a_shard(
+    machines: list[tuple[int, int]], threads: int, gpus: int, got: str
+) -> None:
+    class Cluster:
+        @staticmethod
+        def nodes() -> list[dict[str, Any]]:
+            alive = [
+                {'Alive': True, 'Resources': {'CPU': float(cores), 'GPU': float(held)}}
+                for cores, held in machines
+            ]
+            return [{'Alive': False, 'Resources': {'CPU': 64.0, 'GPU': 8.0}}, *alive]
+
+    if not got:
+        _check_size(Cluster, threads=threads, gpus=gpus)
+        return
+    with pytest.raises(ParameterError, match=got):
+        _check_size(Cluster, threads=threads, gpus=gpus)
 
 
 # --- features of training ------------------------------------------------------------------------
@@ -271,9 +303,9 @@ def test_features_by_workers_of_which_one_is_killed_are_those_of_this_process(
 ) -> None:
     pytest.importorskip('torch')
     from ros_ood_monitor.training.backbones import BackboneTap
-    from ros_ood_monitor.training.datasets import Dataset
-    from ros_ood_monitor.training.extract import extract
-    from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
+    from ros_ood_monitor.training.features.extract import extract
+    from ros_ood_monitor.training.features.sequence_shards import fill_elsewhere, SequenceWork
+    from ros_ood_monitor.training.frames.datasets import Dataset
 
     dataset, preprocess, killed = Dataset(bags), Preprocessor(16, 16), tmp_path / 'killed'
     work = SequenceWork(dataset, partial(Means, killed), 'means', preprocess, width=3)
@@ -310,8 +342,8 @@ def test_a_sequence_of_which_processes_die_ends_the_training_by_its_name(
     bags: list[Path], tmp_path: Path
 ) -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.datasets import Dataset
-    from ros_ood_monitor.training.sequence_shards import fill_elsewhere, SequenceWork
+    from ros_ood_monitor.training.features.sequence_shards import fill_elsewhere, SequenceWork
+    from ros_ood_monitor.training.frames.datasets import Dataset
 
     # its folder is not there, so that it dies anew at every try
     deadly = partial(Means, tmp_path / 'gone' / 'killed')
@@ -324,8 +356,8 @@ def test_workers_need_a_folder_for_features_and_the_runtime_that_is_deployed(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.frame_reader import FrameReader
-    from ros_ood_monitor.training.settings import Resources
+    from ros_ood_monitor.training.features.frame_reader import FrameReader
+    from ros_ood_monitor.training.settings.train_settings import Resources
 
     with pytest.raises(TrainingError, match='a folder that all of them see: --cache'):
         Resources(executor=ON_RAY)
@@ -370,7 +402,7 @@ def test_without_ray_the_verb_says_how_to_install_it(
     assert main(command) == 1
     said = capsys.readouterr().err
     assert said.count('\n') == 1
-    assert "pip install 'ray'" in said
+    assert 'run: pip install ray\n' in said
 
 
 @pytest.mark.parametrize(
@@ -387,5 +419,5 @@ def test_options_of_executors_that_contradict_each_other_are_refused(
     options: list[str],
     why: str,
 ) -> None:
-    assert main(['evaluate', str(bundle.path), str(bags[0]), *options]) == 1
+    assert main(['evaluate', str(bundle.path), str(bags[0]), *options]) == 2
     assert why in capsys.readouterr().err

@@ -12,14 +12,14 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('nflows')
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.flows import flow_from_settings, initialize
-from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.presets import FlowSettings, PRESETS
-from ros_ood_monitor.training.published_flows import (
+from ros_ood_monitor.training.flows.assembly import flow_from_settings, initialize
+from ros_ood_monitor.training.flows.folding import fold
+from ros_ood_monitor.training.flows.published import (
     PLULinear,
     ShiftScaleCoupling,
     Standardizing,
 )
+from ros_ood_monitor.training.settings.presets import FlowSettings, PRESETS
 from tests.flow_tools import features, perturb
 from tests.published_fde import copy_into, PublishedFlow
 

@@ -16,12 +16,14 @@ pytest.importorskip('nflows')
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
-from ros_ood_monitor.training import flow_training
-from ros_ood_monitor.training.fit import fit_density
-from ros_ood_monitor.training.flow_training import train_flow
-from ros_ood_monitor.training.normalization import Normalization
-from ros_ood_monitor.training.presets import FlowSettings
+from ros_ood_monitor.training.detectors.normalization import Normalization
+from ros_ood_monitor.training.fitting.tap import fit_density
+from ros_ood_monitor.training.flows import step_choice
+from ros_ood_monitor.training.flows.fit_record import Look
+from ros_ood_monitor.training.flows.flow_trainer import FlowTrainer
+from ros_ood_monitor.training.flows.training import train_flow
 from ros_ood_monitor.training.rows import TapRows
+from ros_ood_monitor.training.settings.presets import FlowSettings
 from tests.flow_tools import features
 
 
@@ -78,6 +80,19 @@ def test_step_is_the_earliest_within_one_standard_error_of_the_lowest() -> None:
     assert 0 < record.step < record.steps
     assert record.nll <= allowed
     assert all(nll > allowed for step, nll in record.curve if step < record.step)
+
+
+@pytest.mark.parametrize(('room', 'taken'), [(2**28, 0), (8, 1)])
+def test_weights_wait_for_the_standard_error_of_the_end_while_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, room: int, taken: int
+) -> None:
+    monkeypatch.setattr(step_choice, '_MOST_BYTES', room)
+    candidates, flow = step_choice.Candidates(), torch.nn.Linear(1, 1)  # of 8 bytes
+    for step, (nll, error) in enumerate([(10.0, 0.1), (9.7, 0.1), (9.65, 0.4)]):
+        torch.nn.init.constant_(flow.bias, step)
+        candidates.offer(Look(step, nll, error, nll), flow)
+    chosen = candidates.choose()
+    assert (chosen.look.step, float(chosen.weights['bias'])) == (taken, taken)
 
 
 def test_last_step_is_taken_where_the_settings_say_so() -> None:
@@ -158,7 +173,7 @@ def test_what_is_in_force_already_is_not_advised(
     preset: str, changes: dict[str, Any], advised: list[str], not_advised: list[str]
 ) -> None:
     fit, _, _ = parts()
-    trainer = flow_training._Trainer(fit, small(preset, **changes), 0, 'head')
+    trainer = FlowTrainer(fit, small(preset, **changes), 0, 'head')
     with pytest.raises(TrainingError) as error:
         trainer._check(float('nan'), 'loss')
     said = str(error.value)
@@ -171,7 +186,7 @@ def test_channels_that_hardly_vary_are_named_where_a_flow_blows_up() -> None:
     fit, _, _ = parts()
     fit = fit.copy()
     fit[:, 2] = 0.25
-    trainer = flow_training._Trainer(fit, small('realnvp'), 0, 'head')
+    trainer = FlowTrainer(fit, small('realnvp'), 0, 'head')
     with pytest.raises(TrainingError, match=r'got nan \(nearly constant channels: 2\); lower'):
         trainer._check(float('nan'), 'loss')
 

@@ -16,10 +16,10 @@ pytest.importorskip('nflows')
 from sklearn.covariance import ledoit_wolf
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.flows import build_flow, initialize
-from ros_ood_monitor.training.folded_steps import SCALE_CLAMP
-from ros_ood_monitor.training.gaussian import estimate, fit_gaussian
-from ros_ood_monitor.training.transforms import ActNorm, Whitening
+from ros_ood_monitor.training.detectors.folded_steps import SCALE_CLAMP
+from ros_ood_monitor.training.detectors.gaussian import estimate, fit_gaussian
+from ros_ood_monitor.training.flows.assembly import build_flow, initialize
+from ros_ood_monitor.training.flows.transforms import ActNorm, Whitening
 from tests.flow_tools import features, perturb
 
 

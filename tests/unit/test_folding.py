@@ -25,9 +25,14 @@ from nflows.transforms import (
 )
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.flows import build_flow, initialize
-from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.transforms import ActNorm, AffineCoupling, Conditioner, LULinear
+from ros_ood_monitor.training.flows.assembly import build_flow, initialize
+from ros_ood_monitor.training.flows.folding import fold
+from ros_ood_monitor.training.flows.transforms import (
+    ActNorm,
+    AffineCoupling,
+    Conditioner,
+    LULinear,
+)
 from tests.flow_tools import features, perturb
 
 

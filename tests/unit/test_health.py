@@ -171,6 +171,18 @@ def test_fault_lasts_after_three_frames_and_ends_after_three() -> None:
     assert str(seen[13]) == 'ok'
 
 
+def test_fault_that_dwells_at_its_limit_ends_once_and_well_inside_of_it() -> None:
+    limits = HealthLimits({'exposure': (100.0, 150.0)})
+    monitor = HealthMonitor(limits)
+    levels = [125] * 30 + [170] * 100 + [148] * 300 + [125] * 100  # smoothed over 5 s
+    pictures = [np.full((60, 90, 3), level, np.uint8) + (k % 2) for k, level in enumerate(levels)]
+    lasts = ['exposure' in health.lasting for health in look(monitor, pictures)]
+    changes = [k for k in range(1, len(lasts)) if lasts[k] != lasts[k - 1]]
+    assert [lasts[k] for k in changes] == [True, False]
+    assert 30 <= changes[0] < 130
+    assert changes[1] >= 430, 'at 148 it is not over'
+
+
 def test_fault_of_the_first_frame_lasts_at_once() -> None:
     (health,) = look(HealthMonitor(FIXED), [np.zeros((60, 90, 3), np.uint8)])
     assert health.is_blind
@@ -180,6 +192,10 @@ def test_still_picture_is_frozen_after_its_time_but_a_slow_camera_is_not_after_t
     assert [h.is_blind for h in look(HealthMonitor(FIXED), [noise()] * 30)] == [
         k > 20 for k in range(30)
     ]
+    in_gap = HealthMonitor(FIXED)
+    stamps = (0.0, 0.1, 0.2, 0.3, 0.4, 60.0, 60.1)  # in which nobody watched
+    seen = [dict(in_gap.look(noise(), Frame(noise(), stamp)).values) for stamp in stamps]
+    assert [values['frozen'] for values in seen] == pytest.approx([0, 0, 0, 0, 0, 1.4, 1.5])
     slow = look(HealthMonitor(FIXED), [noise()] * 8, hz=0.5)
     assert [h.is_blind for h in slow] == [False] * 5 + [True] * 3
 
@@ -224,6 +240,21 @@ def test_limits_come_from_the_table_of_the_training() -> None:
     )
 
 
+def test_a_bar_of_the_training_is_no_torn_picture_and_half_an_old_one_is() -> None:
+    bar = noise(100)[:12]  # a fifth of the rows, the same for ever
+    pictures = [np.concatenate([noise(k)[12:], bar]) for k in range(12)]
+    pictures[8] = np.concatenate([noise(8)[12:30], pictures[7][18:]])  # the lower half is old
+    trained_on = {**table(), 'bar': 0.2}
+    limits = HealthLimits.from_table(trained_on)
+    assert [names(one) for one in look(HealthMonitor(limits), pictures)] == [
+        ['torn'] if k == 8 else [] for k in range(12)
+    ]
+    without = HealthLimits.from_table({k: v for k, v in trained_on.items() if k != 'bar'})
+    assert without.limits['torn'] == (-math.inf, 0.1)
+    assert look(HealthMonitor(without), pictures)[-1].is_blind
+    assert 'torn' not in HealthLimits.from_table({**table(), 'bar': 0.95}).limits
+
+
 def test_table_of_pictures_of_many_sizes_names_none() -> None:
     sizes = np.array([(60 + k, 40) for k in range(5)])
     assert health_table(np.zeros((5, 9), np.float32), sizes, still=0.0)['sizes'] == []
@@ -236,12 +267,33 @@ def test_table_of_pictures_of_many_sizes_names_none() -> None:
         {'black': [0.0, 0.0, 0.0, 0.0, math.nan]},
         {'sizes': [[1]]},
         {'still': 'long'},
+        {'bar': 'high'},
+        {'bar': math.nan},
         {'frames': None},
     ],
 )
 def test_damaged_table_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match='health table of the manifest is damaged'):
         HealthLimits.from_table({**table(), **change})
+
+
+def test_a_check_that_no_picture_can_fail_is_not_made_and_said_to_be_none() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 32, 48, 3), dtype=np.uint8)
+    images[:10], images[10:20], images[20:30, 16:] = 0, 255, 90
+    rows = np.stack([measure(image) for image in images])
+    limits = HealthLimits.from_table(health_table(rows, np.array([(48, 32)] * 40), still=0.0))
+    assert {'black', 'saturated', 'blank', 'exposure'}.isdisjoint(limits.limits)
+    assert limits.passes('blank') == 'not made: training frames fill its range'
+    assert limits.passes('missing').startswith('at most 0.5')
+    made = dict(HealthMonitor(limits).look(images[0], Frame(images[0])).values)
+    assert 'missing' in made
+    assert 'blank' not in made
+    again = limits.with_limits({'saturated': 0.9})
+    assert again.passes('saturated') == 'at most 0.9'
+    assert HealthMonitor(again).look(images[10], Frame(images[10])).is_blind
+    one_side = replace(limits, limits={'exposure': (-20.0, 200.0)})
+    assert one_side.passes('exposure') == 'at most 200 grey levels'
 
 
 def test_limits_are_replaced_and_checks_left_out_by_name() -> None:
@@ -346,6 +398,18 @@ def test_mild_faults_are_told_and_judged(bundle: Bundle) -> None:
     ]
     assert [str(o.health) for o in seen] == ['ok'] * 3 + ['encoding'] * 3
     assert {o.state for o in seen} == {State.NORMAL}
+
+
+def test_the_reason_of_a_fault_names_what_blinds_alone(bundle: Bundle) -> None:
+    monitor = Monitor.from_bundle(bundle)
+    seen = [
+        monitor.observe(replace(f, encoding='rgb8' if k < 3 else 'bgr8'))
+        for k, f in enumerate(stream('nnnbbbnn'))
+    ]
+    assert seen[-1].health is not None
+    assert seen[-1].health.lasting == ('black', 'encoding')
+    assert seen[-1].alert.reason == 'the input was black until just now'
+    assert [o.alert.since for o in seen[5:]] == [seen[5].stamp] * 3
 
 
 def test_a_monitor_takes_its_limits_from_the_bundle_and_the_fixed_ones_without_a_table(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.heatmap import Projection, regions_over
+from ros_ood_monitor.maps.heatmap import Projection, regions_over
 from ros_ood_monitor.preprocess import Preprocessor
 
 

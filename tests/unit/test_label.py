@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+import errno
+import fcntl
 import http.client
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -18,7 +22,8 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.bags import BagWriter
-from ros_ood_monitor.bundle import Bundle
+from ros_ood_monitor.bundle import Bundle, write_bundle
+from ros_ood_monitor.bundle.goldens import Goldens
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import ParameterError
@@ -53,8 +58,9 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if 20 <= k < 30:
                 rgb[..., 2] = rng.integers(0, 30, (60, 90), np.uint8)
             rgb[:16, :16, 0] = 4 * k
-            writer.write_image('/front/image_raw', rgb, START + 0.1 * k)
-            writer.write_image('/rear/image_raw', rgb, START + 0.1 * k + 0.05)
+            stamp = START + 0.1 * k + 3e-7 * (k % 3)  # labels are kept to the microsecond
+            writer.write_image('/front/image_raw', rgb, stamp)
+            writer.write_image('/rear/image_raw', rgb, stamp + 0.05)
     return path
 
 
@@ -66,8 +72,9 @@ def recording(bag: Path, bundle: Bundle) -> Iterator[Recording]:
 
 @pytest.fixture
 def server(recording: Recording, tmp_path: Path) -> Iterator[LabelServer]:
-    labels = LabelFile(tmp_path / 'labels.yaml', recording.name, recording.start)
-    with LabelServer(recording, labels) as server:
+    labels = LabelFile(tmp_path / 'labels.yaml', recording.name)
+    with LabelServer(labels) as server:
+        server.recording = recording
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -148,7 +155,7 @@ def test_saved_labels_are_what_evaluate_reads(server: LabelServer) -> None:
     assert post(server, []) == 200
     assert not server.labels.path.exists()
     server.labels.path.write_text('[]')
-    assert LabelFile(server.labels.path, 'run', START).save([]) == 0
+    assert LabelFile(server.labels.path, 'run').save([]) == 0
     assert read_labels(server.labels.path) == ()
 
 
@@ -183,17 +190,67 @@ def test_labels_of_other_bags_stay_and_other_clocks_become_stamps(tmp_path: Path
         '- {start: 1, end: 2, kind: fog, bag: other, time: bag}\n'
         '- {start: 3, end: 4, bag: run, time: bag}\n'
     )
-    file = LabelFile(path, 'run', START)
-    assert file.plain() == [
-        {'start': START + 3.0, 'end': START + 4.0, 'kind': 'ood', 'camera': ''}
-    ]
-    file.save(file.plain())
+    file = LabelFile(path, 'run')
+    rows = [{'start': START + 3.0, 'end': START + 4.0, 'kind': 'ood', 'camera': ''}]
+    assert file.plain(START) == rows
+    file.save(rows)
+    assert file.plain(START) == rows
     assert read_labels(path) == (
         Label(START + 3.0, START + 4.0, 'ood', '', 'run'),
         Label(1.0, 2.0, 'fog', '', 'other', 'bag'),
     )
     with pytest.raises(ParameterError, match=r'expected \.yaml'):
-        LabelFile(tmp_path / 'labels.csv', 'run', START)
+        LabelFile(tmp_path / 'labels.csv', 'run')
+    new = LabelFile(tmp_path / 'new/labels.yaml', 'run')
+    new.save(rows)
+    assert read_labels(new.path) == (Label(START + 3.0, START + 4.0, 'ood', '', 'run'),)
+
+
+def test_two_pages_on_one_file_keep_each_others_labels(tmp_path: Path) -> None:
+    path = tmp_path / 'labels.yaml'
+    front, rear = (LabelFile(path, name) for name in ('front', 'rear'))
+    row = {'start': START, 'end': START + 1.0}
+    front.save([row])
+    rear.save([row])
+    assert sorted(label.bag for label in read_labels(path)) == ['front', 'rear']
+    front.save([])
+    assert [label.bag for label in read_labels(path)] == ['rear']
+    path.write_text('[}')  # by hand, meanwhile
+    with pytest.raises(ParameterError, match='labels are no YAML'):
+        front.save([row])
+    assert path.read_text() == '[}'
+    path.write_text('[]')
+    front.save([])
+    assert not path.exists()  # none was there before
+
+
+def test_pages_that_save_at_once_lose_nothing(tmp_path: Path) -> None:
+    names = [f'run{k}' for k in range(8)]
+    pages = [LabelFile(tmp_path / 'labels.yaml', name) for name in names]
+    with ThreadPoolExecutor(len(pages)) as pool:  # each has a lock of its own but for the file's
+        list(pool.map(lambda page: page.save([{'start': 1.0, 'end': 2.0}]), pages))
+    assert sorted(label.bag for label in read_labels(pages[0].path)) == names
+
+
+def test_a_file_system_without_locks_keeps_labels_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    file = LabelFile(tmp_path / 'labels.yaml', 'run')
+    assert file.save([{'start': 1.0, 'end': 2.0}]) == 1
+    assert read_labels(file.path) == (Label(1.0, 2.0, bag='run'),)
+
+
+def test_a_broken_file_of_labels_is_told_before_the_bag_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'labels.yaml'
+    out.write_text('[}')
+    assert main(['label', str(tmp_path / 'no_bag'), '--out', str(out)]) == 1
+    assert 'labels are no YAML' in capsys.readouterr().err
 
 
 def test_long_bags_show_fewer_pictures_and_every_score(
@@ -234,15 +291,65 @@ def test_the_verb_serves_until_ctrl_c(bag: Path, tmp_path: Path) -> None:
     assert read_labels(out) == (Label(1.0, 2.0, bag='run'),)
 
 
+def test_an_engine_that_does_not_reproduce_the_goldens_scores_nothing(
+    bag: Path, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {name: bundle.read(name) for name in bundle.manifest.digests}
+    goldens = bundle.goldens()
+    files['goldens.fp32.npz'] = Goldens(goldens.image, goldens.raw_score + 100.0).to_bytes()
+    other = write_bundle(tmp_path / 'other', manifest=bundle.manifest.raw, files=files)
+    out = str(tmp_path / 'x.yaml')
+    assert main(['label', str(bag), '--out', out, '--bundle', str(other.path)]) == 1
+    assert 'build or choose another engine' in capsys.readouterr().err
+
+
 def test_a_wrong_place_or_port_is_refused(
     bag: Path, server: LabelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['label', str(bag), '--out', str(tmp_path / 'x.csv')]) == 1
     assert 'expected .yaml' in capsys.readouterr().err
     port = str(server.server_address[1])
-    assert main(['label', str(bag), '--out', str(tmp_path / 'x.yaml'), '--port', port]) == 1
+    out = str(tmp_path / 'x.yaml')
+    # before the bag is read
+    assert main(['label', str(tmp_path / 'no_bag'), '--out', out, '--port', port]) == 1
     assert 'choose another --port' in capsys.readouterr().err
     assert main(['label', str(tmp_path / 'no_bag')]) == 1
+    capsys.readouterr()
+    for option in (['--engine', 'auto'], ['--precision', 'fp99'], ['--threads', '1']):
+        assert main(['label', str(bag), *option]) == 2
+        assert f'{option[0]} is of the bundle that scores' in capsys.readouterr().err
+
+
+def test_a_frame_without_an_answer_is_shown_as_such(
+    server: LabelServer, recording: Recording
+) -> None:
+    scores = recording.cameras[0].raw_score
+    kept, scores[1] = scores[1], float('nan')
+    try:
+        with browser() as tab:
+            tab.open(server.url, 1100, 800)
+            tab.press('ArrowRight')
+            tab.wait('document.getElementById("score").textContent === "no answer"')
+            tab.press('ArrowRight')
+            tab.wait('document.getElementById("score").textContent.startsWith("raw_score ")')
+            assert tab.problems == []
+    finally:
+        scores[1] = kept
+
+
+def test_a_row_goes_to_the_first_frame_of_its_label(
+    server: LabelServer, recording: Recording
+) -> None:
+    stamps = recording.cameras[0].stamp[5:25]  # as the keys make them: half a period around
+    server.labels.save([{'start': one - 0.05, 'end': one + 0.05} for one in stamps])
+    row = 'document.querySelectorAll("#labels tr")'
+    with browser() as tab:
+        tab.open(server.url, 1100, 800)
+        for k in range(20):
+            tab.run(f'{row}[{k}].click()')
+            time = tab.run('document.getElementById("time").textContent')
+            assert time == f'{0.1 * (5 + k):.3f} s'
+        assert tab.problems == []
 
 
 def test_keys_in_a_browser_make_a_label_that_evaluate_finds(
@@ -267,10 +374,10 @@ def test_keys_in_a_browser_make_a_label_that_evaluate_finds(
         assert picture.std() > 20
         assert tab.problems == []
     (label,) = read_labels(server.labels.path)
-    assert (label.start, label.end) == pytest.approx((START + 2.0, START + 2.95), abs=1e-4)
+    assert (label.start, label.end) == pytest.approx((START + 1.95, START + 2.95), abs=1e-4)
     out = tmp_path / 'e.json'
     command = ['evaluate', str(bundle.path), str(bag), '--no-cache', '--json', str(out)]
     assert main([*command, '--labels', str(server.labels.path), '--ignore-margin', '0.5']) == 0
     found = json.loads(out.read_text())
-    assert found['together']['frames']['ood_frames'] == 19  # ten of front, nine of rear
+    assert found['together']['frames']['ood_frames'] == 20  # ten of each camera
     assert found['together']['events']['found'] == 2

@@ -14,6 +14,7 @@ from ros_ood_monitor.lunar.anomalies import ANOMALIES
 from ros_ood_monitor.lunar.dataset import LABELS, write_sequences
 from ros_ood_monitor.lunar.orbit import make_orbit
 from ros_ood_monitor.lunar.sequence import LunarFrame, render_sequence
+from ros_ood_monitor.lunar.terrain import MOON_RADIUS_KM
 
 pytest.importorskip('pyvista')
 SIZE = (96, 64)
@@ -69,12 +70,27 @@ def test_the_camera_flies_at_the_orbits_altitude() -> None:
         assert np.linalg.det(pose.axes) == pytest.approx(1.0)
 
 
+def test_a_sequence_ends_before_the_sun_sets_over_the_ground_in_the_picture() -> None:
+    assert len(render(3, rate_hz=2 / 300)) == 2
+    for seed in range(100):
+        orbit = make_orbit(np.random.default_rng([seed, 0]))
+        pose = orbit.pose(300.0)
+        ahead = 2 * orbit.altitude_km / MOON_RADIUS_KM
+        up = pose.position_km + np.array([0.0, 0.0, MOON_RADIUS_KM])
+        up = up / np.linalg.norm(up)
+        level = pose.axes[2] - (pose.axes[2] @ up) * up
+        under = np.cos(ahead) * up + np.sin(ahead) * level / np.linalg.norm(level)
+        assert under @ orbit.sun > 0.0, seed
+
+
 @pytest.mark.parametrize(
     ('options', 'match'),
     [
         ({'anomaly': 'ufo'}, r"expected one of \['blanket', 'debris', .*got 'ufo'"),
         ({'frames': 0}, 'at least 1 frame'),
         ({'rate_hz': 0.0}, 'positive rate'),
+        ({'frames': 301, 'rate_hz': 1.0}, r'expected 300 s at most.*got 301 frames.*render more'),
+        ({'frames': 60, 'rate_hz': 0.001}, 'got 60 frames at 0.001 Hz, 60000 s'),
         ({'anomaly': 'debris', 'interval': (2.0, 1.0)}, 'must not be empty'),
     ],
 )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.calibration import MapCalibration
-from ros_ood_monitor.heatmap import Projection
-from ros_ood_monitor.mapper import Mapper
+from ros_ood_monitor.maps.heatmap import Projection
+from ros_ood_monitor.maps.mapper import Mapper
 from ros_ood_monitor.preprocess import Preprocessor
 
 PREPROCESS = Preprocessor(32, 48)

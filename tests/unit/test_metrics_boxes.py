@@ -22,7 +22,7 @@ def test_chance_is_the_share_of_clean_windows_that_are_hit() -> None:
     rng = np.random.default_rng(12)
     score = (rng.random((15, 17)) > 0.95).astype(np.float32)
     boxes = [Box(2, 3, 5, 5), Box(9, 8, 13, 14)]
-    clean = mask_of_boxes(boxes, 15, 17)
+    boxed = mask_of_boxes(boxes, 15, 17)
     expected = []
     for box in boxes:
         height, width = box.bottom - box.top, box.right - box.left
@@ -30,7 +30,7 @@ def test_chance_is_the_share_of_clean_windows_that_are_hit() -> None:
             score[y : y + height, x : x + width].max() > 0.5
             for y in range(15 - height + 1)
             for x in range(17 - width + 1)
-            if not clean[y : y + height, x : x + width].any()
+            if not boxed[y : y + height, x : x + width].any()
         ]
         expected.append(np.mean(windows))
     assert box_hits([(score, boxes)], 0.5).chance == pytest.approx(np.mean(expected))

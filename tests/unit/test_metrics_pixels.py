@@ -184,6 +184,14 @@ def test_a_threshold_flags_at_most_its_share_of_normal_pixels(share: float) -> N
     assert np.mean(normal >= threshold) > share  # a lower one would flag more
 
 
+def test_a_share_of_a_hundred_pixels_flags_as_many_hundredths() -> None:
+    scores = PixelScores()
+    scores.add(np.arange(100.0).reshape(10, 10))
+    for flagged in range(100):
+        assert scores.threshold_at(flagged / 100) == 99.0 - flagged
+    assert scores.threshold_at(1.0 - 1e-12) == 0.0
+
+
 def test_intervals_hold_the_exact_figures_and_shrink_with_pictures() -> None:
     few, many = _collected(_pictures(9, count=8)), _collected(_pictures(9, count=64))
     widths = []

@@ -11,9 +11,16 @@ import pytest
 
 from ros_ood_monitor.alerting import ConsecutiveLogic
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.errors import EngineError
+from ros_ood_monitor.engines import open_engine
+from ros_ood_monitor.engines.base import reading_of
+from ros_ood_monitor.engines.ort_engine import OrtEngine
+from ros_ood_monitor.errors import BundleError, EngineError
+from ros_ood_monitor.evaluation.bags.scoring import score_frames
 from ros_ood_monitor.monitor import Monitor, observe_together
-from ros_ood_monitor.records import Frame, Observation, Reading, State
+from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.records import Frame, NetworkInput, Observation, Reading, State
+from ros_ood_monitor.replay import replay, write_table
+from tests.odd_engine import OddEngine, poisoned
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -38,6 +45,24 @@ def frames(count: int, *, odd: range, seed: int = 0) -> list[Frame]:
 def run(bundle: Bundle, stream: list[Frame]) -> list[Observation]:
     monitor = Monitor.from_bundle(bundle)
     return [monitor.observe(frame) for frame in stream]
+
+
+def test_an_engine_is_closed_where_the_bundle_cannot_be_monitored(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[OrtEngine] = []
+    init = OrtEngine.__init__
+
+    def seen(self: OrtEngine, *args: object, **kwargs: object) -> None:
+        opened.append(self)
+        init(self, *args, **kwargs)
+
+    monkeypatch.setattr(OrtEngine, '__init__', seen)
+    odd = dataclasses.replace(bundle.manifest, health={'black': 'dark'})
+    monkeypatch.setattr(bundle, 'manifest', odd)
+    with pytest.raises(BundleError, match='health'):
+        Monitor.from_bundle(bundle)
+    assert [engine._backbone for engine in opened] == [None]
 
 
 def test_an_odd_stretch_raises_one_alert_that_clears(bundle: Bundle) -> None:
@@ -66,6 +91,22 @@ def test_processing_time_is_taken_from_the_given_clock(bundle: Bundle) -> None:
     assert monitor.observe(frames(1, odd=range(0))[0]).latency_ms == 250.0
 
 
+def test_what_was_resized_ahead_gives_the_same_and_counts_as_processing_time(
+    bundle: Bundle,
+) -> None:
+    stream = frames(20, odd=range(8, 14))
+    manifest = bundle.manifest
+    fitting = Preprocessor(manifest.input_height, manifest.input_width)
+    foreign = Preprocessor(manifest.input_height + 1, manifest.input_width)
+    assert run(bundle, [fitting.ahead(frame) for frame in stream]) == run(bundle, stream)
+    assert run(bundle, [foreign.ahead(frame) for frame in stream]) == run(bundle, stream)
+    ticks = itertools.count(step=0.25)
+    monitor = Monitor.from_bundle(bundle, clock=lambda: next(ticks))
+    made = NetworkInput(fitting(stream[0].rgb), stream[0].rgb, 0.5)
+    frame = dataclasses.replace(stream[0], network_input=made)
+    assert monitor.observe(frame).latency_ms == 750.0
+
+
 def test_another_alert_logic_can_be_given(bundle: Bundle) -> None:
     logic = ConsecutiveLogic(trigger=-1e9, release=-1e9, trigger_frames=1)
     monitor = Monitor.from_bundle(bundle, alert=logic)
@@ -84,6 +125,64 @@ def test_monitors_of_two_cameras_share_all_but_their_alert_state(bundle: Bundle)
     seen = [right.observe(odd), left.observe(odd)]
     assert seen[0].raw_score == seen[1].raw_score
     assert [o.state for o in seen] == [State.ALERT, State.SUSPECT]
+
+
+def test_an_answer_that_is_no_number_is_not_judged_and_told_at_the_desk_as_on_the_robot(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    stream = [
+        dataclasses.replace(frame, rgb=poisoned(frame.rgb)) if k in (4, 5, 9) else frame
+        for k, frame in enumerate(frames(14, odd=range(8, 14)))
+    ]
+    engine = OddEngine(open_engine(bundle))
+    seen = list(replay(Monitor(bundle, engine), stream))
+    odd = [k for k, o in enumerate(seen) if not o.has_answer]
+    assert odd == [k for k, o in enumerate(seen) if o.state is State.FAULT] == [4, 5, 9]
+    assert not any(seen[k].is_judged for k in odd)
+    # an alert needs its frames anew: a number is missing among them
+    assert [o.state for o in seen[8:]] == [
+        State.SUSPECT, State.FAULT, State.SUSPECT, State.SUSPECT, State.ALERT, State.ALERT,
+    ]  # fmt: skip
+    monitor = Monitor(bundle, engine)
+    other = monitor.another(ConsecutiveLogic(trigger=1e9, release=1e9))
+    calm = frames(14, odd=range(0))
+    together = [
+        observe_together([(monitor, one), (other, two)])
+        for one, two in zip(stream, calm, strict=True)
+    ]
+    assert [(o.alert, repr(o.raw_score)) for o, _ in together] == [
+        (o.alert, repr(o.raw_score)) for o in seen
+    ]
+    assert {two.state for _, two in together} == {State.NORMAL}
+    table = tmp_path / 'table.csv'
+    write_table(seen, table)
+    assert [row.split(',')[2] for row in table.read_text().splitlines()[1:]].count('nan') == 3
+    scored = score_frames(
+        ((f.stamp, f) for f in stream), bundle, engine, path=tmp_path, cameras=('left',)
+    )
+    assert np.flatnonzero(~scored.judged).tolist() == odd
+    assert "3 frames not judged: the engine's answer is not finite" in scored.facts.problems
+
+
+def test_an_engine_without_an_answer_for_ten_frames_in_a_row_has_failed(bundle: Bundle) -> None:
+    monitor = Monitor(bundle, OddEngine(open_engine(bundle)))
+    good, *_ = frames(1, odd=range(0))
+    odd = dataclasses.replace(good, rgb=poisoned(good.rgb))
+    for frame in (*[odd] * 9, good, *[odd] * 9):
+        monitor.observe(frame)
+    with pytest.raises(EngineError, match=r'^no finite answer for 10 frames in a row; verify the'):
+        monitor.observe(odd)
+    monitor.reset()
+    assert monitor.observe(odd).state is State.FAULT
+
+
+def test_a_row_with_one_odd_cell_spoils_no_other() -> None:
+    patches = np.zeros((3, 2, 2), np.float32)
+    patches[1, 0, 1] = np.nan
+    reading = reading_of(np.array([1.0, 2.0, -np.inf], np.float32), patches)
+    np.testing.assert_array_equal(reading.raw_score, [1.0, np.nan, np.nan])
+    with pytest.raises(EngineError, match='raw_score is not finite for 2 of 3 inputs'):
+        reading.require_finite()
 
 
 def test_reset_makes_the_next_frame_the_first(bundle: Bundle) -> None:

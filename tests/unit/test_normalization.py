@@ -15,10 +15,10 @@ pytest.importorskip('nflows')
 
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.gaussian import estimate, fit_gaussian
-from ros_ood_monitor.training.normalization import choose_beta, Normalization, radial_nll
+from ros_ood_monitor.training.detectors.gaussian import estimate, fit_gaussian
+from ros_ood_monitor.training.detectors.normalization import choose_beta, Normalization, radial_nll
+from ros_ood_monitor.training.export.scorer import Scorer
 from ros_ood_monitor.training.rows import chunks, spread
-from ros_ood_monitor.training.scorer import Scorer
 from tests.flow_tools import features
 
 EVERY = (Normalization(), Normalization('none'), Normalization('radial', 0.4))
@@ -66,7 +66,7 @@ def test_scorer_normalises_each_tap_by_its_own_rule() -> None:
 
 
 def test_scorer_of_every_rule_exports() -> None:
-    from ros_ood_monitor.training.export import export_scorer
+    from ros_ood_monitor.training.export.graphs import export_scorer
 
     class Tap:
         def __init__(self, output: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,53 @@ def test_a_map_that_the_backbone_does_not_give_is_refused(
         EngineError, match=r"at 'blocks_1_map': manifest says 12, backbone gives N"
     ):
         open_engine(broken)
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'onnxruntime-cuda', 'onnxruntime-tensorrt'])
+def test_a_gpu_that_is_named_is_the_providers_and_what_it_builds_is_kept(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """The providers are not here: what they are asked for is looked at, and a CPU answers."""
+    import onnxruntime as ort
+
+    asked: list[list[tuple[str, dict[str, str]]]] = []
+    real = ort.InferenceSession
+
+    class Session:
+        def __init__(self, model: bytes, options: Any, providers: Any) -> None:
+            asked.append(providers)
+            self._session = real(model, options, providers=['CPUExecutionProvider'])
+
+        def get_providers(self) -> list[str]:
+            return [name for name, _ in asked[-1]]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+    known = [f'{name}ExecutionProvider' for name in ('Tensorrt', 'CUDA', 'CPU')]
+    monkeypatch.setattr(ort, 'InferenceSession', Session)
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: known)
+    for cache in ('one', 'one', 'two'):
+        open_engine(bundle, engine, device=2, cache=tmp_path / cache).close()
+    cpu, cuda = [('CPUExecutionProvider', {})], ('CUDAExecutionProvider', {'device_id': '2'})
+    assert asked[1::2] == [cpu] * 3  # the scorer
+    backbones = asked[::2]
+    if engine == 'onnxruntime':
+        assert backbones == [cpu] * 3
+    elif engine == 'onnxruntime-cuda':
+        assert backbones == [[cuda]] * 3
+    else:
+        assert [of[1] for of in backbones] == [cuda] * 3
+        kept = [of[0][1] for of in backbones]
+        assert all(of['device_id'] == '2' for of in kept)
+        assert all(of['trt_engine_cache_enable'] == 'True' for of in kept)
+        folders = [Path(of['trt_engine_cache_path']) for of in kept]
+        assert [folder.parent.name for folder in folders] == ['one', 'one', 'two']
+        assert folders[0] == folders[1]
+        assert folders[0].is_dir()
+        (tmp_path / 'file').touch()
+        with pytest.raises(EngineError, match=r'engine cannot be written: .*; give --cache'):
+            open_engine(bundle, engine, cache=tmp_path / 'file')
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == (
+        ['one', 'two'] if engine.endswith('tensorrt') else []
+    )

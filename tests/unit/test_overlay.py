@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pytest
 
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.overlay import annotated, caption, colour, ColourScale, overlay
+from ros_ood_monitor.maps.caption import caption
+from ros_ood_monitor.maps.colours import colour, ColourScale
+from ros_ood_monitor.maps.overlay import annotated, overlay
 from ros_ood_monitor.records import AlertState, Health, HealthFault, Observation, State
 
 SCALE = ColourScale(normal=1.0, threshold=3.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ros_ood_monitor.pace import Pace
-from ros_ood_monitor.ros.slot import LatestSlots
+from ros_ood_monitor.ros.camera.slot import LatestSlots
 
 CAMERAS = ['/front', '/left', '/rear']
 

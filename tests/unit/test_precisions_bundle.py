@@ -81,7 +81,7 @@ def test_inspect_shows_each_precision_and_what_they_share_once(
     assert main(['inspect', str(bundle.path)]) == 0
     card = capsys.readouterr().out
     assert f'calibration  {", ".join(PRECISIONS)}: ' in card
-    for word in ('of them over the trigger', 'in a row', 'false-alarm rate per hour'):
+    for word in ('of them over the trigger', 'in a row', 'false alerts per hour'):
         assert card.count(word) == 1, word
     for precision in PRECISIONS:
         trigger = bundle.calibration(precision).operating_point.trigger

@@ -15,7 +15,7 @@ import pytest
 
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.precisions import convert, parse_precisions, PRECISIONS
+from ros_ood_monitor.training.precisions import convert, PRECISIONS
 
 SIZE = 32
 CHANNELS = {'early': 12, 'late': 24}
@@ -259,13 +259,6 @@ def test_a_file_that_is_no_backbone_is_refused(images: npt.NDArray[np.uint8]) ->
     for precision in ROUNDED:
         with pytest.raises(TrainingError, match='no usable ONNX file'):
             convert(b'not a model', precision, calibration_images=images)
-
-
-def test_a_list_of_precisions_starts_with_fp32_and_names_each_once() -> None:
-    assert parse_precisions('cpu-int8, fp16,cpu-int8') == ('fp32', 'cpu-int8', 'fp16')
-    assert parse_precisions('') == ('fp32',)
-    with pytest.raises(TrainingError, match="got 'int8'"):
-        parse_precisions('fp32,int8')
 
 
 def test_tensorrt_builds_what_is_made_for_it(images: npt.NDArray[np.uint8]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
 from ros_ood_monitor.errors import DecodeError
 from ros_ood_monitor.preprocess import Preprocessor
+from ros_ood_monitor.records import Frame
 
 
 def test_non_square_frames_come_out_as_one_batch_of_the_input_size() -> None:
@@ -36,9 +40,56 @@ def test_nothing_is_cropped() -> None:
     assert batch[0, :, 0, 0].min() > 150
 
 
-def test_a_single_pixel_fills_the_input() -> None:
-    batch = Preprocessor(24, 32)(np.array([[[7, 80, 255]]], np.uint8))
-    assert np.array_equal(batch, np.broadcast_to([7, 80, 255], (1, 24, 32, 3)))
+@pytest.mark.parametrize(('height', 'width'), [(3, 4), (24, 4), (24, 64), (100, 32), (99, 131)])
+def test_a_picture_that_only_shrinks_or_only_grows_is_resized_in_one_call(
+    height: int, width: int
+) -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    kernel = cv2.INTER_AREA if height >= 24 and width >= 32 else cv2.INTER_LINEAR
+    assert np.array_equal(
+        Preprocessor(24, 32)(rgb)[0], cv2.resize(rgb, (32, 24), interpolation=kernel)
+    )
+
+
+@pytest.mark.parametrize('is_wide', [True, False])
+def test_nothing_falls_between_samples_where_one_side_shrinks_and_the_other_grows(
+    is_wide: bool,
+) -> None:
+    preprocess = Preprocessor(56, 56)
+    for place in range(0, 475, 5):
+        rgb = np.zeros((55, 480, 3), np.uint8)
+        rgb[:, place : place + 2] = 255
+        seen = preprocess(rgb if is_wide else rgb.transpose(1, 0, 2).copy())[0, ..., 0]
+        line = seen.sum(axis=0 if is_wide else 1, dtype=float) / 56
+        assert line.sum() == pytest.approx(2 * 255 * 56 / 480, rel=0.05)
+        assert (line @ np.arange(56) / line.sum() + 0.5) * 480 / 56 == pytest.approx(
+            place + 1, abs=4.5
+        )
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 300), (300, 1)])
+def test_a_single_pixel_or_line_fills_the_input(shape: tuple[int, int]) -> None:
+    picture = np.full((*shape, 3), [7, 80, 255], np.uint8)
+    for size in ((24, 32), (24, 1), (1, 32)):
+        batch = Preprocessor(*size)(picture)
+        assert np.array_equal(batch, np.broadcast_to([7, 80, 255], (1, *size, 3)))
+
+
+def test_an_input_made_ahead_is_taken_where_its_size_fits() -> None:
+    rgb = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    preprocess = Preprocessor(24, 32)
+    frame = preprocess.ahead(Frame(rgb, 5.0, 'left', 'jpeg'))
+    assert (frame.stamp, frame.camera, frame.encoding, frame.rgb is rgb) == (5, 'left', 'jpeg', 1)
+    made = frame.network_input
+    assert made is not None
+    assert made.seconds > 0.0
+    assert preprocess.input_of(frame) is made
+    assert np.array_equal(made.image, preprocess(rgb))
+    other = Preprocessor(16, 32)
+    assert other.input_of(frame).seconds == 0.0
+    assert np.array_equal(other.input_of(frame).image, other(rgb))
+    black = replace(frame, rgb=np.zeros_like(rgb))
+    assert not preprocess.input_of(black).image.any()
 
 
 def test_image_from_input_maps_corners_to_corners() -> None:

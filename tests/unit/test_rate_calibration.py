@@ -11,10 +11,12 @@ import pytest
 
 from ros_ood_monitor.alerting import LOGICS, make_logic
 from ros_ood_monitor.calibration import Calibration, OperatingPoint
-from ros_ood_monitor.errors import CalibrationError
+from ros_ood_monitor.cli.calibrate_wording import choice_lines
+from ros_ood_monitor.errors import CalibrationError, ParameterError
 from ros_ood_monitor.rate_calibration import (
     calibrate_rate,
     count_episodes,
+    point_for,
     rate_to_aim_at,
     RateCalibration,
     usual_refractory,
@@ -133,9 +135,7 @@ def test_every_logic_gets_a_limit_that_keeps_to_the_rate(
     assert found.point.rate_established
     # the node makes the same logic of it
     made = make_logic(found.point, calibration.raw_score)
-    assert made.limit == pytest.approx(
-        found.point.trigger if logic == 'consecutive' else found.point.settings['limit']
-    )
+    assert made.limit == found.point.limit
     # and it still hears something odd
     (stream,) = streams(1, 0.25)
     odd = replace(stream, raw_score=stream.raw_score + 8.0)
@@ -295,8 +295,50 @@ def test_no_rate_buys_a_limit_that_is_no_evidence(
 ) -> None:
     calm = [replace(one, raw_score=np.full_like(one.raw_score, -3.0)) for one in streams(6, 0.1)]
     found = calibrate_rate(calm, calibration, per_hour=100.0, logic=logic)
-    assert found.limit == least
+    assert found.point.limit == least
+    assert found.decided_by == found.card()['chosen_on']['decided_by'] == 'least'
+    assert math.isnan(found.limit_before)  # the bundle had none for this logic
+    assert found.card()['limit_before'] is None
+    said = 'a capital of 20' if logic == 'martingale' else 'a deviation for a second'
+    assert choice_lines('fp32', found)[1].endswith(f': the least that is evidence: {said}')
+    assert ', before: none; ' in choice_lines('fp32', found)[1]
     assert math.isnan(found.point.alpha)  # set for a rate and no share of frames
+
+
+def test_what_decides_the_limit_is_told(calibration: Calibration) -> None:
+    lively = calibrated(calibration)
+    assert lively.decided_by == 'tail'
+    assert 'where the tail of their alerts keeps' in choice_lines('fp32', lively)[1]
+    # one alert in all the hours that choose is too few for a tail
+    days = [replace(one, raw_score=np.full_like(one.raw_score, 1.0)) for one in streams()]
+    choosing, _, _ = split_streams(days, share=0.5, seed=0)
+    choosing[0].raw_score[100:110] = 3.0
+    few = calibrated_on(days, calibration)
+    assert few.decided_by == 'margin'
+    (_, highest), *_ = few.choosing.values()
+    assert few.point.limit > highest == pytest.approx(3.0, abs=0.01)
+    calm = [replace(one, raw_score=np.full_like(one.raw_score, -3.0)) for one in streams()]
+    still = calibrated_on(calm, calibration)
+    quartile = calibration.raw_score[int(0.75 * calibration.raw_score.size)]
+    assert still.point.limit == quartile > max(quiet for _, quiet in still.choosing.values())
+    assert choice_lines('fp32', still)[1].endswith(': upper quartile of the held-out scores')
+
+
+def test_a_logic_takes_no_limit_to_start_from(calibration: Calibration) -> None:
+    # a few odd held-out scores carry their mean over the trigger: neither has a default
+    held_out = np.append(calibration.raw_score, [2000.0] * 9)
+    odd = Calibration.fit(np.resize(held_out, 10 * held_out.size), alpha=0.2)
+    for logic in ('ewma', 'cusum'):
+        with pytest.raises(ParameterError, match='has no limit to start from'):
+            make_logic(replace(odd.operating_point, logic=logic), odd.raw_score)
+        assert point_for(odd, logic).logic == logic
+    found = calibrate_rate(streams(), odd, per_hour=4.0, logic='ewma')
+    assert found.point.rate_established
+    assert found.point.limit > odd.raw_score.mean()
+    assert found.decided_by == 'alerts'  # there is none to keep a margin to
+    alike = Calibration.fit(np.ones(500))
+    with pytest.raises(ParameterError, match=r'scores that differ, got .* of 0; take another'):
+        point_for(alike, 'cusum')
 
 
 def test_a_generous_rate_never_buys_an_alert_that_does_not_end(calibration: Calibration) -> None:

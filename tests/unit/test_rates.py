@@ -148,6 +148,20 @@ def test_hours_in_alert_are_not_quiet_and_more_than_a_hundredth_establishes_noth
     assert spent(0.0, 9.0, 0.0, 0.0).in_alert == 0.25
 
 
+def test_sequences_with_equal_shares_of_alert_have_that_share_whatever_it_rounds_to() -> None:
+    for tenths in range(10, 60):
+        hours, spent = 0.1 * tenths, 1.5 / 3600.0
+        bound = RateBound.measure(
+            [1] * 6,
+            [hours] * 6,
+            per_hour=10.0,
+            refractory=10.0,
+            seed=0,
+            in_alert={str(k): spent for k in range(6)},
+        )
+        assert bound.in_alert == pytest.approx(bound.oddest_in_alert)
+
+
 def test_rate_bound_round_trips_through_its_card() -> None:
     for bound in (measured(), dataclasses.replace(measured(), bootstrap95=math.nan)):
         again = RateBound.from_card({**bound.card(), 'later': 1})
@@ -171,6 +185,13 @@ def test_tail_finds_the_rate_that_its_distribution_has_beyond_the_data(shape: fl
     assert tail.upper_rate(limit, seed=0) > 0.1
     assert tail.rate(tail.limit(0.02)) == pytest.approx(0.02)
     assert tail.limit(1000.0) == 5.0
+
+
+def test_the_bound_of_a_tail_draws_all_sequences_but_one() -> None:
+    loud, calm = np.linspace(0.01, 1.0, 100), np.linspace(0.01, 1.0, 10)
+    tail = Tail.fit([loud, calm, calm], [10.0, 10.0, 10.0], start=0.0)
+    # two of three are the loud one in a ninth of the draws, three of three in a twenty-seventh
+    assert tail.upper_rate(0.0, seed=0) > 9.5
 
 
 def test_tail_never_promises_silence_beyond_a_limit() -> None:

@@ -153,6 +153,43 @@ def test_alert_longer_than_the_limit_is_cut_off_and_its_rest_not_recorded(tmp_pa
     assert Recording.load(second).facts['ended'] == 'the test is over'
 
 
+@pytest.mark.parametrize(
+    ('state', 'ended', 'frames'),
+    [(ALERT, 'record.max_duration is reached', 101), (State.NORMAL, 'the alert is over', 51)],
+)
+def test_recording_ends_by_the_clock_where_stamps_stand_still(
+    tmp_path: Path, state: State, ended: str, frames: int
+) -> None:
+    robot = Robot(tmp_path, max_duration=1.0, after=0.5)
+    robot.see(7.0, ALERT)
+    for _ in range(200):  # 20 s of the clock
+        robot.see(7.0, state)
+    (path,) = robot.stop()
+    recording = Recording.load(path)
+    assert recording.facts['ended'] == ended
+    assert recording.facts['cameras'][0]['frames'] == pytest.approx(frames, abs=1)
+
+
+def test_fault_while_nothing_comes_costs_a_recording_and_not_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = Robot(tmp_path)
+    robot.see(1.0, ALERT)
+
+    def fault() -> None:
+        msg = 'limits cannot be told'
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(robot.recorder, 'on_look', fault)
+    wait_for(lambda: robot.recorder.report().failed, 'the thread to look')
+    assert robot.recorder.report().problem == 'limits cannot be told'
+    monkeypatch.undo()
+    robot.see(2.0)
+    robot.drive(3.0, 4.0, ALERT)
+    (path,) = robot.stop()
+    assert stamps(path) == tenths(3.0, 4.0)
+
+
 def test_stamps_that_run_back_end_a_recording(tmp_path: Path) -> None:
     robot = Robot(tmp_path)
     robot.drive(50.0, 51.0, ALERT)
@@ -162,6 +199,18 @@ def test_stamps_that_run_back_end_a_recording(tmp_path: Path) -> None:
     first, second = robot.stop()
     assert Recording.load(first).facts['ended'] == 'image stamps ran back'
     assert (stamps(first), stamps(second)) == (tenths(50.0, 51.0), tenths(1.5, 2.2))
+
+
+def test_frames_out_of_order_are_recorded_as_they_came(tmp_path: Path) -> None:
+    robot = Robot(tmp_path)
+    late = [1.0, 1.2, 1.1, 1.4, 1.3, 1.5, 1.6, 1.8, 1.7]
+    for stamp in late:
+        robot.see(stamp, ALERT if 1.2 <= stamp <= 1.5 else State.NORMAL)
+    robot.drive(1.9, 2.4)
+    (only,) = robot.stop()
+    facts = Recording.load(only).facts
+    assert facts['ended'] == 'the alert is over'
+    assert stamps(only)[: len(late)] == late
 
 
 def test_recording_ends_where_no_more_frames_come(tmp_path: Path) -> None:
@@ -306,10 +355,12 @@ def test_oldest_recordings_of_this_node_go_first_and_nothing_else_goes(tmp_path:
     (folder / 'notes.txt').write_text('keep')
     outside = shutil.copytree(third, tmp_path / 'outside')
     (folder / 'a_link').symlink_to(outside)
-    kept = {first, other, by_hand, folder / 'notes.txt', folder / 'a_link'}
+    named = folder / 'crash_at_the_gate'
+    shutil.copytree(second, named)
+    kept = {first, other, by_hand, named, folder / 'notes.txt', folder / 'a_link'}
     after = set(record(folder, 1, size=MIB, max_disk=5 * MIB // 2)) | kept
     assert set(folder.iterdir()) == after
-    assert {first, other, by_hand, third} < after
+    assert {first, other, by_hand, named, third} < after
     assert second not in after
     assert len(list(outside.iterdir())) == 3
     (new,) = set(record(folder, 1, size=MIB, max_disk=1)) - kept  # the last one stays

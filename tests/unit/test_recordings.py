@@ -95,8 +95,9 @@ def test_command_marks_all_or_none_and_no_folder_of_recordings(
     assert main(['mark', str(recordings[0]), str(recordings[0].parent), '--id']) == 1
     assert 'no recording of an alert' in capsys.readouterr().err
     assert Recording.load(recordings[0]).mark == ''
-    assert main(['mark', str(recordings[0]), '--note', 'hm']) == 1
-    assert 'expected --id or --ood' in capsys.readouterr().err
+    for alone in ([], ['--unmark']):
+        assert main(['mark', str(recordings[0]), '--note', 'hm', *alone]) == 2
+        assert 'expected --id or --ood' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(['mark', str(recordings[0]), '--id', '--ood'])
 
@@ -110,6 +111,23 @@ def test_list_takes_summaries_that_say_little(
     assert capsys.readouterr().out == f'-    ?  cut off  {recordings[0]}\n'
 
 
+@pytest.mark.parametrize('silent', [0, 1])
+def test_list_tells_the_peak_of_the_cameras_that_have_one(
+    recordings: list[Path], capsys: pytest.CaptureFixture[str], silent: int
+) -> None:
+    summary = recordings[0] / 'recording.json'
+    facts = json.loads(summary.read_text())
+    cameras = [dict(facts['cameras'][0]) for _ in range(2)]
+    cameras[silent]['peak'] = None
+    summary.write_text(json.dumps({**facts, 'cameras': cameras}))
+    assert main(['mark', str(recordings[0])]) == 0
+    assert 'peak 113 over 5' in capsys.readouterr().out
+    cameras[1 - silent]['peak'] = None
+    summary.write_text(json.dumps({**facts, 'cameras': cameras}))
+    assert main(['mark', str(recordings[0])]) == 0
+    assert 'frames in 0.5 s, no score' in capsys.readouterr().out
+
+
 # training ---------------------------------------------------------------------------------------
 
 
@@ -117,7 +135,7 @@ def test_only_recordings_marked_as_in_distribution_are_added_and_the_others_name
     recordings: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.marked import marked_recordings
+    from ros_ood_monitor.training.frames.marked import marked_recordings
 
     folder = recordings[0].parent
     with pytest.raises(TrainingError, match=r'4 not marked .*; look at them'):
@@ -137,7 +155,7 @@ def test_recording_is_a_sequence_of_the_trainer(
     recordings: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip('torch')
-    from ros_ood_monitor.training.datasets import Dataset
+    from ros_ood_monitor.training.frames.datasets import Dataset
 
     mark_recording(recordings[0], 'id')
     dataset = Dataset([recordings[0]])

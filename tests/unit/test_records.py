@@ -44,6 +44,13 @@ def test_observations_are_equal_whatever_they_took() -> None:
     assert one == dataclasses.replace(one, latency_ms=99.0)
     assert one != dataclasses.replace(one, raw_score=2.5)
     assert one.state is State.NORMAL
+    # whichever NaN says that there was no answer
+    first, second = (
+        dataclasses.replace(one, raw_score=float('nan'), score=float('nan')) for _ in range(2)
+    )
+    assert first == second
+    assert len({first, second, one}) == 2
+    assert first != dataclasses.replace(first, score=0.5)
 
 
 def test_alert_states_without_an_episode_are_equal_whichever_nan_says_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import csv
+from dataclasses import replace
 import math
 from pathlib import Path
 import re
@@ -24,13 +25,14 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli import replay as verb
 from ros_ood_monitor.errors import BagError, OodMonitorError, ParameterError
 from ros_ood_monitor.evaluation.timeline import Timeline
+from ros_ood_monitor.maps.overlay import annotated
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.overlay import annotated
 from ros_ood_monitor.records import AlertState, Frame, Observation, State
 from ros_ood_monitor.replay import COLUMNS, replay, write_table
 from tests.tiny_bundle import make_tiny_bundle
 
 SHARED = Path(__file__).resolve().parents[2] / '../shared/data/bags/soccer_goal'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 NORMAL, STRANGE = 30, 12  # frames in a row; normal, strange, normal
 
 
@@ -297,6 +299,19 @@ def test_every_camera_has_a_row_of_its_own(
     assert two.shape[0] > 1.5 * one.shape[0]
 
 
+def test_frames_without_an_answer_leave_a_gap_in_the_picture(
+    tmp_path: Path, observations: list[Observation]
+) -> None:
+    odd = [
+        replace(o, raw_score=(math.nan, math.inf, -math.inf)[k % 3]) if k < 6 else o
+        for k, o in enumerate(observations)
+    ]
+    rgb = draw(tmp_path / 'a.png', odd)
+    assert pixels_of(rgb, BLUE) > 200
+    assert pixels_of(rgb, ORANGE, 0.35) > 200
+    assert pixels_of(draw(tmp_path / 'b.png', odd[:6]), RED) > 200
+
+
 def test_a_single_frame_can_be_drawn(tmp_path: Path, observations: list[Observation]) -> None:
     assert draw(tmp_path / 'a.png', observations[:1]).size
 
@@ -393,7 +408,7 @@ def test_cameras_are_told_apart_and_a_topic_can_be_chosen(
     assert '  right  3.250 s to 4.650 s' in both
     assert command(bundle.path, path, '--topic', '/right/image_raw') == 0
     one = capsys.readouterr().out
-    assert '1 alert\n  3.200 s to 4.600 s' in one
+    assert '1 alert\n  3.250 s to 4.650 s' in one  # from the bag's first image all the same
     assert 'not used  /left/image_raw' in one
 
 
@@ -435,6 +450,21 @@ def test_overlays_of_several_cameras_have_their_names(tmp_path: Path, bundle: Bu
     ]  # fmt: skip
 
 
+def test_overlays_of_frames_with_one_stamp_are_files_of_their_own(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'twice'
+    with BagWriter(path) as writer:
+        for frame in list(frames())[NORMAL:][:3]:
+            writer.write_image('/front/image_raw', frame.rgb, frame.stamp)
+            writer.write_image('/front/image_raw', frame.rgb, frame.stamp)
+    assert command(bundle.path, path, '--overlays', tmp_path / 'o') == 0
+    assert 'wrote 4 overlays' in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / 'o').iterdir()) == [
+        '103.100000.jpg', '103.100000_2.jpg', '103.200000.jpg', '103.200000_4.jpg',
+    ]  # fmt: skip
+
+
 def test_a_folder_of_overlays_that_cannot_be_is_refused_before_a_frame_is_scored(
     tmp_path: Path, bundle: Bundle, bag: Path
 ) -> None:
@@ -470,6 +500,22 @@ def test_skipped_frames_and_gaps_stand_in_the_summary(
     assert '1 gap longer than 2 s; the alert logic starts anew after each' in out
     assert '2 alerts\n  3.200 s to 63.700 s' in out
     assert err.count('warning: frame skipped: /image/compressed') == 2
+
+
+def test_checks_that_only_warn_are_told_without_frames_that_are_not_judged(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / 'mixed') as writer:
+        for i, frame in enumerate(list(frames())[:NORMAL]):
+            message = writer.make(
+                COMPRESSED,
+                header=writer.make_header(frame.stamp),
+                format='png' if i % 10 < 9 else 'bgr8; png compressed bgr8',
+                data=cv2.imencode('.png', frame.rgb[..., ::-1])[1].ravel(),
+            )
+            writer.write('/image/compressed', COMPRESSED, message, frame.stamp)
+    assert command(bundle.path, tmp_path / 'mixed') == 0
+    assert '\nframes that fail a check: encoding 3\n0 alerts\n' in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason='the recorded bag is not beside the checkout')

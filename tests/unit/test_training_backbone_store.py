@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip('torch')
 
-from ros_ood_monitor.training import backbone_store
-from ros_ood_monitor.training.backbone_store import get_or_export
+from ros_ood_monitor.training import backbones, onnx_files
 from ros_ood_monitor.training.backbones import Backbone, load_backbone
+from ros_ood_monitor.training.export import graphs
+from ros_ood_monitor.training.features import backbone_store
+from ros_ood_monitor.training.features.backbone_store import get_or_export
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +73,22 @@ def test_what_the_bytes_depend_on_is_in_the_name(
     get_or_export(backbone, taps, 64, 64, cache=tmp_path)
     assert len(exports) == 6
     assert len(list((tmp_path / 'backbones').iterdir())) == 6
+
+
+def test_another_version_of_the_exporter_has_another_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / 'other.py'
+    other.write_text('')
+    digests = {backbone_store._own_digest()}
+    for module in (graphs, onnx_files):
+        with monkeypatch.context() as changed:
+            changed.setattr(module, '__file__', str(other))
+            digests.add(backbone_store._own_digest())
+    (tmp_path / 'backbones').mkdir()
+    monkeypatch.setattr(backbones, '__file__', str(tmp_path / 'backbones' / '__init__.py'))
+    digests.add(backbone_store._own_digest())
+    assert len(digests) == 4
 
 
 def test_without_a_cache_nothing_is_kept(

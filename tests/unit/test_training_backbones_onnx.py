@@ -18,8 +18,14 @@ from onnx import helper, numpy_helper, TensorProto
 
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError, TrainingError
-from ros_ood_monitor.training.backbones import BackboneTap, load_backbone, OnnxBackbone
-from ros_ood_monitor.training.export import check_backbone, export_backbone
+from ros_ood_monitor.training.backbones import (
+    BackboneTap,
+    load_backbone,
+    OnnxBackbone,
+    TiledBackbone,
+    Tiles,
+)
+from ros_ood_monitor.training.export.graphs import export_backbone, output_names, prove_backbone
 
 FACTS = {
     'mean': [120.0, 110.0, 100.0],
@@ -100,7 +106,7 @@ def test_every_output_is_a_tap_with_its_geometry(tmp_path: Path) -> None:
 def test_graph_reproduces_the_file_in_its_own_opset(opset: int, tmp_path: Path) -> None:
     backbone = load(write(tmp_path, network(opset=opset)))
     content = export_backbone(backbone, backbone.taps, 32, 40)
-    check_backbone(open_session(content), backbone, backbone.taps, pictures(3, 32, 40))
+    prove_backbone(open_session(content), backbone, backbone.taps, pictures(3, 32, 40))
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
     assert [(item.domain, item.version) for item in model.opset_import] == [('', opset)]
@@ -135,7 +141,7 @@ def test_network_gets_its_colours_and_axes(layout: str, color: str, tmp_path: Pa
     backbone = load(write(tmp_path, model, layout=layout, color=color, mean=[1, 2, 3],
                           std=[4, 5, 6], height=None, width=None))  # fmt: skip
     content = export_backbone(backbone, backbone.taps, 16, 24)
-    check_backbone(open_session(content), backbone, backbone.taps, pictures())
+    prove_backbone(open_session(content), backbone, backbone.taps, pictures())
     red, green, blue = 101, 102, 103
     image = np.broadcast_to(np.array([red, green, blue], np.uint8), (1, 16, 24, 3)).copy()
     (got,) = open_session(content).run(None, {'image': image})
@@ -157,7 +163,7 @@ def test_half_precision_gets_half_and_gives_float32(tmp_path: Path) -> None:
 def test_a_fixed_batch_of_one_is_opened_where_the_graph_allows_it(tmp_path: Path) -> None:
     backbone = load(write(tmp_path, network(batch=1)))
     content = export_backbone(backbone, backbone.taps, 16, 24)
-    check_backbone(open_session(content), backbone, backbone.taps, pictures(4))
+    prove_backbone(open_session(content), backbone, backbone.taps, pictures(4))
 
 
 def test_a_batch_fixed_inside_of_the_graph_is_refused(tmp_path: Path) -> None:
@@ -166,7 +172,7 @@ def test_a_batch_fixed_inside_of_the_graph_is_refused(tmp_path: Path) -> None:
         if tensor.name == 'flat':
             tensor.CopyFrom(numpy_helper.from_array(np.array([1, 7], np.int64), 'flat'))
     backbone = load(write(tmp_path, model))
-    with pytest.raises(TrainingError, match='one picture at a time only; export it with'):
+    with pytest.raises(TrainingError, match=r'one picture at a time only \(.*\); export it'):
         export_backbone(backbone, backbone.taps, 16, 24)
 
 
@@ -182,15 +188,22 @@ def test_outputs_choose_the_taps(tmp_path: Path) -> None:
     assert [tap.name for tap in load_backbone(f'onnx:{file}').taps] == ['stage/2']
 
 
-def test_another_computation_is_refused(tmp_path: Path) -> None:
-    backbone = load(write(tmp_path, network()))
+@pytest.mark.parametrize('size', [1.0, 1e-6])
+def test_another_computation_is_refused_however_small_the_features_are(
+    tmp_path: Path, size: float
+) -> None:
+    def times(model: Any, name: str, factor: float) -> Any:
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        values = numpy_helper.to_array(weight) * np.float32(factor)
+        weight.CopyFrom(numpy_helper.from_array(values, name))
+        return model
+
+    backbone = load(write(tmp_path, times(network(), 'w1', size)))
     model = onnx.load_from_string(export_backbone(backbone, backbone.taps, 16, 24))
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name == 'network/w1')
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
+    prove_backbone(open_session(model.SerializeToString()), backbone, backbone.taps, pictures())
+    other = open_session(times(model, 'network/w1', 1.01).SerializeToString())
     with pytest.raises(EngineError, match=r"features of 'stage/1'.* than the reference"):
-        check_backbone(
-            open_session(model.SerializeToString()), backbone, backbone.taps, pictures()
-        )
+        prove_backbone(other, backbone, backbone.taps, pictures())
 
 
 @pytest.mark.parametrize(
@@ -261,14 +274,104 @@ def test_absent_damaged_and_lonely_files_are_refused(tmp_path: Path) -> None:
         load_backbone(str(file), weights='other.pth')
 
 
-def test_outputs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+def renamed(**names: str) -> Any:
+    """Return the network with other names of tensors; they are given with ``_`` for ``/``."""
     model = network()
+    others = {old.replace('stage_', 'stage/'): new for old, new in names.items()}
     for node in model.graph.node:
-        for names in (node.input, node.output):
-            for k, name in enumerate(names):
-                names[k] = 'stage_1' if name == 'stage/2' else name
-    model.graph.output[1].name = 'stage_1'
+        for given in (node.input, node.output):
+            given[:] = [others.get(name, name) for name in given]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = others.get(value.name, value.name)
+    return model
+
+
+@pytest.mark.parametrize('opset', [17, 18])
+def test_outputs_may_be_named_like_the_tensors_around_the_network(
+    opset: int, tmp_path: Path
+) -> None:
+    model = renamed(image='x', stage_1='mean', stage_2='std')
+    model.opset_import[0].version = opset
+    for k, name in enumerate(('bgr', 'prepare_0', 'axes_2_3', 'pool_mean', 'sorted_std')):
+        model.graph.node.append(helper.make_node('Identity', [('mean', 'std')[k % 2]], [name]))
+        model.graph.output.append(
+            helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, ['n', (5, 7)[k % 2], None, None]
+            )
+        )
+    backbone = load(write(tmp_path, model, color='bgr'))
+    maps = backbone.select(['mean', 'std'])
+    content = export_backbone(backbone, backbone.taps, 16, 24, maps)
+    prove_backbone(open_session(content), backbone, backbone.taps, pictures(), maps)
+    tiled = TiledBackbone.of(backbone, Tiles(2, 1))
+    content = export_backbone(tiled, backbone.taps, 32, 24, maps)
+    prove_backbone(open_session(content), tiled, backbone.taps, pictures(3, 32, 24), maps)
+
+
+@pytest.mark.parametrize('name', ['image', 'raw_score', 'patch_score'])
+def test_an_output_named_like_one_of_a_bundles_graphs_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        TrainingError, match=f'graphs of a bundle use themselves .*: rename {name}'
+    ):
+        load(write(tmp_path, renamed(image='x', stage_2=name)))
+
+
+def test_an_output_named_like_the_map_of_another_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='cannot be told apart: rename one of one_map, one'):
+        load(write(tmp_path, renamed(stage_1='one', stage_2='one_map')))
+    # pooled features have no map that could be meant
+    load(write(tmp_path, renamed(pooled='two', stage_2='two_map')))
+
+
+@pytest.mark.parametrize('half', [True, False])
+def test_outputs_of_another_float_type_than_the_input_become_float32(
+    half: bool, tmp_path: Path
+) -> None:
+    model = network(half=half)
+    other = TensorProto.FLOAT if half else TensorProto.FLOAT16
+    model.graph.node.append(helper.make_node('Cast', ['stage/2'], ['other'], to=other))
+    value = helper.make_tensor_value_info('other', other, ['batch', 7, None, None])
+    model.graph.output.append(value)
+    backbone = load(write(tmp_path, model))
+    taps = backbone.select(['stage/1', 'other'])
+    content = export_backbone(backbone, taps, 16, 24, taps)
+    session = open_session(content)
+    assert {output.type for output in session.get_outputs()} == {'tensor(float)'}
+    got = session.run(output_names(taps, taps), {'image': pictures()})
+    for values, expected in zip(got, backbone.features(taps, pictures(), taps), strict=True):
+        assert values == pytest.approx(expected, abs=2e-3)
+
+
+def only_one_size(model: Any, *, by_weights: bool) -> None:
+    """Add an output of the width of all cells, or one whose weights are for so many cells."""
+    model.graph.node.append(helper.make_node('Flatten', ['stage/2'], ['all']))
+    name = 'all'
+    if by_weights:
+        name, weights = 'last', np.ones((7 * 4 * 6, 9), np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, 'w3'))
+        model.graph.node.append(helper.make_node('MatMul', ['all', 'w3'], [name]))
+    value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ['batch', None])
+    model.graph.output.append(value)
+
+
+@pytest.mark.parametrize('by_weights', [True, False])
+def test_a_size_fixed_inside_of_the_graph_is_blamed_for_what_fails(
+    by_weights: bool, tmp_path: Path
+) -> None:
+    model = network()
+    only_one_size(model, by_weights=by_weights)
+    backbone = load(write(tmp_path, model))
+    export_backbone(backbone, backbone.taps, 16, 24)
+    with pytest.raises(
+        TrainingError, match=r'takes no pictures of 40x32 px \(.*\); set the input size to 24x16'
+    ):
+        export_backbone(backbone, backbone.taps, 32, 40)
+
+
+def test_outputs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         TrainingError, match='cannot be told apart: rename one of stage/1, stage_1'
     ):
-        load(write(tmp_path, model))
+        load(write(tmp_path, renamed(stage_2='stage_1')))

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+import hashlib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +21,8 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import load_backbone
 from ros_ood_monitor.training.backbones.stages import find_stages
-from ros_ood_monitor.training.export import check_backbone, export_backbone
+from ros_ood_monitor.training.backbones.torchvision_weights import find_weights
+from ros_ood_monitor.training.export.graphs import export_backbone, prove_backbone
 
 
 def build(name: str, **options: Any) -> Any:
@@ -115,7 +120,7 @@ def test_runtime_reproduces_the_network_with_any_batch(resnet_file: Path) -> Non
     taps = backbone.select(['layer1'])
     content = export_backbone(backbone, taps, 64, 96)
     assert len(content) < 0.1 * resnet_file.stat().st_size  # cut after the last tap
-    check_backbone(open_session(content), backbone, taps, pictures(count=3))
+    prove_backbone(open_session(content), backbone, taps, pictures(count=3))
     assert export_backbone(backbone, taps, 64, 96) == content
 
 
@@ -208,6 +213,80 @@ def test_a_download_without_a_network_says_which_file_goes_where(offline: Path) 
         load_backbone('torchvision:resnet18')
     assert '://' not in str(caught.value)
     assert [path for path in offline.rglob('*') if path.is_file()] == []
+
+
+@pytest.fixture
+def server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[dict[str, str], bytes], WeightsEntry]]:
+    """Serve a file with some headers; its entry names the digest of b'whole'."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    told: dict[str, str] = {}
+    body = bytearray()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            for name, value in told.items():
+                self.send_header(name, value)
+            self.send_header('Connection', 'close')
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with HTTPServer(('127.0.0.1', 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+
+        def serve(headers: dict[str, str], content: bytes) -> WeightsEntry:
+            told.update(headers)
+            body.extend(content)
+            digits = hashlib.sha256(b'whole').hexdigest()[:8]
+            return WeightsEntry(f'http://127.0.0.1:{running.server_port}/net-{digits}.pth')
+
+        yield serve
+        running.shutdown()
+        thread.join()
+
+
+class WeightsEntry(NamedTuple):
+    """What `find_weights` reads of an entry of a weights enum."""
+
+    url: str
+
+
+@pytest.mark.parametrize(
+    ('headers', 'content', 'reason'),
+    [
+        ({'Content-Length': '100000'}, b'whole', '5 of 100000 bytes came'),
+        ({'Transfer-Encoding': 'chunked'}, b'9\r\nwhole', 'IncompleteRead'),
+        ({}, b'<html>log in first</html>', 'its digest is not that of the name'),
+    ],
+)
+def test_what_is_fetched_half_or_is_another_file_leaves_nothing_behind(
+    server: Callable[[dict[str, str], bytes], WeightsEntry],
+    headers: dict[str, str],
+    content: bytes,
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    entry = server(headers, content)
+    with pytest.raises(TrainingError, match=rf'could not be fetched \(.*{reason}.*\); bring the'):
+        find_weights(entry)
+    assert [path for path in tmp_path.rglob('*') if path.is_file()] == []
+
+
+def test_what_is_fetched_whole_lies_in_torchs_folder(
+    server: Callable[[dict[str, str], bytes], WeightsEntry], tmp_path: Path
+) -> None:
+    file = find_weights(server({'Content-Length': '5'}, b'whole'))
+    assert file.parent == tmp_path / 'hub' / 'checkpoints'
+    assert file.read_bytes() == b'whole'
 
 
 def test_damaged_weights_in_the_folder_are_refused(offline: Path) -> None:

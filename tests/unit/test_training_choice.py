@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,24 @@ from ros_ood_monitor.cli import inspect as inspection
 from ros_ood_monitor.cli.train_summary import summary
 from ros_ood_monitor.cli.wording import choice_text
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.metrics import auroc
+from ros_ood_monitor.metrics import auroc, auroc_difference
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.training.choice import judge_candidates, taken
-from ros_ood_monitor.training.detectors import CLOSED_FORMS
-from ros_ood_monitor.training.fit import candidate_densities
-from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.pseudo_ood import KINDS, NEAR, pseudo_ood
-from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.fitting.choice import judge_candidates, taken
+from ros_ood_monitor.training.frames.pseudo_ood import KINDS, NEAR, pseudo_ood
+from ros_ood_monitor.training.settings.densities import candidate_densities, CLOSED_FORMS
+from ros_ood_monitor.training.settings.presets import FlowSettings
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
 from tests.training_tools import scene, write_scenes
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 Scores = npt.NDArray[np.float64]
 TAPS = ['fine', 'middle', 'deep']
 
 
 def held_out(seed: int = 0) -> Scores:
-    return np.random.default_rng(seed).normal(size=(3, 100))
+    return np.random.default_rng(seed).normal(size=(3, 40))
 
 
 def far(shifts: list[float], seed: int = 1) -> dict[str, Scores]:
@@ -62,6 +64,43 @@ def test_a_small_lead_is_taken_and_told_to_be_within_chance() -> None:
     told = choice_text('knn', 'fine', 0.01, 0.02, is_default=False)
     assert told.endswith('better than the default by 0.010 +- 0.020, which is within chance')
     assert 'chance' not in choice_text('knn', 'fine', 0.03, 0.02, is_default=False)
+
+
+def test_where_nothing_beats_chance_by_its_error_the_default_is_kept_and_said() -> None:
+    sources = {'auto': held_out(), 'knn': held_out(2)}
+    # pasted pictures score as their frames do: what differs is chance
+    rng = np.random.default_rng(4)
+    same = {
+        name: {kind: z + rng.normal(0, 0.01, z.shape) for kind in ('patch', 'scar', 'blur')}
+        for name, z in sources.items()
+    }
+    choice = judge_candidates(sources, same, TAPS)
+    assert choice.taken is choice.default
+    assert choice.blind
+    assert all(one.error < 0.1 for one in choice.candidates)
+    assert max(one.auroc for one in choice.candidates) > choice.default.auroc
+    told = choice_text('auto', 'fine', 0.0, 0.0, is_default=True, blind=True)
+    assert told == 'the default: none is better than chance by its error'
+
+
+def test_pictures_of_one_frame_count_as_one() -> None:
+    rng = np.random.default_rng(0)
+    sources, shift = rng.normal(size=20), rng.normal(1, 1, 20)
+    far = np.tile(sources + shift, 6)
+    frame = np.arange(20)
+    one = auroc_difference(
+        (np.zeros(20), sources), (np.zeros(20), far[:20]), clusters=(frame, frame)
+    )
+    six = auroc_difference(
+        (np.zeros(20), sources), (np.zeros(120), far), clusters=(frame, np.tile(frame, 6))
+    )
+    assert six == pytest.approx(one)  # the same pictures six times over say nothing more
+    # what it would vary by, were other frames drawn
+    draws = []
+    for _ in range(400):
+        k = rng.integers(0, 20, 20)
+        draws.append(auroc(sources[k], (sources + shift)[k]))
+    assert six.standard_error == pytest.approx(np.std(draws), rel=0.2)
 
 
 def test_no_candidate_is_better_than_the_one_that_is_taken() -> None:
@@ -113,6 +152,16 @@ def test_auroc_of_a_candidate_is_that_of_the_sum_over_its_taps() -> None:
         np.concatenate([other[kind][1:].sum(axis=0) for kind in ('patch', 'scar')]),
     )
     assert choice.candidates[1].auroc == pytest.approx(expected)
+    frame = np.arange(40)
+    gain = auroc_difference(
+        (normal.sum(axis=0), normal[1:].sum(axis=0)),
+        tuple(
+            np.concatenate([other[kind][start:].sum(axis=0) for kind in ('patch', 'scar')])
+            for start in (0, 1)
+        ),
+        clusters=(frame, np.tile(frame, 2)),
+    )
+    assert choice.candidates[1].standard_error == pytest.approx(gain.standard_error)
     assert choice.alone['auto']['deep'] == pytest.approx(
         auroc(normal[2], np.concatenate([other['patch'][2], other['scar'][2]]))
     )
@@ -177,11 +226,15 @@ def test_a_training_by_evidence_gives_a_bundle_of_what_was_taken(
     choice = result.found.choice
     assert choice is not None
     assert len(choice.candidates) == 3 * (1 + len(CLOSED_FORMS))
+    sources = result.found.pictures.source_rows
+    assert set(sources) <= set(result.found.split.validation)
     bundle = Bundle.load(result.bundle.path)
     assert tuple(tap.name for tap in bundle.manifest.taps) == choice.taken.taps
     card = bundle.manifest.raw['training']['choice']
     assert card['density'] == choice.taken.density
     assert card['taps'] == list(choice.taken.taps)
+    assert card['candidates'] == len(choice.candidates)
+    assert card['better_than_chance'] is not choice.blind
     assert set(card['auroc_from_tap_on']) == {'auto', *CLOSED_FORMS}
     observation = Monitor.from_bundle(bundle).observe_image(scene(3))
     assert np.isfinite(observation.raw_score)
@@ -212,10 +265,14 @@ def test_summary_and_inspect_tell_what_was_taken(trained: tuple[TrainResult, Pat
 
 
 def test_a_second_training_by_evidence_has_the_same_digest(
-    trained: tuple[TrainResult, Path], frames: Path, tmp_path: Path
+    trained: tuple[TrainResult, Path],
+    frames: Path,
+    tmp_path: Path,
+    exported_once: Path,
 ) -> None:
     first, _ = trained
-    # the first one kept its features and flows, this one makes them again
+    # the first one kept its graphs, features and flows, this one makes them again
+    shutil.rmtree(exported_once, ignore_errors=True)
     fresh = train(settings(frames, density='evidence'), tmp_path / 'fresh', name='evidence')
     assert first.bundle.digest == fresh.bundle.digest
 

@@ -12,10 +12,10 @@ import yaml
 pytest.importorskip('torch')
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.config_file import read_config, settings_from, to_yaml
-from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.selection import Selection
-from ros_ood_monitor.training.settings import PLACES, TrainSettings
+from ros_ood_monitor.training.frames.selection import Selection
+from ros_ood_monitor.training.settings.config_file import read_config, settings_from, to_yaml
+from ros_ood_monitor.training.settings.presets import FlowSettings
+from ros_ood_monitor.training.settings.train_settings import PLACES, TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / 'config' / 'training').glob('*.yaml'))
@@ -103,6 +103,13 @@ def test_wrong_files_are_refused_with_what_is_allowed(
 ) -> None:
     with pytest.raises(TrainingError, match=message):
         settings_from(config)
+
+
+@pytest.mark.parametrize('key', ['seed', 'flow.seed', 'selection.every', 'unmask.masks'])
+def test_a_number_that_no_manifest_may_hold_is_refused(key: str) -> None:
+    settings_from({}, {key: 2**63 - 1}).check()
+    with pytest.raises(TrainingError, match=f'^{key} out of range: .* got 30001 bits'):
+        settings_from({}, {key: 16**7500}).check()
 
 
 @pytest.mark.parametrize(

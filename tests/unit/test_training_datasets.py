@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from ros_ood_monitor.bags import BagWriter
+from ros_ood_monitor.bags import BagReader, BagWriter
 from ros_ood_monitor.errors import ParameterError, TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.reading import read_ahead
-from ros_ood_monitor.training.selection import Selection
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.reading import read_ahead
+from ros_ood_monitor.training.frames.selection import Selection
 from tests.bag_tools import image_bytes
 from tests.training_tools import scene, write_scenes
 
@@ -210,6 +211,28 @@ def test_images_inside_of_a_bag_are_not_used_and_told(
     assert warning.startswith('not used: 1 image file inside of bag folders')
 
 
+def test_figures_of_bundles_and_snapshots_are_no_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_scenes(tmp_path / 'data' / 'frames', 4)
+    bundle, snapshot = tmp_path / 'data' / 'model', tmp_path / 'data' / 'alerts' / 'one'
+    write_scenes(bundle / 'report', 2)
+    write_scenes(snapshot, 3)
+    for file in (bundle / 'manifest.yaml', bundle / 'scorer.onnx', snapshot / 'snapshot.yaml'):
+        file.write_text('')
+    # a name that others use, too: without a scorer it is no bundle
+    (tmp_path / 'data' / 'frames' / 'manifest.yaml').write_text('')
+    dataset = Dataset([tmp_path / 'data'])
+    assert (dataset.sequences, dataset.count()) == (['data/frames'], 4)
+    (told,) = warnings_of(caplog)
+    assert told.startswith('not used: 5 image files inside of bundles or snapshots (')
+    assert str(bundle) in told
+    assert str(snapshot) in told
+    for place in (bundle, snapshot, tmp_path / 'data' / 'alerts'):
+        with pytest.raises(TrainingError, match=r'no training data: .* bundles or snapshots'):
+            Dataset([place])
+
+
 def test_images_with_a_metadata_file_of_another_kind_are_no_bag(tmp_path: Path) -> None:
     data = write_scenes(tmp_path / 'data', 3)
     (data / 'metadata.yaml').write_text('licence: CC0-1.0\n')
@@ -255,7 +278,10 @@ def test_a_window_of_a_bag_is_in_seconds_from_its_start(tmp_path: Path) -> None:
     assert stamps == pytest.approx([100.5, 100.7, 100.9])
 
 
-@pytest.mark.parametrize('window', [(2.0, 1.0), (-1.0, None), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    'window',
+    [(2.0, 1.0), (-1.0, None), (1.0, 1.0), (math.nan, None), (0.0, math.nan), (math.inf, None)],
+)
 def test_an_empty_window_is_refused(tmp_path: Path, window: tuple[float, float | None]) -> None:
     with pytest.raises(TrainingError, match='window is empty'):
         Dataset([tmp_path], Selection(start=window[0], end=window[1]))
@@ -279,6 +305,24 @@ def test_log_time_that_runs_backwards_is_counted_by_file(
     steady = Dataset([write_bag(tmp_path / 'steady', 5)])
     list(steady.items(0))
     assert steady.missing[0] == []
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_clock_that_is_set_back_between_two_files_is_counted(
+    tmp_path: Path, storage: str
+) -> None:
+    folder = tmp_path / 'split'
+    folder.mkdir()
+    for part, start in enumerate((100.0, 90.0, 91.0)):
+        with BagWriter(tmp_path / f'split_{part}', storage=storage) as writer:
+            for k in range(5):
+                message = image_bytes(k)
+                writer.write('/image', 'sensor_msgs/msg/Image', message, start + 0.1 * k)
+        (file,) = (tmp_path / f'split_{part}').glob('split*')
+        file.rename(folder / file.name)
+    with BagReader(folder) as reader:
+        ((name, count),) = reader.backward_steps().items()
+    assert (Path(name).stem, count) == ('split_1', 1)
 
 
 def test_a_window_without_a_bag_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

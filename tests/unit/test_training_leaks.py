@@ -14,13 +14,13 @@ pytest.importorskip('torch')
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap
-from ros_ood_monitor.training.cache import Shard
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.leaks import check_distinct, check_enough, check_leaks
-from ros_ood_monitor.training.selection import Selection
-from ros_ood_monitor.training.settings import TrainSettings
-from ros_ood_monitor.training.split import Split
-from ros_ood_monitor.training.table import FeatureTable
+from ros_ood_monitor.training.features.shard import Shard
+from ros_ood_monitor.training.features.table import FeatureTable
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.selection import Selection
+from ros_ood_monitor.training.frames.split import Split
+from ros_ood_monitor.training.held_out.leaks import check_distinct, check_enough, check_leaks
+from ros_ood_monitor.training.settings.train_settings import TrainSettings
 
 
 def _table(folder: Path, sequences: Sequence[Sequence[int]]) -> FeatureTable:
@@ -51,7 +51,11 @@ def _split(fit: range, validation: range, calibration: range) -> Split:
 def test_a_recording_given_twice_under_two_names_is_refused(tmp_path: Path) -> None:
     table = _table(tmp_path, [range(20), range(100, 110), range(20)])
     split = _split(range(20), range(20, 30), range(30, 50))
-    with pytest.raises(TrainingError, match=r"20 of 20 held-out frames of 'c' are also in 'a'"):
+    with pytest.raises(
+        TrainingError,
+        match=r"20 of 20 held-out frames of 'c' are also in 'a'; if that is one recording twice, "
+        r'give it once; if different scenes look equal .*put all into one folder',
+    ):
         check_leaks(table, split, ['a', 'b', 'c'])
 
 

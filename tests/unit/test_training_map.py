@@ -27,30 +27,33 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones import BackboneTap, load_backbone
-from ros_ood_monitor.training.detectors import CLOSED_FORMS
-from ros_ood_monitor.training.export import (
-    check_backbone,
-    check_scorer,
+from ros_ood_monitor.training.detectors.normalization import Normalization
+from ros_ood_monitor.training.export.graphs import (
     export_backbone,
     export_scorer,
     output_names,
+    prove_backbone,
+    prove_scorer,
 )
-from ros_ood_monitor.training.fit import fit_density, FlowSettings
-from ros_ood_monitor.training.map_choice import best_of, cell_auroc, changed_cells
-from ros_ood_monitor.training.map_features import (
+from ros_ood_monitor.training.export.map_features import (
     CELLS_A_FRAME,
     map_taps,
     MapFeatures,
     MapPlan,
     places,
 )
-from ros_ood_monitor.training.map_fit import fit_map_detector, statistics
-from ros_ood_monitor.training.normalization import Normalization
+from ros_ood_monitor.training.export.scorer import CellScorer, highest_mean, Scorer
+from ros_ood_monitor.training.features.runners import CellRunner, CellSampler
+from ros_ood_monitor.training.fitting.tap import fit_density, FlowSettings
+from ros_ood_monitor.training.maps.choice import best_of, cell_auroc, changed_cells
+from ros_ood_monitor.training.maps.fit import fit_map_detector
+from ros_ood_monitor.training.maps.places import statistics
 from ros_ood_monitor.training.precisions import convert
-from ros_ood_monitor.training.runners import CellRunner, CellSampler
-from ros_ood_monitor.training.scorer import CellScorer, highest_mean, Scorer
-from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.settings.densities import CLOSED_FORMS
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 FINE, COARSE = BackboneTap('fine', 4, 8), BackboneTap('coarse', 6, 16)
 PLAN = MapPlan((FINE, COARSE), ((6, 8), (3, 4)))
@@ -175,7 +178,7 @@ def test_runtime_reproduces_the_map_of_torch(kind: str) -> None:
     graph = export_scorer(copy.deepcopy(scorer).float(), [pooled])
     session = open_session(graph)
     given = [correlated(4, 5, 8), *(value.numpy() for value in maps(4, seed=9))]
-    check_scorer(session, scorer, [pooled], given, tolerance=Tolerance(1e-3, 1e-4, 1e-3))
+    prove_scorer(session, scorer, [pooled], given, tolerance=Tolerance(1e-3, 1e-4, 1e-3))
     feed = dict(zip(output_names([pooled], PLAN.taps), given, strict=True))
     raw_score, patch_score = session.run(['raw_score', 'patch_score'], feed)
     alone = Scorer([of_tap], [0.0], [2.0])([torch.from_numpy(given[0]).double()])
@@ -190,7 +193,7 @@ def test_backbone_gives_its_maps_beside_pooled_features_in_every_precision() -> 
     taps, wanted = backbone.select(['blocks.0']), backbone.select(['blocks.1', 'blocks.2'])
     images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), dtype=np.uint8)
     onnx = export_backbone(backbone, taps, SIZE, SIZE, wanted)
-    check_backbone(open_session(onnx), backbone, taps, images[:3], wanted)
+    prove_backbone(open_session(onnx), backbone, taps, images[:3], wanted)
     names = output_names(taps, wanted)
     assert names == ['blocks_0', 'blocks_1_map', 'blocks_2_map']
     reference = open_session(onnx).run(names, {'image': images[:2]})
@@ -222,7 +225,7 @@ def test_map_settings_are_refused_early() -> None:
     with pytest.raises(TrainingError, match=r"map density is unknown: expected one of .*'magic'"):
         TrainSettings(map_density='magic').check()
     with pytest.raises(TrainingError, match=r"map density is of a map: expected 'auto' .*'ppca'"):
-        TrainSettings(map='none', map_density='ppca').check_values()
+        TrainSettings(map='none', map_density='ppca').check()
 
 
 def test_changed_cells_are_those_that_a_defect_covers() -> None:

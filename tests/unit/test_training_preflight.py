@@ -13,9 +13,9 @@ pytest.importorskip('onnx')
 
 from ros_ood_monitor.errors import BundleError, TrainingError
 from ros_ood_monitor.training.backbone_names import PACKAGED_TAPS
+from ros_ood_monitor.training.frames.selection import Selection
 from ros_ood_monitor.training.preflight import preflight
-from ros_ood_monitor.training.selection import Selection
-from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.settings.train_settings import TrainSettings
 from tests.training_tools import write_scenes
 
 CODE = """
@@ -46,7 +46,9 @@ def test_cheap_refusals_do_not_wait_for_torch(data: Path, tmp_path: Path) -> Non
         f'{common} --backbone resnet': "backbone is unknown: .*, FILE.onnx, got 'resnet'",
         f'{common} --every 2': r'got 50 \(left out: 50 by every 2\); give at least 95',
         f'{common} --start 3 --end 2': 'window is empty',
-        f'{common} --config {tmp_path}/bad.yaml': 'training key is unknown',
+        f'{common} --start nan': 'window is empty: expected 0 <= start < end, got nan',
+        f'{common} --seed {2**63}': r'seed out of range: expected below 2\*\*63, got 64 bits',
+        f'{common} --config {tmp_path}/bad.yaml': "unknown: .*'tapz'; did you mean taps?",
         f'{common} --out /proc/bundle': 'output cannot be written',
         f'{common} --data {tmp_path}/nowhere': 'data not found: expected a bag, a folder of',
         common: "the package 'torch', which is not installed",

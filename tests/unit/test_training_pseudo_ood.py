@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.pseudo_ood import KINDS, pseudo_ood
+from ros_ood_monitor.training.frames.pseudo_ood import KINDS, pseudo_ood
 from tests.training_tools import scene
 
 

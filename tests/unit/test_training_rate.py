@@ -17,12 +17,14 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.calibration import Calibration
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.errors import CalibrationError
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.deployed import Deployed
-from ros_ood_monitor.training.held_out_rate import held_out_rates
-from ros_ood_monitor.training.settings import TrainSettings
-from ros_ood_monitor.training.split import Split
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.split import Split
+from ros_ood_monitor.training.held_out.deployed import Deployed
+from ros_ood_monitor.training.held_out.rate import held_out_rates
+from ros_ood_monitor.training.settings.train_settings import TrainSettings
 from tests.training_tools import scene
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 BAGS, FRAMES = 12, 50
 
@@ -60,7 +62,7 @@ def test_held_out_bags_set_the_alert_for_a_rate_that_they_support(
     assert raw['calibration']['fp32']['rate'] == point.rate.card()
     assert f'rate       fp32: {point.rate}' in capsys.readouterr().out
     shown = json.loads((out / 'report' / 'report.json').read_text(encoding='utf-8'))
-    assert shown['limits'][0] == f'False-alarm rate: fp32: {point.rate}.'
+    assert shown['limits'][0] == f'False alerts per hour: fp32: {point.rate}.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,4 +111,4 @@ def test_a_rate_that_the_data_cannot_support_is_not_established_and_said_why(
 
 def test_a_rate_that_is_none_is_refused_before_any_work() -> None:
     with pytest.raises(CalibrationError, match='must be over 0 per hour'):
-        TrainSettings(('nowhere',), false_alerts_per_hour=-1.0).check_values()
+        TrainSettings(('nowhere',), false_alerts_per_hour=-1.0).check()

@@ -16,11 +16,13 @@ import pytest
 
 pytest.importorskip('matplotlib')
 
+from matplotlib.figure import Figure
+
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
-from ros_ood_monitor.training.report import (
+from ros_ood_monitor.training.report import write_report
+from ros_ood_monitor.training.report.data import (
     CalibrationRow,
-    figures,
     Look,
     PrecisionRow,
     ReportData,
@@ -28,8 +30,9 @@ from ros_ood_monitor.training.report import (
     SheetImage,
     TapReport,
     TimingRow,
-    write_report,
 )
+from ros_ood_monitor.training.report.figures import draw_all
+from ros_ood_monitor.training.report.figures.pictures import PART_COLOURS
 from tests.training_tools import scene
 
 RNG = np.random.default_rng(0)
@@ -226,9 +229,14 @@ def test_a_verdict_that_is_not_established_is_not_called_accepted(tmp_path: Path
 
 def _drawn(monkeypatch: pytest.MonkeyPatch, data: ReportData) -> list[Any]:
     drawn: list[Any] = []
-    png = figures._png
-    monkeypatch.setattr(figures, '_png', lambda figure: drawn.append(figure) or png(figure))
-    figures.draw_all(data)
+    save = Figure.savefig
+
+    def kept(figure: Figure, *args: Any, **options: Any) -> None:
+        drawn.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, 'savefig', kept)
+    draw_all(data)
     return drawn
 
 
@@ -277,7 +285,7 @@ def test_parts_of_the_contact_sheet_differ_in_line_and_lightness_and_say_where_t
     assert len(styles) == 2
     lightness = [
         0.2126 * int(c[1:3], 16) + 0.7152 * int(c[3:5], 16) + 0.0722 * int(c[5:], 16)
-        for c in figures._PART_COLOURS.values()
+        for c in PART_COLOURS.values()
     ]
     assert max(lightness) - min(lightness) > 100
 
@@ -321,12 +329,9 @@ def test_the_fit_nll_is_shown_at_the_step_that_was_taken(full: Path) -> None:
 
 
 def test_evidence_only_shows_in_a_legend_that_lies_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    png = figures._png
-    monkeypatch.setattr(figures, '_png', lambda figure: drawn.append(figure) or png(figure))
     looks = [Look(step, 5.0, 6.0, 0.8) for step in range(0, 100, 10)]
     tap = dataclasses.replace(FLOW, looks=looks, step=0, steps=1, held_out=np.empty(0))
-    figures.draw_all(ReportData('m', 'd', taps=[tap]))  # nearly all of it is evidence
+    drawn = _drawn(monkeypatch, ReportData('m', 'd', taps=[tap]))  # nearly all is evidence
     for panel in drawn[0].axes:
         (swatch,) = panel.get_legend().get_patches()
         assert swatch.get_edgecolor() != swatch.get_facecolor()

@@ -7,7 +7,7 @@ import pytest
 
 from ros_ood_monitor.calibration import frames_needed
 from ros_ood_monitor.errors import CalibrationError, TrainingError
-from ros_ood_monitor.training.split import check_count, smallest_alpha, Split, split_frames
+from ros_ood_monitor.training.frames.split import check_count, smallest_alpha, Split, split_frames
 
 
 def split(

@@ -21,9 +21,9 @@ from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.errors import OodMonitorError, ParameterError, TrainingError
 from ros_ood_monitor.images import image_files
 from ros_ood_monitor.metrics import auroc
-from ros_ood_monitor.training.labelled import list_pictures, split_parts
-from ros_ood_monitor.training.study import FIT_SHARE, Study, study_backbones
-from ros_ood_monitor.training.study_detectors import DETECTORS, Detectors, separate
+from ros_ood_monitor.training.study.detectors import DETECTORS, Detectors, separate
+from ros_ood_monitor.training.study.labelled import list_pictures, split_parts
+from ros_ood_monitor.training.study.study import FIT_SHARE, Study, study_backbones
 
 FACTS = 'mean: [127.5, 127.5, 127.5]\nstd: [64, 64, 64]\ncolor: rgb\nlayout: nchw\n'
 
@@ -333,5 +333,5 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ['benchmark', '--study', 'tolerance-uniformity', '--data', 'd', '--ood', 'o']
-    assert main([*words, '--backbones', 'a', '--out', str(tmp_path / 'no' / 'f.json')]) == 1
-    assert 'result cannot be written' in capsys.readouterr().err
+    assert main([*words, '--backbones', 'a', '--out', str(tmp_path)]) == 1
+    assert 'cannot write file: it is a folder' in capsys.readouterr().err

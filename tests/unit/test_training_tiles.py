@@ -33,15 +33,17 @@ from ros_ood_monitor.training.backbones import (
     tiles_of,
 )
 from ros_ood_monitor.training.detectors import fit_closed_form
-from ros_ood_monitor.training.export import check_backbone, export_backbone, output_names
-from ros_ood_monitor.training.map_features import MapPlan
-from ros_ood_monitor.training.normalization import Normalization
+from ros_ood_monitor.training.detectors.normalization import Normalization
+from ros_ood_monitor.training.export.graphs import export_backbone, output_names, prove_backbone
+from ros_ood_monitor.training.export.map_features import MapPlan
+from ros_ood_monitor.training.export.scorer import CellScorer, highest_mean
+from ros_ood_monitor.training.features.runners import OnnxRunner, TorchRunner
 from ros_ood_monitor.training.precisions import convert
 from ros_ood_monitor.training.remarks import remarks
-from ros_ood_monitor.training.runners import OnnxRunner, TorchRunner
-from ros_ood_monitor.training.scorer import CellScorer, highest_mean
-from ros_ood_monitor.training.settings import TrainSettings
+from ros_ood_monitor.training.settings.train_settings import TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 TILES = Tiles(2, 3)
 SIDE = 32  # of a tile, as the network sees it
@@ -74,7 +76,7 @@ def test_the_graph_gives_what_the_parts_give_in_fp32_and_int8() -> None:
     height, width = 2 * SIDE, 3 * SIDE
     onnx = export_backbone(backbone, taps, height, width, maps)
     images = noise(16, height, width)
-    check_backbone(open_session(onnx), backbone, taps, images[:3], maps)
+    prove_backbone(open_session(onnx), backbone, taps, images[:3], maps)
     names = output_names(taps, maps)
     reference = open_session(onnx).run(names, {'image': images[:2]})
     assert reference[1].shape[1:3] == (2 * SIDE // 4, 3 * SIDE // 4)
@@ -151,7 +153,7 @@ def test_the_summary_tells_where_a_coreset_has_fewer_rows_than_were_asked_for(
 )
 def test_tiles_that_are_none_are_refused_before_any_frame_is_read(tiles: str, match: str) -> None:
     with pytest.raises(TrainingError, match=match):
-        TrainSettings(tiles=tiles).check_values()
+        TrainSettings(tiles=tiles).check()
 
 
 # ---- the whole way --------------------------------------------------------------------------
@@ -252,7 +254,9 @@ def test_inspect_and_training_say_what_a_frame_is_cut_into(
 def test_tensorrt_builds_the_cutting_with_a_batch_of_whole_frames(result: TrainResult) -> None:
     pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
     library = load_library('tensorrt_rtx')
-    plan = build_plan(result.bundle.backbone(), library, part='backbone', options=BuildOptions())
+    plan = build_plan(
+        result.bundle.backbone(), library, part='backbone', options=BuildOptions(batch=(1, 2, 4))
+    )
     assert plan.tensors['image'] == (-1, 64, 96, 3)
     assert plan.tensors['blocks_1_map'][1:3] == (16, 24)
 

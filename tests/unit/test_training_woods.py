@@ -27,7 +27,6 @@ from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.metrics import auroc
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.training.config_file import settings_from, to_yaml
 from ros_ood_monitor.training.detectors.woods import (
     _solve,
     boundary,
@@ -36,12 +35,15 @@ from ros_ood_monitor.training.detectors.woods import (
     WoodsFit,
     WoodsParts,
 )
-from ros_ood_monitor.training.presets import FlowSettings
-from ros_ood_monitor.training.settings import Resources, TrainSettings
+from ros_ood_monitor.training.settings.config_file import settings_from, to_yaml
+from ros_ood_monitor.training.settings.presets import FlowSettings
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
 from ros_ood_monitor.training.trainer import train, TrainResult
-from ros_ood_monitor.training.wild import chance_of
-from ros_ood_monitor.training.wild_data import hold_out
+from ros_ood_monitor.training.wild.data import hold_out
+from ros_ood_monitor.training.wild.fitted_wild import chance_of
 from tests.training_tools import scene, write_scenes
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 Rows = npt.NDArray[np.float64]
 

@@ -1,8 +1,14 @@
-"""The engine on a GPU: it reproduces the goldens, in every batch, captured or not, and leaves."""
+"""
+The engine on a GPU: it reproduces the goldens, in every batch, captured or not, and leaves.
+
+Each test runs on a GPU where there is one, and on emulated ones (`tests.emulated_gpu`), which show
+this project's logic alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +24,7 @@ from ros_ood_monitor.engines.trt_library import load_library
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor, observe_together
 from ros_ood_monitor.records import Frame
+from tests.emulated_gpu import emulate, Machine
 from tests.tiny_bundle import make_tiny_bundle
 
 BATCH = (1, 2, 3)
@@ -25,8 +32,11 @@ BATCH = (1, 2, 3)
 
 def test_without_a_gpu_the_message_tells_what_to_look_at() -> None:
     pytest.importorskip('cuda.bindings', reason='cuda-bindings is not installed')
-    count = cudart().cudaGetDeviceCount()[1] or 0
-    message = r'there is no GPU 99: expected one of \[0' if count else 'look at nvidia-smi'
+    try:
+        find_device()
+        message = r'there is no GPU 99: expected one of \[0'
+    except EngineError:
+        message = 'look at nvidia-smi'
     with pytest.raises(EngineError, match=message):
         find_device(99)
 
@@ -43,13 +53,38 @@ def with_maps(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp('bundle') / 'maps', maps=True)
 
 
+@pytest.fixture(
+    params=[
+        pytest.param('gpu', marks=pytest.mark.gpu),
+        'emulated tensorrt',
+        'emulated tensorrt_rtx eager',
+        'emulated tensorrt integrated',
+    ]
+)
+def machine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Machine | None]:
+    """Provide a GPU; None where it is a real one."""
+    if request.param == 'gpu':
+        try:
+            find_device()
+            load_library()
+        except EngineError as error:
+            pytest.skip(f'needs a GPU: {error}')
+        yield None
+        return
+    _, library, *more = request.param.split()
+    emulated = emulate(monkeypatch, library, is_integrated='integrated' in more)
+    emulated.is_eager = 'eager' in more
+    yield emulated
+    gc.collect()
+    emulated.check()
+
+
 @pytest.fixture
-def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine]]:
-    try:
-        find_device()
-        load_library()
-    except EngineError as error:
-        pytest.skip(f'needs a GPU: {error}')
+def open_trt(
+    machine: Machine | None, bundle: Bundle, tmp_path: Path
+) -> Iterator[Callable[..., TrtEngine]]:
     opened: list[TrtEngine] = []
 
     def open_(
@@ -74,7 +109,6 @@ def open_trt(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[..., TrtEngine
         engine.close()
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 def test_goldens_are_reproduced(
     bundle: Bundle, open_trt: Callable[..., TrtEngine], precision: str
@@ -85,7 +119,6 @@ def test_goldens_are_reproduced(
     assert result.ok, result
 
 
-@pytest.mark.gpu
 def test_every_batch_gives_what_single_pictures_give(open_trt: Callable[..., TrtEngine]) -> None:
     engine = open_trt()
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 48, 3)).astype(np.uint8)
@@ -95,7 +128,6 @@ def test_every_batch_gives_what_single_pictures_give(open_trt: Callable[..., Trt
         np.testing.assert_allclose(got, single[:count], rtol=1e-4)
 
 
-@pytest.mark.gpu
 def test_fewer_pictures_than_it_was_built_for_give_the_same_scores(
     open_trt: Callable[..., TrtEngine],
 ) -> None:
@@ -107,7 +139,20 @@ def test_fewer_pictures_than_it_was_built_for_give_the_same_scores(
     assert at_least_two.describe()['batch'] == '2 to 4'
 
 
-@pytest.mark.gpu
+def test_an_engine_of_one_batch_size_takes_any_number_of_pictures(
+    with_maps: Bundle, open_trt: Callable[..., TrtEngine]
+) -> None:
+    images = np.random.default_rng(5).integers(100, 156, (5, 32, 48, 3)).astype(np.uint8)
+    fixed, usual = open_trt(of=with_maps, batch=(2, 2, 2)), open_trt(of=with_maps)
+    fixed.warm_up()
+    assert fixed.describe()['batch'] == '2 to 2'
+    for count in (1, 2, 5):
+        got, wanted = fixed.infer(images[:count]), usual.infer(images[:count])
+        np.testing.assert_allclose(got.raw_score, wanted.raw_score, rtol=1e-4)
+        assert got.patch_score is not None
+        np.testing.assert_allclose(got.patch_score, wanted.patch_score, rtol=1e-3, atol=1e-4)
+
+
 def test_maps_are_those_of_onnxruntime_in_every_batch(
     with_maps: Bundle, open_trt: Callable[..., TrtEngine]
 ) -> None:
@@ -119,7 +164,6 @@ def test_maps_are_those_of_onnxruntime_in_every_batch(
     np.testing.assert_allclose(got.raw_score, wanted.raw_score, rtol=1e-4)
 
 
-@pytest.mark.gpu
 def test_cameras_share_a_call_and_every_batch_is_captured_beforehand(
     with_maps: Bundle, open_trt: Callable[..., TrtEngine]
 ) -> None:
@@ -147,9 +191,8 @@ def test_cameras_share_a_call_and_every_batch_is_captured_beforehand(
         assert got.heatmap_peak == pytest.approx(wanted.heatmap_peak, rel=1e-3)
 
 
-@pytest.mark.gpu
 def test_a_captured_graph_computes_what_plain_calls_compute(
-    open_trt: Callable[..., TrtEngine],
+    machine: Machine | None, open_trt: Callable[..., TrtEngine]
 ) -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
     captured, plain = open_trt(), open_trt(capture=False)
@@ -158,9 +201,10 @@ def test_a_captured_graph_computes_what_plain_calls_compute(
             captured.infer(images).raw_score, plain.infer(images).raw_score
         )
     assert plain.describe()['cuda_graph'] == 'no'
+    if machine is not None:  # a library may refuse; `tests.bench.gpu` tells it of a real one
+        assert captured.describe()['cuda_graph'] == 'yes'
 
 
-@pytest.mark.gpu
 def test_ten_openings_leave_nothing_on_the_gpu(open_trt: Callable[..., TrtEngine]) -> None:
     def free() -> int:
         runtime = cudart()
@@ -176,7 +220,6 @@ def test_ten_openings_leave_nothing_on_the_gpu(open_trt: Callable[..., TrtEngine
     assert before - free() < 2**20
 
 
-@pytest.mark.gpu
 def test_a_closed_engine_and_a_wrong_picture_are_refused(
     open_trt: Callable[..., TrtEngine],
 ) -> None:

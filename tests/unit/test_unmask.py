@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import copy
 import dataclasses
+from functools import partial
 import json
 import logging
 import math
@@ -29,38 +30,45 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.cli.main import main
 from ros_ood_monitor.cli.train_summary import _unmask as unmask_lines
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.metrics.comparison import Difference
 from ros_ood_monitor.training.backbones import load_backbone
-from ros_ood_monitor.training.class_scores import ClassMeans, energy, msp, odin
-from ros_ood_monitor.training.classes import Classes
-from ros_ood_monitor.training.config_file import read_config, settings_from
-from ros_ood_monitor.training.datasets import Dataset
-from ros_ood_monitor.training.export import export_backbone
-from ros_ood_monitor.training.flow_training import train_flow
-from ros_ood_monitor.training.frame_reader import open_frames
-from ros_ood_monitor.training.masks import call_masked, draw_scores, fold_masks, top_masks
+from ros_ood_monitor.training.export.graphs import export_backbone
+from ros_ood_monitor.training.features.open_reader import open_frames, open_reader
+from ros_ood_monitor.training.fitting.choice import taken
+from ros_ood_monitor.training.fitting.taps import fit_taps
+from ros_ood_monitor.training.flows.training import train_flow
+from ros_ood_monitor.training.frames.datasets import Dataset
+from ros_ood_monitor.training.frames.split import split_frames
+from ros_ood_monitor.training.held_out.pictures import Pictures
+from ros_ood_monitor.training.labels import detector_gain
+from ros_ood_monitor.training.labels.class_scores import ClassMeans, energy, msp, odin
+from ros_ood_monitor.training.labels.classes import Classes
+from ros_ood_monitor.training.labels.detector_gain import DetectorGain, judge_detector
+from ros_ood_monitor.training.labels.unmask_frames import unmask_backbone
+from ros_ood_monitor.training.labels.unmasked import Unmasked
 from ros_ood_monitor.training.preflight import preflight
-from ros_ood_monitor.training.presets import FlowSettings
 from ros_ood_monitor.training.progress import Progress
 from ros_ood_monitor.training.remarks import _unmask
-from ros_ood_monitor.training.report import UnmaskRow
-from ros_ood_monitor.training.report.page import _unmask as unmask_page
-from ros_ood_monitor.training.settings import Resources, TrainSettings
-from ros_ood_monitor.training.split import split_frames
+from ros_ood_monitor.training.report.data import UnmaskRow
+from ros_ood_monitor.training.report.page.unmask import unmask_section
+from ros_ood_monitor.training.settings.config_file import read_config, settings_from
+from ros_ood_monitor.training.settings.presets import FlowSettings
+from ros_ood_monitor.training.settings.train_settings import Resources, TrainSettings
+from ros_ood_monitor.training.settings.unmask_settings import UnmaskSettings
 from ros_ood_monitor.training.trainer import _reproducible
-from ros_ood_monitor.training.unmask import (
-    constrain,
-    Constraint,
+from ros_ood_monitor.training.unmask.constraint import constrain, Constraint
+from ros_ood_monitor.training.unmask.descent import (
     flooded,
-    forget,
-    Forgetting,
     Labelled,
     losses,
     Schedule,
     train_classifier,
 )
-from ros_ood_monitor.training.unmask_frames import unmask_backbone, Unmasked
-from ros_ood_monitor.training.unmask_settings import UnmaskSettings
+from ros_ood_monitor.training.unmask.forgetting import forget, Forgetting
+from ros_ood_monitor.training.unmask.masks import call_masked, draw_scores, fold_masks, top_masks
 from tests.training_tools import scene, write_scenes
+
+pytestmark = pytest.mark.usefixtures('exported_once')
 
 BAG = Path(__file__).resolve().parents[1] / 'bags' / 'lunar_orbit'
 CLASSES, WRONG = 3, 12
@@ -118,33 +126,108 @@ def test_a_folded_mask_gives_bit_by_bit_what_the_masked_network_gave() -> None:
         assert torch.equal(network(inputs), masked)
 
 
-def test_the_constraint_is_the_mean_loss_with_a_few_weights_dropped_at_random(
+@pytest.mark.parametrize('one', [True, False], ids=['one projection', 'three projections'])
+def test_projections_of_an_attention_have_masks_that_are_learnt_and_folded(*, one: bool) -> None:
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixed = nn.MultiheadAttention(8, 2, kdim=None if one else 4, batch_first=True)
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+            self.linear = nn.Linear(8, CLASSES)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            tokens = inputs.reshape(-1, 1, 8) * torch.eye(8)  # (n, 8, 8)
+            keys = tokens if one else tokens[..., :4]
+            mixed, _ = self.mixed(tokens, keys, tokens, need_weights=False)
+            logits: torch.Tensor = self.linear(self.layer(mixed).mean(dim=1))
+            return logits
+
+    torch.manual_seed(0)
+    network, data = Transformer().eval(), samples(96)
+    names = ['in_proj_weight'] if one else [f'{name}_proj_weight' for name in 'qkv']
+    masks = top_masks(draw_scores(network, seed=0), 0.5)
+    attention = {f'mixed.{name}' for name in names} | {'layer.self_attn.in_proj_weight'}
+    assert attention <= masks.keys()
+    assert {'mixed.out_proj.weight', 'layer.self_attn.out_proj.weight'} < masks.keys()
+    folded, pixels = copy.deepcopy(network), torch.from_numpy(data.inputs)
+    fold_masks(folded, masks)
+    with torch.no_grad():  # the fused attention of an evaluation
+        assert torch.equal(call_masked(network, masks, pixels), folded(pixels))
+        only = {name: mask for name, mask in masks.items() if name in attention}
+        assert not torch.allclose(call_masked(network, only, pixels), network(pixels))
+    first = network.mixed.get_parameter(names[0]).detach().clone()
+    drawn = top_masks(draw_scores(network, seed=0), 0.8)[f'mixed.{names[0]}']
+    schedule = Schedule(passes=6, batch_size=32, learning_rate=1.0)
+    found = forget(network, data, schedule, level=0.1, seed=0, popup_keep=0.8)
+    after = network.mixed.get_parameter(names[0])
+    kept, weights = found.kept[f'mixed.{names[0]}']
+    assert int((after != 0).sum()) == kept == round(0.8 * weights)
+    assert bool(((after == first) | (after == 0)).all())
+    assert not torch.equal((after != 0).float(), drawn)  # learnt, not only drawn
+
+
+def test_only_embeddings_of_a_traced_transformer_have_no_mask() -> None:
+    models = pytest.importorskip('torchvision').models
+    extract = pytest.importorskip('torchvision.models.feature_extraction')
+    swin = models.SwinTransformer([4, 4], 16, [1, 1], [2, 2], [4, 4])
+    vit = models.VisionTransformer(32, 16, 1, 2, 16, 32)
+    for network, tap, embeddings in (
+        (swin, 'avgpool', {f'features.{k}.0.attn.relative_position_bias_table' for k in (1, 3)}),
+        (vit, 'encoder.ln', {'class_token', 'encoder.pos_embedding'}),
+    ):
+        cut = extract.create_feature_extractor(network.eval(), [tap])
+        matrices = {name for name, value in cut.named_parameters() if value.ndim > 1}
+        masks = top_masks(draw_scores(cut, seed=0), 0.5)
+        assert matrices - masks.keys() == embeddings
+        pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        only = {name: mask for name, mask in masks.items() if 'attn' in name or 'in_proj' in name}
+        assert only
+        with torch.no_grad():
+            masked, plain = call_masked(cut, only, pixels)[tap], cut(pixels)[tap]
+            assert not torch.allclose(masked, plain)
+            fold_masks(cut, only)
+            assert torch.equal(cut(pixels)[tap], masked)
+
+
+def test_the_constraint_is_the_median_loss_of_several_masks_that_drop_a_few_weights(
     trained: nn.Module,
 ) -> None:
-    data = samples()
-    found = constrain(trained, data, keep=0.965, seed=5)
-    dropped = copy.deepcopy(trained)
-    scores = draw_scores(trained, seed=5)
-    for index in (0, 2):
-        weight, score = dropped[index].weight, scores[f'{index}.weight']
-        count = weight.numel() - round(0.965 * weight.numel())
-        lowest = score.abs().flatten().argsort()[:count]
-        with torch.no_grad():
-            weight.flatten()[lowest] = 0.0
-    logits = dropped(torch.from_numpy(data.inputs))
-    expected = nn.functional.cross_entropy(logits, torch.from_numpy(data.labels))
-    assert found.level == pytest.approx(float(expected.detach()), rel=1e-5)
+    data, seen = samples(), []
+    labels = torch.from_numpy(data.labels)
+    for seed in (5, 6, 7):
+        dropped = copy.deepcopy(trained)
+        scores = draw_scores(trained, seed=seed)
+        for index in (0, 2):
+            weight, score = dropped[index].weight, scores[f'{index}.weight']
+            count = weight.numel() - round(0.965 * weight.numel())
+            lowest = score.abs().flatten().argsort()[:count]
+            with torch.no_grad():
+                weight.flatten()[lowest] = 0.0
+        logits = dropped(torch.from_numpy(data.inputs)).detach()
+        seen.append(nn.functional.cross_entropy(logits, labels, reduction='none').numpy())
+    found = constrain(trained, data, keep=0.965, masks=3, seed=5)
+    assert found.levels == pytest.approx([float(one.mean()) for one in seen], rel=1e-5)
+    assert found.level == sorted(found.levels)[1]
+    np.testing.assert_allclose(found.losses, np.median(seen, axis=0), rtol=1e-4, atol=1e-6)
     assert found.level > found.plain.mean()
-    assert found.level == constrain(trained, data, keep=0.965, seed=5).level
-    assert found.level != constrain(trained, data, keep=0.965, seed=6).level
 
 
-def test_samples_with_wrong_labels_lose_more_under_the_mask_than_the_others(
+def test_the_median_of_five_masks_hangs_less_on_the_seed_than_one_mask(trained: nn.Module) -> None:
+    levels = constrain(trained, samples(), keep=0.965, masks=50, seed=0).levels
+    medians = [
+        constrain(trained, samples(), keep=0.965, masks=5, seed=seed).level
+        for seed in range(0, 50, 5)
+    ]
+    assert medians == [sorted(levels[k : k + 5])[2] for k in range(0, 50, 5)]
+    assert np.std(np.log(medians)) < 0.7 * np.std(np.log(levels))
+
+
+def test_samples_with_wrong_labels_lose_more_under_masks_than_the_others(
     trained: nn.Module,
 ) -> None:
     data = samples()
     assert losses(trained, data)[1] == 1.0  # all of them are known by heart
-    masked = np.mean([constrain(trained, data, keep=0.9, seed=k).losses for k in range(4)], axis=0)
+    masked = constrain(trained, data, keep=0.9, masks=5, seed=0).losses
     assert masked[:WRONG].mean() > 3 * masked[WRONG:].mean()
 
 
@@ -182,7 +265,7 @@ def test_umap_drops_weights_and_leaves_the_others_as_they_were(trained: nn.Modul
 
 
 def test_a_constraint_that_guessing_would_reach_is_refused() -> None:
-    at_chance = Constraint(0.5, np.full(4, math.log(3)), np.zeros(4), 3)
+    at_chance = Constraint(0.5, (math.log(3),), np.full(4, math.log(3)), np.zeros(4), 3)
     with pytest.raises(TrainingError, match=r'less than 1\.099 nats of 3 classes, got 1\.099'):
         at_chance.check()
 
@@ -317,13 +400,25 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     facts = raw['training']['unmask']
     assert facts['classes'] == ['class_0', 'class_1', 'class_2']
     assert facts['accuracy']['fit']['before'] > 0.4
+    assert len(facts['constraint_masks']) == 5
+    assert facts['constraint'] == sorted(facts['constraint_masks'])[2]
     assert facts['mask']['kept'] == pytest.approx(0.8 * facts['mask']['weights'], abs=4)
     assert facts['auroc']['odin']['patch'].keys() == {'before', 'after'}
     assert raw['backbone']['weights'].endswith('last stage trained on labels of the data (umap)')
     # once more from the same frames: the same weights, bit by bit
     again = unmasked(folders, **{'unmask.method': 'umap'})
     assert again.backbone.weights_sha256 == raw['backbone']['weights_sha256']
+    told = facts.pop('detector')
     assert again.card() == facts
+    # the bundle's own detector, with the pretrained backbone and with this one
+    assert told['frames'] == {'fit': 56, 'held_out': 7}
+    assert list(told['auroc'])[:2] == ['patch', 'scar']
+    near, report = told['near'], json.loads((folders / 'umap/report/report.json').read_text())
+    assert near['gain'] == pytest.approx(near['after'] - near['before'], abs=2e-4)
+    assert report['unmask_detector']['after']['near'] == pytest.approx(near['after'], abs=1e-4)
+    assert report['unmask_detector']['before'].keys() == {'near', *told['auroc']}
+    helped = near['gain'] > 0.0 and near['gain'] >= near['standard_error']
+    assert any('did not help' in line for line in report['warnings']) != helped
     # the same graph with other numbers: operators, shapes and bytes are those without a mask
     plain = load_backbone('torchvision:squeezenet1_1', weights=folders / 'weights.pth')
     was = export_backbone(plain, plain.select('head'), 32, 32)
@@ -337,6 +432,7 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
     assert shapes[0] == shapes[1]
     page = (folders / 'umap' / 'report' / 'index.html').read_text()
     assert 'Labels and atypical frames' in page
+    assert f'{near["before"]:.3f} \u2192 {near["after"]:.3f}' in page
     atypical = json.loads((folders / 'umap' / 'report' / 'report.json').read_text())['atypical']
     assert 0 < len(atypical) <= 24
     assert atypical == sorted(atypical, key=lambda one: -one['masked'])
@@ -346,6 +442,36 @@ def test_umap_costs_nothing_onboard_and_is_told_in_manifest_and_report(
         assert (folders / one['place']).is_file()
         assert one['place'] in page
     assert (folders / 'umap' / 'report' / 'atypical.png').stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures('no_captured_logs')
+def test_on_the_pretrained_backbone_the_same_detector_gains_nothing(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(folders / 'training.yaml')
+    settings = settings_from(config, {'data': [folders / 'data']})
+    progress = Progress(quiet=True)
+    resources = Resources(cache=folders / 'cache', device='cpu')
+    reader = open_reader(Dataset(settings.data), settings, resources, progress)
+    with _reproducible(threads=1), reader.all_frames(lambda _: None) as table:
+        split = split_frames(
+            table.sequence, rule='block', alpha=settings.alpha, by_sequence=False, seed=0
+        )
+        pictures = Pictures.choose(reader, table, split, seed=0)
+        probes = reader.features(pictures.all_pseudo())
+        every = fit_taps(table, split, settings, probes=probes, store=None, progress=progress)
+        fitted = taken(every, 'ppca')
+        judge = partial(judge_detector, reader, fitted, table, split, pictures, probes)
+        found = judge(density='ppca', progress=progress)
+        assert found.before == found.after
+        assert found.gain.value == 0.0
+        assert not found.helped
+        # more than the frames that are compared by: both are fitted to as many
+        monkeypatch.setattr(detector_gain, '_MOST', 30)
+        fewer = judge(density='ppca', progress=progress)
+        assert fewer.frames == (30, len(split.validation))
+        assert fewer.before == fewer.after != found.before
+        assert judge(density='woods', progress=progress) is None
 
 
 @pytest.mark.parametrize(
@@ -367,7 +493,7 @@ def test_a_loss_that_is_not_near_the_constraint_is_told_with_its_cure(
         settings=UnmaskSettings(method='um'),
         classes=('a', 'b'),
         counts=(4, 4),
-        constraint=Constraint(0.965, np.full(4, level), np.full(4, plain), 2),
+        constraint=Constraint(0.965, (level,), np.full(4, level), np.full(4, plain), 2),
         forgetting=Forgetting(rising),
         loss=loss,
         accuracy={'fit': (1.0, 1.0), 'held_out': (1.0, 1.0)},
@@ -383,10 +509,36 @@ def test_a_loss_that_is_not_near_the_constraint_is_told_with_its_cure(
     assert f'loss {plain:.3g}, constraint {level:.3g} ' in told  # 0.0001 is not 0.0000
 
 
+@pytest.mark.parametrize(
+    ('gain', 'error', 'helped'),
+    [(0.05, 0.02, True), (0.01, 0.02, False), (-0.05, 0.02, False), (0.05, math.inf, False)],
+)
+def test_a_detector_gained_where_the_difference_is_more_than_chance(
+    gain: float, error: float, helped: bool
+) -> None:
+    near = (0.7, 0.7 + gain)
+    found = DetectorGain((4, 4), {'patch': 0.7}, {'patch': near[1]}, near, Difference(gain, error))
+    assert found.helped == helped
+    told = found.card()['near']
+    assert told['standard_error'] == (None if math.isinf(error) else error)
+    quiet = SimpleNamespace(
+        settings=UnmaskSettings(method='um'),
+        accuracy={'held_out': (1.0, 1.0)},
+        counts=(4, 4),
+        constraint=Constraint(0.965, (0.2,), np.full(4, 0.2), np.zeros(4), 2),
+        loss=0.2,
+        detector=found,
+    )
+    lines = _unmask(SimpleNamespace(unmasked=quiet))  # type: ignore[arg-type]
+    assert [f'{near[0]:.3f} with the pretrained backbone' in line for line in lines] == (
+        [] if helped else [True]
+    )
+
+
 def test_only_samples_that_stand_out_are_atypical() -> None:
-    found = Constraint(0.9, np.array([0.1, 0.7, 0.69, 3.0]), np.zeros(4), 5)
+    found = Constraint(0.9, (), np.array([0.1, 0.7, 0.69, 3.0]), np.zeros(4), 5)
     assert found.atypical.tolist() == [3, 1]  # over log 2
-    assert Constraint(0.9, np.zeros(4), np.zeros(4), 5).atypical.size == 0
+    assert Constraint(0.9, (), np.zeros(4), np.zeros(4), 5).atypical.size == 0
     sure = nn.Linear(1, 2)
     with torch.no_grad():
         sure.weight.copy_(torch.tensor([[0.0], [99.0]]))
@@ -446,16 +598,21 @@ def test_frames_without_labels_and_settings_that_change_nothing_are_refused(
         with pytest.raises(TrainingError, match=f'unmask.{key} .* more than 0 and finite, got 0'):
             UnmaskSettings(**{key: 0.0}).check()
     for density, map_density in (('knn', 'auto'), ('evidence', 'auto'), ('auto', 'knn')):
-        TrainSettings(coreset=99, density=density, map_density=map_density).check_values()
+        TrainSettings(coreset=99, density=density, map_density=map_density).check()
     with pytest.raises(TrainingError, match=r"at least 8 fitted ones of each, got of 'b' 7;"):
         Classes(('a', 'b'), (0, 1)).check(np.array([0] * 8 + [1] * 7))
+    with pytest.raises(TrainingError, match=r'unmask\.masks out of range: .* least 1, got 0'):
+        UnmaskSettings(masks=0).check()
     with pytest.raises(TrainingError, match=r'unmask\.keep out of range: .* got 1\.0'):
         UnmaskSettings(keep=1.0).check()
 
 
 def test_a_report_without_an_atypical_frame_says_so() -> None:
     scores = [UnmaskRow('msp', {'patch': 0.7}, {'patch': 0.8})]
-    data = SimpleNamespace(unmask_facts={'method': 'um'}, unmask_aurocs=scores, atypical=[])
-    page = unmask_page(data, {})  # type: ignore[arg-type]
+    data = SimpleNamespace(
+        unmask_facts={'method': 'um'}, unmask_aurocs=scores, unmask_detector=None, atypical=[]
+    )
+    page = unmask_section(data, {})  # type: ignore[arg-type]
     assert 'No fitted frame stands out' in page
+    assert 'detector of this bundle was not compared' in page
     assert '<figure>' not in page

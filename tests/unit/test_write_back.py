@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import cv2
@@ -198,6 +200,10 @@ def test_evaluate_writes_each_bag_as_replay_does(
     assert main([*command, str(out)]) == 1
     assert main([*command, str(tmp_path / 'both')]) == 0
     assert sorted(path.name for path in (tmp_path / 'both').iterdir()) == ['0_run', '1_run']
+    # a bag that fails does not move the others
+    command[-3:] = ['--all-id', str(tmp_path / 'gone'), '--keep-going', '--write-bag']
+    assert main([*command, str(tmp_path / 'left')]) == 0
+    assert [path.name for path in (tmp_path / 'left').iterdir()] == [bag.name]
 
 
 def messages(path: Path) -> list[tuple[int, str, Any]]:
@@ -208,10 +214,33 @@ def messages(path: Path) -> list[tuple[int, str, Any]]:
         return list(reader.messages(topics))
 
 
+FULL_DISK = """
+import resource, sys
+from ros_ood_monitor.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_told_once_and_by_the_name_that_was_given(
+    bundle: Bundle, bag: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out.mcap'
+    words = ['replay', str(bundle.path), str(bag), '--write-bag', str(out), '--with-images']
+    done = subprocess.run(
+        [sys.executable, '-c', FULL_DISK, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f'ood_monitor: error: cannot write bag: File too large; nothing is left of it: {out}'
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_images_without_a_bag_to_copy_them_into_are_refused(
     bundle: Bundle, bag: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(['replay', str(bundle.path), str(bag), '--with-images']) == 1
+    assert main(['replay', str(bundle.path), str(bag), '--with-images']) == 2
     assert '--write-bag' in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
@@ -119,7 +120,7 @@ def compare(first: BagEvaluation, second: BagEvaluation) -> Comparison:
         false_alerts_per_hour=_false_alerts(
             one,
             two,
-            sum(hours for pair in pairs for hours in pair[0].hours.values()),
+            [sum(hours for pair in pairs for hours in pair[k].hours.values()) for k in range(2)],
             block,
             settings.seed,
             settings.resamples,
@@ -181,20 +182,24 @@ def _sooner(events: list[tuple[Event, Event]], seed: int, resamples: int) -> Dif
 
 
 def _false_alerts(
-    one: Table, two: Table, hours: float, block: int, seed: int, resamples: int
+    one: Table, two: Table, hours: Sequence[float], block: int, seed: int, resamples: int
 ) -> Difference:
-    if not hours > 0.0:
+    if not min(hours) > 0.0:
         return Difference()
     is_known = one.label == 0
     rng = np.random.default_rng(seed)
-    step = one.false_start.astype(np.int64) - two.false_start  # (n,)
+    # each by the time that it watched: one may have been in FAULT where the other was not
+    step = one.false_start / hours[0] - two.false_start / hours[1]  # (n,)
     rates = np.full(resamples, math.nan)
     for k in range(resamples):
         weight = draw_weights(step.size, block, rng)
         share = float(weight[is_known].sum()) / float(is_known.sum())
         if share > 0.0:
-            rates[k] = float(np.dot(weight, step)) / (hours * share)
-    value = float(step.sum()) / hours
+            rates[k] = float(np.dot(weight, step)) / share
     drawn: npt.NDArray[np.float64] = rates[np.isfinite(rates)]
-    each = [float(np.count_nonzero(table.false_start)) / hours for table in (one, two)]
-    return Difference(value, middle(drawn, 0.95) if drawn.size else None, *each)
+    first, second = (
+        float(np.count_nonzero(table.false_start)) / watched
+        for table, watched in zip((one, two), hours, strict=True)
+    )
+    interval = middle(drawn, 0.95) if drawn.size else None
+    return Difference(first - second, interval, first, second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,17 @@ import numpy.typing as npt
 from ros_ood_monitor.evaluation.bags.labels import Label
 from ros_ood_monitor.evaluation.bags.scored import ALERT, FAULT, ScoredBag
 
-__all__ = ['Event', 'Mask', 'Span', 'Track']
+__all__ = ['Event', 'EventRows', 'Mask', 'Span', 'Track']
 
 Mask = npt.NDArray[np.bool_]
+
+
+class EventRows(NamedTuple):
+    """Rows of an event in its bag: first and last frame, and the last one that may find it."""
+
+    first: int
+    last: int
+    until: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,9 @@ class Event:
     bag, camera, kind : str
         Where, and what.
     start, end : float
-        In s, in image stamps.
+        In s, in image stamps: of a label on another clock those of its first and newest frame.
+    rows : EventRows or None
+        Where its frames are; None without any.
     frames : int
         Frames in it; without any nobody can tell whether it was found.
     found : bool
@@ -39,9 +50,9 @@ class Event:
         From its start to the first frame in ALERT that finds it, in s; 0 where that alert began
         within the margin before; NaN where it began in another event, and where nothing found it.
     time_to_clear : float
-        From its end to the first frame no longer in ALERT (nor in FAULT, which tells nothing), in
-        s; NaN where no alert was on at its end, or the alert lasted to the next event or to the
-        end of the bag.
+        From its end to the first frame no longer in its alert: neither in ALERT nor in FAULT,
+        which tells nothing, or the first one of a new alert. In s; NaN where no alert was on at
+        its end, or the alert lasted to the next event or to the end of the bag.
     outlasts : bool
         Whether an alert on at its end lasted so long.
     in_alert, in_fault : float
@@ -55,7 +66,8 @@ class Event:
     kind: str
     start: float
     end: float
-    frames: int
+    rows: EventRows | None = None
+    frames: int = 0
     found: bool = False
     was_on: bool = False
     time_to_alert: float = math.nan
@@ -111,6 +123,7 @@ class Track:
         self, bag: str, camera: str, scored: ScoredBag, rows: npt.NDArray[np.int64]
     ) -> None:
         self._bag, self._camera = bag, camera
+        self._rows = rows
         self._stamp = scored.stamp[rows]  # (k,)
         self._log_time = scored.log_time[rows]
         self._is_alert = scored.state[rows] == ALERT
@@ -169,9 +182,10 @@ class Track:
         """
         frames = np.flatnonzero(span.inside)
         if not frames.size:
-            return Event(self._bag, self._camera, span.kind, span.start, span.end, 0)
+            return Event(self._bag, self._camera, span.kind, span.start, span.end)
         first, last = int(frames[0]), int(frames[-1])
-        hits = np.flatnonzero(self._is_alert & (span.inside | span.behind))
+        may_find = span.inside | span.behind
+        hits = np.flatnonzero(self._is_alert & may_find)
         own = hits[self._is_continuous(first, spans)[self._began[hits]]]
         time_to_alert = math.nan
         if own.size and (span.inside | span.near)[self._began[own[0]]]:
@@ -180,13 +194,15 @@ class Track:
         if span.axis is self._stamp:
             start, end = span.start, span.end
         else:
-            start, end = float(self._stamp[first]), float(self._stamp[last])
+            start, end = float(self._stamp[first]), float(self._stamp[frames].max())
+        until = int(np.flatnonzero(may_find)[-1])
         return Event(
             bag=self._bag,
             camera=self._camera,
             kind=span.kind,
             start=start,
             end=end,
+            rows=EventRows(*self._rows[[first, last, until]].tolist()),
             frames=int(frames.size),
             found=bool(own.size),
             was_on=bool(hits.size and not own.size),

@@ -136,6 +136,7 @@ def _bag(bag: JudgedBag) -> dict[str, Any]:
 
 def _event(event: Event) -> dict[str, Any]:
     told: dict[str, Any] = finite(vars(event))
+    del told['rows']
     return told
 
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.atomic import check_output, new_file
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.judged import JudgedBag
 from ros_ood_monitor.evaluation.bags.scored import STATES
-from ros_ood_monitor.replay import check_output, check_table
+from ros_ood_monitor.replay import check_table
 
 __all__ = ['FRAME_COLUMNS', 'check_frames', 'write_frames']
 
@@ -37,7 +37,7 @@ def check_frames(path: Path | str) -> None:
     Raises
     ------
     ParameterError
-        If it does not end in .parquet, is a folder, or pyarrow is not installed.
+        If it does not end in .parquet, is a folder, or pyarrow cannot be imported.
 
     """
     check_output(path, ('.parquet',))
@@ -82,7 +82,6 @@ def write_frames(path: Path | str, evaluations: Sequence[BagEvaluation]) -> None
 def _columns(evaluation: BagEvaluation, bag: JudgedBag, pa: Any) -> dict[str, Any]:
     scored = bag.scored
     bundle = f'{evaluation.bundle.manifest.name}@{evaluation.bundle.digest[:12]}'
-    held_out = evaluation.calibration.raw_score
     n = len(scored)
 
     def named(place: Any, names: Sequence[str]) -> Any:
@@ -95,7 +94,7 @@ def _columns(evaluation: BagEvaluation, bag: JudgedBag, pa: Any) -> dict[str, An
         'stamp': scored.stamp,
         'log_time': scored.log_time,
         'raw_score': scored.raw_score,
-        'score': np.searchsorted(held_out, scored.raw_score, side='left') / held_out.size,
+        'score': evaluation.calibration.score(scored.raw_score),
         'state': named(scored.state.astype(np.int32), [state.value for state in STATES]),
         'judged': scored.judged,
         'label': pa.array(bag.label, mask=bag.label < 0),

@@ -14,6 +14,7 @@ from ros_ood_monitor.errors import BagError, ParameterError
 from ros_ood_monitor.evaluation.bags.labels import (
     ALL_ID,
     ALL_OOD,
+    bag_name,
     for_bag,
     KIND,
     Label,
@@ -108,7 +109,8 @@ def list_bags(bags: Sequence[Path], choice: LabelChoice) -> list[Given]:
         mine = whole.get(path.resolve())
         if mine is None and path in files:
             file = files[path]
-            mine = for_bag(labels[file], name, alone=shared[file] == 1, path=file)
+            alone = shared[file] == 1
+            mine = for_bag(labels[file], name, own=bag_name(path), alone=alone, path=file)
         elif mine is None and path not in there:
             mine = ()
         given.append(Given(name, path, mine))
@@ -134,7 +136,7 @@ def _files(
 
 def _names(paths: list[Path]) -> list[str]:
     """Return the bags' own names, or the paths as given where two names are the same."""
-    own = [path.resolve().stem if path.is_file() else path.resolve().name for path in paths]
+    own = [bag_name(path) for path in paths]
     shared = Counter(own)
     return [
         name if shared[name] == 1 else str(path) for name, path in zip(own, paths, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from ros_ood_monitor.errors import BagError
 from ros_ood_monitor.evaluation.bags.events import Event, Mask, Track
 from ros_ood_monitor.evaluation.bags.labels import Label
 from ros_ood_monitor.evaluation.bags.scored import FAULT, ScoredBag, STATES
+from ros_ood_monitor.image_time import image_times
 from ros_ood_monitor.records import AlertState, State
 
 __all__ = ['Alert', 'JudgedBag', 'judge']
@@ -34,6 +35,8 @@ class Alert:
         Where.
     episode : Episode
         Camera, start, end, peak, reason.
+    first, last : int
+        Rows of its first and of its last frame in ALERT.
     is_false : bool
         Whether it began at a frame that no label (nor its margin) covers.
 
@@ -41,6 +44,8 @@ class Alert:
 
     bag: str
     episode: Episode
+    first: int
+    last: int
     is_false: bool
 
 
@@ -160,12 +165,13 @@ def judge(
             f"{stamps}; where times count from the bag's first frame, say 'time: bag': {path}"
         )
         raise BagError(msg)
+    events += [event for one, cameras in owned for event in _unseen(name, one, cameras, scored)]
     unseen = sum(not event.frames for event in events)
     if unseen:
         problems.append(f'events without a frame: {unseen} of {len(events)}')
-    alerts, raised = _alerts(name, scored, label, refractory)
+    alerts = _alerts(name, scored, label, refractory)
     false_start = np.zeros(len(scored), np.bool_)
-    false_start[[row for alert, row in zip(alerts, raised, strict=True) if alert.is_false]] = True
+    false_start[[alert.first for alert in alerts if alert.is_false]] = True
     return JudgedBag(
         name=name,
         path=path,
@@ -232,15 +238,25 @@ def _check_stamps(
     return found
 
 
+def _unseen(name: str, label: Label, cameras: set[int], scored: ScoredBag) -> Iterator[Event]:
+    """Yield events of cameras without a frame, which a label has to name."""
+    shift = scored.facts.origin if label.time == 'bag' else 0.0
+    for camera in cameras if label.camera else ():
+        if not scored.rows_of(camera).size:
+            called = scored.facts.cameras[camera]
+            yield Event(name, called, label.kind, label.start + shift, label.end + shift)
+
+
 def _alerts(
     name: str, scored: ScoredBag, label: npt.NDArray[np.int8], refractory: float
-) -> tuple[list[Alert], list[int]]:
-    """Return the alerts, and the frame that began each."""
-    log = EpisodeLog(refractory=refractory)
-    raised: dict[tuple[str, float], int] = {}
+) -> list[Alert]:
+    """Return the alerts by start."""
+    alerts: list[Alert] = []
     facts = scored.facts
     normal = STATES.index(State.NORMAL)
     for camera, called in enumerate(facts.cameras):
+        log = EpisodeLog(refractory=refractory)
+        spans: list[tuple[int, int]] = []  # first and last row of each, as they began
         rows = scored.rows_of(camera)
         calm = scored.state[rows] == normal
         # frames that change nothing for the log need not go through it
@@ -248,24 +264,25 @@ def _alerts(
         for row in rows[~idle].tolist():
             state, changed = STATES[scored.state[row]], bool(scored.changed[row])
             stamp, peak = float(scored.stamp[row]), float(scored.peak[row])
-            if state is State.ALERT:
-                raised.setdefault((called, stamp), row)
             reason = facts.reasons.get(row, '')
-            log.note(AlertState(state, changed=changed, peak=peak, reason=reason), stamp, called)
-    episodes = log.episodes
-    began = [raised[episode.camera, episode.start] for episode in episodes]
-    alerts = [
-        Alert(name, episode, bool(label[row] == 0))
-        for episode, row in zip(episodes, began, strict=True)
-    ]
-    return alerts, began
+            alert = AlertState(state, changed=changed, peak=peak, reason=reason)
+            if log.note(alert, stamp, called):
+                spans.append((row, row))
+            elif state is State.ALERT:
+                spans[-1] = spans[-1][0], row
+        spans.sort(key=lambda span: float(scored.stamp[span[0]]))  # as the log has them
+        alerts += [
+            Alert(name, episode, first, last, bool(label[first] == 0))
+            for episode, (first, last) in zip(log.episodes, spans, strict=True)
+        ]
+    return sorted(alerts, key=lambda alert: (alert.episode.start, alert.episode.camera))
 
 
 def _hours(scored: ScoredBag, label: npt.NDArray[np.int8]) -> dict[str, float]:
     hours = {}
     for camera, called in enumerate(scored.facts.cameras):
         rows = scored.rows_of(camera)
-        step = np.diff(scored.stamp[rows])
+        step = np.diff(image_times(scored.stamp[rows]))
         known = (label[rows] == 0) & (scored.state[rows] != FAULT)
         watched = known[1:] & known[:-1] & (step > 0.0) & (step <= scored.facts.stale_after)
         hours[called] = float(step[watched].sum()) / 3600.0

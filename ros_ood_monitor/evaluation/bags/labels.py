@@ -21,7 +21,10 @@ __all__ = [
     'KIND',
     'LABELS',
     'Label',
+    'bag_name',
+    'for_bag',
     'labels_beside',
+    'labels_place',
     'read_labels',
 ]
 
@@ -88,6 +91,18 @@ ALL_OOD: Final = (Label(-math.inf, math.inf, time='log'),)
 """Labels of a bag that shows it from its first frame to its last."""
 
 
+def bag_name(bag: Path) -> str:
+    """Return a bag's name, as labels have it: that of its folder, or of its file."""
+    bag = bag.resolve()
+    return bag.stem if bag.is_file() else bag.name
+
+
+def labels_place(bag: Path) -> Path:
+    """Return the file of a bag's labels: the one that is there, or else the one to make."""
+    bag = bag.resolve()
+    return labels_beside(bag) or (bag if bag.is_dir() else bag.parent) / LABELS
+
+
 def labels_beside(bag: Path) -> Path | None:
     """
     Find the labels of a bag: ``labels.yaml`` in its folder, or beside it.
@@ -118,7 +133,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     ----------
     path : Path
         YAML: a list of mappings with the fields of `Label`; or a mapping with such a list as
-        ``labels`` and the ``time`` of all of them. CSV (``.csv``): a head and a line for each.
+        ``labels`` and the ``time`` of all of them. CSV (``.csv``): a head, and a line for each.
 
     Returns
     -------
@@ -168,7 +183,14 @@ def _yaml_rows(text: str) -> list[Any]:
 
 def _csv_rows(text: str) -> list[Any]:
     table = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    _refuse_unknown(table.fieldnames or (), _NAMES, 'column of labels')
+    if not table.fieldnames:
+        columns = ', '.join(_NAMES)
+        msg = (
+            f'labels have no head: expected a line with {columns}, which alone says that nothing '
+            'foreign is seen, got none'
+        )
+        raise ParameterError(msg)
+    _refuse_unknown(table.fieldnames, _NAMES, 'column of labels')
     rows = []
     for number, row in enumerate(table, start=1):
         if None in row or None in row.values():
@@ -228,7 +250,9 @@ def _refuse_unknown(names: Iterable[Any], known: Sequence[str], what: str) -> No
             raise ParameterError(msg)
 
 
-def for_bag(labels: Iterable[Label], name: str, *, alone: bool, path: Path) -> tuple[Label, ...]:
+def for_bag(
+    labels: Iterable[Label], name: str, *, own: str, alone: bool, path: Path
+) -> tuple[Label, ...]:
     """
     Return the labels of one bag.
 
@@ -237,9 +261,12 @@ def for_bag(labels: Iterable[Label], name: str, *, alone: bool, path: Path) -> t
     labels : iterable of Label
         Of a file.
     name : str
-        The bag.
+        The bag, as it is called beside others.
+    own : str
+        Its own name (`bag_name`), which several may have.
     alone : bool
-        Whether the file is read for this bag only, so that labels need not name it.
+        Whether the file is read for this bag only, so that labels need not name it, and may use
+        its own name.
     path : Path
         The file.
 
@@ -258,7 +285,14 @@ def for_bag(labels: Iterable[Label], name: str, *, alone: bool, path: Path) -> t
     if not alone and any(not label.bag for label in labels):
         msg = f'labels of several bags must name their bag, some name none: {path}'
         raise ParameterError(msg)
-    mine = tuple(replace(label, bag=name) for label in labels if label.bag in ('', name))
+    if not alone and own != name and any(label.bag == own for label in labels):
+        msg = (
+            f'labels name a bag {own!r}, and several are called so: name this one {name!r}, or '
+            f'give each a {LABELS} of its own: {path}'
+        )
+        raise ParameterError(msg)
+    names = ('', name, own) if alone else (name,)
+    mine = tuple(replace(label, bag=name) for label in labels if label.bag in names)
     if labels and not mine:
         named = ', '.join(sorted({label.bag for label in labels}))
         msg = (

@@ -10,8 +10,9 @@ from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
 from ros_ood_monitor.evaluation.bags.failures import failures
 from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
-from ros_ood_monitor.evaluation.bags.words import duration, rate, SHORT_HOURS, span_of
-from ros_ood_monitor.evaluation.report import markdown_table, text_table
+from ros_ood_monitor.evaluation.bags.rows import Row
+from ros_ood_monitor.evaluation.tables import markdown_table, text_table
+from ros_ood_monitor.evaluation.words import duration, rate, SHORT_HOURS, span_of
 from ros_ood_monitor.metrics import Interval
 
 __all__ = [
@@ -105,24 +106,28 @@ def _summary(evaluation: BagEvaluation) -> list[str]:
         f'{engine["engine"]} {engine["version"]}, {engine["precision"]}',
         f'{bags}, {frames:,} frames{kept}; threshold {evaluation.threshold:.4g} '
         f'{bundle.manifest.unit}'.rstrip(),
-        f'false-alarm rate that the bundle states: {point.rate_text}',
+        f'false alerts per hour, by the bundle: {point.rate_text}',
     ]
 
 
 def tables(evaluation: BagEvaluation) -> list[list[Sequence[str]]]:
     """Return the tables of frames and of events, each with its head as the first row."""
-    rows = evaluation.rows
-    groups = [
-        (what, group)
-        for what, group in (('kind', rows.kinds), ('camera', rows.cameras), ('bag', rows.bags))
+    named = [('all', evaluation.rows.together)]
+    named += [
+        (f'{what} {row.name}', row)
+        for what, group in _groups(evaluation)
         if len(group) > 1
+        for row in group[:_MOST]
     ]
-    named = [('all', rows.together)]
-    named += [(f'{what} {row.name}', row) for what, group in groups for row in group[:_MOST]]
     return [
         [_FRAME_HEAD, *(_frame_cells(name, row.frames) for name, row in named)],
         [_EVENT_HEAD, *(_event_cells(name, row.events) for name, row in named)],
     ]
+
+
+def _groups(evaluation: BagEvaluation) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+    rows = evaluation.rows
+    return ('kind', rows.kinds), ('camera', rows.cameras), ('bag', rows.bags)
 
 
 def _frame_cells(name: str, figures: FrameFigures) -> list[str]:
@@ -253,9 +258,9 @@ def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
         )
     if frames.not_judged_frames:
         told.append(
-            f'{frames.not_judged_frames} frames were no usable pictures, so that the monitor did '
-            f'not judge them ({frames.not_judged_ood_frames} of them in events): they are in no '
-            'figure of frames'
+            f'{frames.not_judged_frames} frames were no usable pictures, or got no finite '
+            f'score, so that the monitor did not judge them ({frames.not_judged_ood_frames} of '
+            'them in events): they are in no figure of frames'
         )
     if events.was_on:
         told.append(
@@ -280,8 +285,13 @@ def notes(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> 
             f'{title(one)}: events found by the first alone: {one.only_first} of {one.events}, '
             f'by the second alone: {one.only_second}'
         )
-    if len(evaluation.bags) > _MOST:
-        told.append(f'bags after the first {_MOST} are in --json')
+    told += [
+        f'{what}s after the first {_MOST} are in --json'
+        for what, group in _groups(evaluation)
+        if len(group) > _MOST
+    ]
     for bag in evaluation.bags:
         told += [f'{bag.name}: {problem}' for problem in bag.problems[:_NAMED]]
+        if len(bag.problems) > _NAMED:
+            told.append(f'{bag.name}: {len(bag.problems) - _NAMED} more problems are in --json')
     return told

@@ -13,7 +13,8 @@ from ros_ood_monitor.bags.files import find_files
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.engines import Engine, open_engine
 from ros_ood_monitor.errors import BagError, EngineError, OodMonitorError, ParameterError
-from ros_ood_monitor.evaluation.bags.scored import score_bag, ScoredBag
+from ros_ood_monitor.evaluation.bags.scored import ScoredBag
+from ros_ood_monitor.evaluation.bags.scoring import score_bag
 from ros_ood_monitor.shards import Executor, Local, Lost, run_shards
 
 __all__ = ['Scoring', 'score_bags']
@@ -106,7 +107,7 @@ def score_bags(
         How.
     opened : (Bundle, Engine)
         What ``scoring.open`` gave: what workers have to open, too. It is used itself where there
-        is one local job only: frames are then scored here, and a thread decodes ahead.
+        is one local job only: frames are then scored here, and a thread decodes and resizes ahead.
     executor : Executor, optional
         Where.
     on_frames : callable

@@ -23,7 +23,7 @@ __all__ = ['ScoreStore', 'default_store']
 
 _log = logging.getLogger(__name__)
 
-_FORMAT: Final = 3
+_FORMAT: Final = 5
 
 
 def default_store() -> Path:

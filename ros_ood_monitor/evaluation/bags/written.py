@@ -9,6 +9,7 @@ from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation, Counted
 from ros_ood_monitor.monitor import Monitor
+from ros_ood_monitor.preprocess import Preprocessor
 from ros_ood_monitor.replay import replay
 from ros_ood_monitor.write_back import WriteBack
 
@@ -49,7 +50,8 @@ def write_bags(
     Parameters
     ----------
     path : Path
-        The bag to make; of several bags the folder of them, each under its name.
+        The bag to make; of several bags, those that failed among them, the folder of them, each
+        under its name.
     evaluation : BagEvaluation
         What `evaluate_bags` found.
     with_images : bool
@@ -70,8 +72,10 @@ def write_bags(
         If the engine fails.
 
     """
-    scoring, several = evaluation.scoring, len(evaluation.bags) > 1
+    scoring = evaluation.scoring
+    several = len(evaluation.bags) + len(evaluation.failed) > 1
     bundle, engine = scoring.open()
+    preprocess = Preprocessor(bundle.manifest.input_height, bundle.manifest.input_width)
     try:
         for place, bag in enumerate(evaluation.bags):
             facts = bag.scored.facts
@@ -89,7 +93,9 @@ def write_bags(
                 ) as back,
                 progress(len(bag.scored), f'writing {bag.name}') as count,
             ):
-                received = reader.received_frames(list(facts.topics), every=scoring.every)
+                received = reader.received_frames(
+                    list(facts.topics), every=scoring.every, workers=1, prepare=preprocess.ahead
+                )
                 answers = replay(lambda _: Monitor(bundle, engine), back.take(received))
                 for _ in back.follow(answers):
                     count(1)

@@ -15,13 +15,17 @@ data.cameras.forEach((one, k) => at('camera').add(new Option(one.name || one.top
 
 const now = () => data.cameras[camera].shown[place];
 const isMine = (label) => !label.camera || [data.cameras[camera].topic, data.cameras[camera].name].includes(label.camera);
-const nearest = (times, time) => {
+const firstFrom = (times, time) => {
   let low = 0, high = times.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (times[middle] < time) low = middle + 1; else high = middle;
   }
-  return low && time - times[low - 1] < times[low] - time ? low - 1 : low;
+  return low;
+};
+const nearest = (times, time) => {
+  const next = firstFrom(times, time);
+  return next && time - times[next - 1] < times[next] - time ? next - 1 : next;
 };
 
 async function save() {
@@ -51,7 +55,8 @@ function show() {
   at('time').textContent = `${now().toFixed(3)} s`;
   if (shown.scores.length) {
     const score = shown.scores[place];
-    at('score').textContent = `raw_score ${score.toPrecision(5)}${score > data.threshold ? ', over the threshold' : ''}`;
+    at('score').textContent = score === null ? 'no answer'
+      : `raw_score ${score.toPrecision(5)}${score > data.threshold ? ', over the threshold' : ''}`;
   }
   const body = at('labels');
   body.replaceChildren(...labels.map((one) => {
@@ -64,7 +69,7 @@ function show() {
     button.addEventListener('click', (event) => { event.stopPropagation(); change(labels.filter((label) => label !== one)); });
     row.insertCell().append(button);
     row.classList.toggle('here', isMine(one) && one.start <= now() && now() < one.end);
-    row.addEventListener('click', () => go(one.start));
+    row.addEventListener('click', () => step(firstFrom(data.cameras[camera].shown, one.start) - place));
     return row;
   }));
   draw();
@@ -107,7 +112,7 @@ function end() {
   const {period, topic} = data.cameras[camera];
   // a frame at the end of a label is outside of it: the one shown is to be inside
   const label = {
-    start: Math.min(began, now()), end: Math.max(began, now()) + period / 2, kind: at('kind').value.trim() || 'ood',
+    start: Math.min(began, now()) - period / 2, end: Math.max(began, now()) + period / 2, kind: at('kind').value.trim() || 'ood',
     camera: at('one-camera').checked ? topic : '',
   };
   began = null;

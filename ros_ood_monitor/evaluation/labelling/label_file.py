@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 from dataclasses import replace
+import fcntl
 import math
+import os
 from pathlib import Path
 import threading
 from typing import Any, Final
 
 import yaml
 
-from ros_ood_monitor.atomic import new_file
+from ros_ood_monitor.atomic import check_output, new_file
 from ros_ood_monitor.errors import ParameterError
-from ros_ood_monitor.evaluation.bags.labels import Label, LABELS, read_labels
+from ros_ood_monitor.evaluation.bags.labels import Label, read_labels
 
 __all__ = ['LabelFile']
 
-_FIELDS: Final = {'start', 'end', 'kind', 'camera'}
+_FIELDS: Final = ('start', 'end', 'kind', 'camera')
 _HEAD: Final = '# stretches in which something foreign is visible; image stamps, in s\n'
 
 
@@ -31,46 +34,44 @@ class LabelFile:
         The file; need not be there yet.
     bag : str
         Name of the bag.
-    start : float
-        Stamp of its first frame, in s.
 
     Raises
     ------
     ParameterError
-        If the file is there and no file of labels, or no ``.yaml``.
+        If the file is there and no file of labels, no ``.yaml``, or cannot be written.
 
     """
 
-    def __init__(self, path: Path, bag: str, start: float) -> None:
-        if path.suffix.lower() not in ('.yaml', '.yml'):
-            msg = f'unknown kind of file: expected .yaml, got {path.suffix!r}: {path}'
-            raise ParameterError(msg)
-        self.path = path
+    def __init__(self, path: Path, bag: str) -> None:
+        self.path = check_output(path, ('.yaml', '.yml'))
         self._bag = bag
         self._lock = threading.Lock()
         self._was_there = path.exists()
-        there = read_labels(path) if self._was_there else ()
-        self._others = [label for label in there if label.bag not in ('', bag)]
-        mine = [label for label in there if label.bag in ('', bag)]
-        self.labels = [_on_stamps(label, start) for label in mine]
+        self.labels = self._read(mine=True)
 
-    @staticmethod
-    def beside(bag: Path) -> Path:
-        """Return where `evaluate` looks for the labels of a bag."""
-        bag = bag.resolve()
-        return (bag if bag.is_dir() else bag.parent) / LABELS
+    def plain(self, start: float) -> list[dict[str, Any]]:
+        """
+        Return the bag's labels as plain values.
 
-    def plain(self) -> list[dict[str, Any]]:
-        """Return the bag's labels as plain values."""
-        return [
-            {name: getattr(label, name) for name in ('start', 'end', 'kind', 'camera')}
-            for label in self.labels
-        ]
+        Parameters
+        ----------
+        start : float
+            Stamp of the bag's first image, from which ``time: bag`` counts, in s.
+
+        Returns
+        -------
+        list of dict
+            With ``start`` and ``end`` in s of image stamps, ``kind``, ``camera``.
+
+        """
+        stamped = [_on_stamps(label, start) for label in self.labels]
+        return [{name: getattr(label, name) for name in _FIELDS} for label in stamped]
 
     def save(self, rows: Any) -> int:
         """
         Take other labels for the bag, and write the file.
 
+        Labels of other bags stay as they are now in the file, which another page may write to.
         Without a label there is no file again where there was none: an empty one would say that
         nothing foreign is seen.
 
@@ -95,15 +96,35 @@ class LabelFile:
             msg = f'labels must be a list, got {type(rows).__name__}'
             raise ParameterError(msg)
         labels = [_label(row) for row in rows]
-        with self._lock:
-            if not labels and not self._was_there:
+        with self._lock, self._alone():
+            others = self._read(mine=False)
+            if not labels and not others and not self._was_there:
                 self.path.unlink(missing_ok=True)
             else:
-                self._write(sorted(labels, key=lambda label: (label.start, label.camera)))
+                self._write(sorted(labels, key=lambda label: (label.start, label.camera)), others)
             self.labels = labels
         return len(labels)
 
-    def _write(self, labels: Sequence[Label]) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from writing labels into the same folder, where it has locks."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            with contextlib.suppress(OSError):  # NFS lends none to what is open for reading
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _read(self, *, mine: bool) -> list[Label]:
+        there = read_labels(self.path) if self.path.exists() else ()
+        return [label for label in there if (label.bag in ('', self._bag)) == mine]
+
+    def _write(self, labels: Sequence[Label], others: Sequence[Label]) -> None:
         rows = [
             {'start': one.start, 'end': one.end, 'kind': one.kind}
             | ({'camera': one.camera} if one.camera else {})
@@ -116,15 +137,19 @@ class LabelFile:
                 for name, value in vars(one).items()
                 if value != '' and (name, value) != ('time', 'stamp')
             }
-            for one in self._others
+            for one in others
         ]
         text = _HEAD + yaml.safe_dump(rows, sort_keys=False, allow_unicode=True)
         try:
             with new_file(self.path) as aside:
                 aside.write_text(text, encoding='utf-8')
         except OSError as error:
-            msg = f'labels could not be written ({error.strerror or error}): {self.path}'
-            raise ParameterError(msg) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> ParameterError:
+        return ParameterError(
+            f'labels could not be written ({error.strerror or error}): {self.path}'
+        )
 
 
 def _on_stamps(label: Label, start: float) -> Label:
@@ -134,7 +159,7 @@ def _on_stamps(label: Label, start: float) -> Label:
 
 
 def _label(row: Any) -> Label:
-    if not isinstance(row, Mapping) or not set(row) <= _FIELDS:
+    if not isinstance(row, Mapping) or not set(row) <= set(_FIELDS):
         msg = f'label must have start, end, kind and camera and nothing else, got {row!r}'
         raise ParameterError(msg)
     times = [row.get('start'), row.get('end')]

@@ -19,7 +19,9 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.camera_names import camera_names
 from ros_ood_monitor.engines import Engine
 from ros_ood_monitor.evaluation.bags.html_page.curves import decimated
+from ros_ood_monitor.evaluation.bags.labels import bag_name
 from ros_ood_monitor.images import encode_jpeg
+from ros_ood_monitor.json_values import finite
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
 from ros_ood_monitor.replay import replay
@@ -104,8 +106,7 @@ class Recording:
     @property
     def name(self) -> str:
         """Return the name of the bag, as labels have it."""
-        path = self.bag.resolve()
-        return path.stem if path.is_file() else path.name
+        return bag_name(self.bag)
 
     def picture(self, camera: int, place: int) -> bytes | None:
         """Return the JPEG of a frame that is shown; None where there is no such frame."""
@@ -133,9 +134,9 @@ class Recording:
                     'name': camera.name,
                     'topic': camera.topic,
                     'shown': np.round(stamp[shown] - start, 6).tolist(),
-                    'scores': score[shown].tolist() if score.size else [],
+                    'scores': finite(score[shown].tolist()) if score.size else [],
                     'x': np.round(stamp[chosen] - start, 4).tolist(),
-                    'y': score[chosen].tolist(),
+                    'y': finite(score[chosen].tolist()),
                     'period': float(np.median(np.diff(stamp))) if stamp.size > 1 else 0.1,
                 }
             )

@@ -43,8 +43,6 @@ class LabelServer(ThreadingHTTPServer):
 
     Parameters
     ----------
-    recording : Recording
-        What is shown.
     labels : LabelFile
         What is changed.
     port : int, default 0
@@ -55,12 +53,18 @@ class LabelServer(ThreadingHTTPServer):
     ParameterError
         If the port is taken or not allowed.
 
+    Attributes
+    ----------
+    recording : Recording
+        What is shown; to be set before anything is served.
+
     """
 
     daemon_threads = True
 
-    def __init__(self, recording: Recording, labels: LabelFile, *, port: int = 0) -> None:
-        self.recording = recording
+    recording: Recording
+
+    def __init__(self, labels: LabelFile, *, port: int = 0) -> None:
         self.labels = labels
         self.token = secrets.token_urlsafe(24)
         self.allow_reuse_address = port != 0
@@ -90,8 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
             name, kind = _ASSETS[path]
             self._answer((files(__package__ or '') / name).read_bytes(), kind)
         elif path == 'data':
-            labels = self.server.labels
-            facts = {**self.server.recording.facts(), 'labels': labels.plain()}
+            labels, recording = self.server.labels, self.server.recording
+            facts = {**recording.facts(), 'labels': labels.plain(recording.start)}
             self._json({**facts, 'file': str(labels.path)})
         elif path == 'picture':
             self._picture(query)

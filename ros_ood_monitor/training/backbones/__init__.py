@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbone_names import (
-    check_backbone,
+    check_backbone_name,
     LITE_SIZES,
     MOBILENET,
     onnx_path,
@@ -79,7 +79,7 @@ def load_backbone(
         If ONNX Runtime refuses a user's file.
 
     """
-    check_backbone(name)
+    check_backbone_name(name)
     file = None if weights is None else Path(weights)
     if name in LITE_SIZES:
         return load_lite(name, weights=file)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import re
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbone_names import check_taps
 
 __all__ = ['Backbone', 'BackboneTap', 'Classifier', 'check_outputs', 'tap_columns']
+
+_TAKEN: Final = ('image', 'raw_score', 'patch_score')
 
 
 @dataclass(frozen=True)
@@ -202,9 +205,11 @@ def tap_columns(taps: Sequence[BackboneTap]) -> dict[str, slice]:
     return {tap.name: slice(end - tap.channels, end) for tap, end in zip(taps, ends, strict=True)}
 
 
-def check_outputs(taps: Sequence[BackboneTap], name: str) -> None:
+def check_outputs(
+    taps: Sequence[BackboneTap], name: str, maps: Sequence[BackboneTap] | None = None
+) -> None:
     """
-    Refuse taps that cannot be told apart in a graph, and a backbone without any.
+    Refuse taps that cannot be told apart in the graphs, and a backbone without any.
 
     Parameters
     ----------
@@ -212,11 +217,14 @@ def check_outputs(taps: Sequence[BackboneTap], name: str) -> None:
         All taps of a backbone.
     name : str
         Of the backbone.
+    maps : sequence of BackboneTap, optional
+        Those with a grid of features; all of them by default.
 
     Raises
     ------
     TrainingError
-        If there is no tap, or two share the name of their output.
+        If there is no tap, or an output or map of one has the name of another's, or one that the
+        graphs have of their own.
 
     """
     if not taps:
@@ -225,8 +233,20 @@ def check_outputs(taps: Sequence[BackboneTap], name: str) -> None:
             'choose another network'
         )
         raise TrainingError(msg)
-    outputs = [tap.output for tap in taps]
-    same = [tap.name for tap in taps if outputs.count(tap.output) > 1]
-    if same:
-        msg = f'taps of backbone {name!r} cannot be told apart: rename one of {", ".join(same)}'
-        raise TrainingError(msg)
+    given: dict[str, list[str]] = {}
+    for tap in taps:
+        given.setdefault(tap.output, []).append(tap.name)
+    for tap in taps if maps is None else maps:
+        given.setdefault(tap.map_output, []).append(tap.name)
+    for output, names in given.items():
+        if output in _TAKEN:
+            msg = (
+                f'tap of backbone {name!r} has a name that the graphs of a bundle use themselves '
+                f'({", ".join(_TAKEN)}): rename {names[0]}'
+            )
+            raise TrainingError(msg)
+        if len(names) > 1:
+            msg = (
+                f'taps of backbone {name!r} cannot be told apart: rename one of {", ".join(names)}'
+            )
+            raise TrainingError(msg)

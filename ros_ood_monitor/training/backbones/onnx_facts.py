@@ -12,6 +12,7 @@ import yaml
 
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones.onnx_graph import Preparation
+from ros_ood_monitor.training.backbones.onnx_nodes import opset_of
 from ros_ood_monitor.training.backbones.packages import require
 
 __all__ = ['Facts', 'read_facts', 'read_model']
@@ -104,7 +105,7 @@ def read_model(file: Path) -> Any:
             f'export it without them: {file}'
         )
         raise TrainingError(msg)
-    opset = next((i.version for i in model.opset_import if i.domain in ('', 'ai.onnx')), 0)
+    opset = opset_of(model)
     if opset < _OLDEST_OPSET:
         msg = f'backbone is too old: expected opset {_OLDEST_OPSET} or newer, got {opset}: {file}'
         raise TrainingError(msg)

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.engines.ort_engine import open_session
-from ros_ood_monitor.errors import EngineError, TrainingError
+from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap, check_outputs
 from ros_ood_monitor.training.backbones.onnx_facts import Facts, read_facts, read_model
 from ros_ood_monitor.training.backbones.onnx_graph import Pool, wrap
@@ -109,11 +109,18 @@ class OnnxBackbone(Backbone):
         ]
         content = to_bytes(wrap(self.model, self.facts.preparation, pools, height, width))
         names = [*(tap.output for tap in taps), *(tap.map_output for tap in maps)]
-        shapes = _shapes_of_two(content, names, height, width)
         widths = [tap.channels for tap in (*taps, *maps)]
-        if shapes is None or [(s[0], s[-1]) for s in shapes] != [(2, width) for width in widths]:
+        pictures, why = _failure(content, names, widths, (height, width))
+        if pictures == 1:
+            rows, columns = self.input_size
             msg = (
-                f'backbone {self.name!r} takes one picture at a time only; '
+                f'backbone {self.name!r} takes no pictures of {width}x{height} px ({why}); '
+                f'set the input size to {columns}x{rows}, as its facts say'
+            )
+            raise TrainingError(msg)
+        if pictures:
+            msg = (
+                f'backbone {self.name!r} takes one picture at a time only ({why}); '
                 'export it with a dynamic batch axis'
             )
             raise TrainingError(msg)
@@ -179,17 +186,22 @@ def run_original(
     return list(session.run(list(outputs), {session.get_inputs()[0].name: x}))
 
 
-def _shapes_of_two(
-    content: bytes, outputs: Sequence[str], height: int, width: int
-) -> list[tuple[int, ...]] | None:
-    pictures = np.zeros((2, height, width, 3), np.uint8)
+def _failure(
+    content: bytes, outputs: Sequence[str], widths: Sequence[int], size: tuple[int, int]
+) -> tuple[int, str]:
+    """Return of how many pictures a graph gives no features, of 1 and 2, and why; 0 of none."""
+    pictures = 1
     try:
-        found = open_session(content).run(list(outputs), {'image': pictures})
-    except EngineError:
-        raise
-    except Exception:  # noqa: BLE001  (its exceptions share no public base)
-        return None
-    return [value.shape for value in found]
+        session = open_session(content)
+        for pictures in (1, 2):
+            found = session.run(list(outputs), {'image': np.zeros((pictures, *size, 3), np.uint8)})
+            for name, value, width in zip(outputs, found, widths, strict=True):
+                if (value.shape[0], value.shape[-1]) != (pictures, width):
+                    expected = f'expected {pictures} of width {width}'
+                    return pictures, f'{expected}, got {name!r} of shape {value.shape}'
+    except Exception as error:  # noqa: BLE001  (its exceptions share no public base)
+        return pictures, str(error).strip().splitlines()[0]
+    return 0, ''
 
 
 def load_onnx(file: Path) -> OnnxBackbone:
@@ -229,7 +241,7 @@ def load_onnx(file: Path) -> OnnxBackbone:
         tap, spatial = _tap(name, value, facts, file)
         taps.append(tap)
         axes[name] = spatial
-    check_outputs(taps, file.name)
+    check_outputs(taps, file.name, [tap for tap in taps if axes[tap.name]])
     return OnnxBackbone(
         name=file.stem,
         taps=tuple(taps),

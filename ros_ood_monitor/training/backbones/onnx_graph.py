@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ros_ood_monitor.training.backbones.onnx_nodes import OnnxNodes, opset_of
+
 __all__ = ['Pool', 'Preparation', 'wrap']
 
 _IMAGE, _INNER = 'image', 'network/'
-_AXES_AS_INPUT = 18  # the opset from which ReduceMean takes its axes as an input
+_BEFORE, _BEHIND = 'prepare/', 'pool/'
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def wrap(
     Parameters
     ----------
     model : onnx.ModelProto
-        A network with one float input and some outputs; it is not changed.
+        A network with one float input and some float outputs; it is not changed.
     preparation : Preparation
         Of its input.
     pools : sequence of Pool
@@ -93,16 +95,18 @@ def wrap(
 
     inner = compose.add_prefix(model, _INNER)
     graph = inner.graph
-    opset = next(item.version for item in inner.opset_import if item.domain in ('', 'ai.onnx'))
+    opset = opset_of(inner)
     constants = {tensor.name for tensor in graph.initializer}
     (entry,) = [value for value in graph.input if value.name not in constants]
-    kind = entry.type.tensor_type.elem_type
-    front = _front(entry.name, kind, preparation)
-    back = [node for pool in pools for node in _back(pool, opset, half=kind != TensorProto.FLOAT)]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.output}
+    before, behind = OnnxNodes(_BEFORE, opset), OnnxNodes(_BEHIND, opset)
+    _prepare(before, entry.name, entry.type.tensor_type.elem_type, preparation)
+    for pool in pools:
+        _pool(behind, pool, kinds[_INNER + pool.source])
     targets = _targets(pools)
-    nodes = _needed([*front, *graph.node, *back], list(targets))
+    nodes = _needed([*before.nodes, *graph.node, *behind.nodes], list(targets))
     used = {name for node in nodes for name in _names_read(node)}
-    tensors = [*_constants(preparation, opset, pools), *graph.initializer]
+    tensors = [*before.tensors.values(), *graph.initializer, *behind.tensors.values()]
     sparse = [tensor for tensor in graph.sparse_initializer if tensor.values.name in used]
     wrapped = helper.make_graph(
         nodes,
@@ -130,65 +134,46 @@ def _targets(pools: Sequence[Pool]) -> dict[str, list[Any]]:
     }
 
 
-def _front(entry: str, kind: int, preparation: Preparation) -> list[Any]:
-    from onnx import helper, TensorProto
+def _prepare(made: OnnxNodes, entry: str, kind: int, preparation: Preparation) -> None:
+    """Add the way from the picture to the network's input."""
+    from onnx import TensorProto
 
+    is_nchw = preparation.layout == 'nchw'
+    shape = (1, 3, 1, 1) if is_nchw else (1, 1, 1, 3)
+    mean, std = (
+        made.constant(name, np.array(three, np.float32).reshape(shape))
+        for name, three in (('mean', preparation.mean), ('std', preparation.std))
+    )
     # cast before permuting: TensorRT permutes no uint8
     steps: list[tuple[str, list[str], dict[str, Any]]] = [('Cast', [], {'to': TensorProto.FLOAT})]
-    if preparation.layout == 'nchw':
+    if is_nchw:
         steps.append(('Transpose', [], {'perm': [0, 3, 1, 2]}))
-    steps += [('Sub', ['mean'], {}), ('Div', ['std'], {})]
+    steps += [('Sub', [mean], {}), ('Div', [std], {})]
     if preparation.color == 'bgr':
-        steps.append(('Gather', ['bgr'], {'axis': 1 if preparation.layout == 'nchw' else 3}))
+        order = made.constant('bgr', np.array([2, 1, 0], np.int64))
+        steps.append(('Gather', [order], {'axis': 1 if is_nchw else 3}))
     if kind != TensorProto.FLOAT:
         steps.append(('Cast', [], {'to': kind}))
-    nodes, x = [], _IMAGE
+    x = _IMAGE
     for k, (operator, more, attributes) in enumerate(steps):
-        y = entry if k == len(steps) - 1 else f'prepared_{k}'
-        nodes.append(helper.make_node(operator, [x, *more], [y], **attributes))
-        x = y
-    return nodes
+        y = entry if k == len(steps) - 1 else made.own(str(k))
+        x = made.add(operator, [x, *more], y, **attributes)
 
 
-def _back(pool: Pool, opset: int, *, half: bool) -> list[Any]:
-    from onnx import helper, TensorProto
+def _pool(made: OnnxNodes, pool: Pool, kind: int) -> None:
+    """Add the way from an output of the network to what is wanted of it."""
+    from onnx import TensorProto
 
-    nodes, x = [], _INNER + pool.source
-    if half:
-        nodes.append(helper.make_node('Cast', [x], [f'{pool.target}_full'], to=TensorProto.FLOAT))
-        x = f'{pool.target}_full'
+    x = _INNER + pool.source
+    if kind != TensorProto.FLOAT:
+        x = made.add('Cast', [x], made.own(pool.target), to=TensorProto.FLOAT)
     if pool.map_target:
         order = [0, 2, 3, 1] if pool.axes == (2, 3) else [0, 1, 2, 3]
-        nodes.append(helper.make_node('Transpose', [x], [pool.map_target], perm=order))
-    if not pool.axes:
-        nodes.append(helper.make_node('Identity', [x], [pool.target]))
-    elif opset >= _AXES_AS_INPUT:
-        axes = _axes_name(pool)
-        nodes.append(helper.make_node('ReduceMean', [x, axes], [pool.target], keepdims=0))
-    else:
-        axes_given = list(pool.axes)
-        nodes.append(
-            helper.make_node('ReduceMean', [x], [pool.target], axes=axes_given, keepdims=0)
-        )
-    return nodes
-
-
-def _constants(preparation: Preparation, opset: int, pools: Sequence[Pool]) -> list[Any]:
-    from onnx import numpy_helper
-
-    shape = (1, 3, 1, 1) if preparation.layout == 'nchw' else (1, 1, 1, 3)
-    values: dict[str, np.ndarray[Any, Any]] = {
-        'mean': np.array(preparation.mean, np.float32).reshape(shape),
-        'std': np.array(preparation.std, np.float32).reshape(shape),
-        'bgr': np.array([2, 1, 0], np.int64),
-    }
-    if opset >= _AXES_AS_INPUT:
-        values |= {_axes_name(pool): np.array(pool.axes, np.int64) for pool in pools if pool.axes}
-    return [numpy_helper.from_array(value, name) for name, value in values.items()]
-
-
-def _axes_name(pool: Pool) -> str:
-    return 'axes_' + '_'.join(map(str, pool.axes))
+        made.add('Transpose', [x], pool.map_target, perm=order)
+    if pool.pooled and pool.axes:
+        made.mean(x, pool.target, pool.axes)
+    elif pool.pooled:
+        made.add('Identity', [x], pool.target)
 
 
 def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> list[Any]:

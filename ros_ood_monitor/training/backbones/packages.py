@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.packages import import_problem, not_installed
 
 __all__ = ['packaged_file', 'require']
 
 
-def require(module: str, distribution: str = '') -> Any:
+def require(module: str) -> Any:
     """
     Import a module that a backbone needs.
 
@@ -20,8 +21,6 @@ def require(module: str, distribution: str = '') -> Any:
     ----------
     module : str
         Name of the module.
-    distribution : str
-        What to install for it, where the ``train`` extra does not bring it.
 
     Returns
     -------
@@ -31,16 +30,17 @@ def require(module: str, distribution: str = '') -> Any:
     Raises
     ------
     TrainingError
-        If it is not installed.
+        If it is not installed, or does not load.
 
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise _missing(error.name or module, distribution) from error
+        msg = f'the backbone needs {import_problem(error)}'
+        raise TrainingError(msg) from error
 
 
-def packaged_file(module: str, path: str, distribution: str = '') -> Path:
+def packaged_file(module: str, path: str) -> Path:
     """
     Return a data file of a package, without importing the package.
 
@@ -50,8 +50,6 @@ def packaged_file(module: str, path: str, distribution: str = '') -> Path:
         Top-level package.
     path : str
         File in it.
-    distribution : str
-        What to install for it, where the ``train`` extra does not bring it.
 
     Returns
     -------
@@ -72,12 +70,5 @@ def packaged_file(module: str, path: str, distribution: str = '') -> Path:
         file = Path(folder, path)
         if file.is_file():
             return file
-    raise _missing(module, distribution)
-
-
-def _missing(module: str, distribution: str) -> TrainingError:
-    what = distribution or "'.[train]' in the clone"
-    return TrainingError(
-        f'the backbone needs the package {module!r}, which is not installed; '
-        f'run: pip install {what}'
-    )
+    msg = f'the backbone needs {not_installed(module)}'
+    raise TrainingError(msg)

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from ros_ood_monitor.engines.ort_engine import open_session
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap
+from ros_ood_monitor.training.backbones.onnx_nodes import OnnxNodes, opset_of
 from ros_ood_monitor.training.onnx_files import to_bytes
 
 __all__ = ['NOT_TILED', 'TiledBackbone', 'Tiles', 'tiled_graph', 'tiles_of']
 
-_PART: Final = 'part/'
-_AXES_AS_INPUT: Final = 18  # the opset from which ReduceMean takes its axes as an input
+_PART, _OWN = 'part/', 'tiles/'
 
 
 @dataclass(frozen=True)
@@ -238,30 +238,29 @@ def tiled_graph(onnx_file: bytes, tiles: Tiles) -> bytes:
     from onnx import compose, helper, TensorProto
 
     part = compose.add_prefix(onnx.load_from_string(onnx_file), _PART)
-    graph, made = part.graph, _Nodes()
-    opset = next(item.version for item in part.opset_import if item.domain in ('', 'ai.onnx'))
+    graph, made = part.graph, OnnxNodes(_OWN, opset_of(part))
     h, w = _size(graph.input[0])
     rows, columns, count = tiles.rows, tiles.columns, tiles.count
     # cast before permuting: TensorRT permutes no uint8; the part's own cast then changes nothing
-    made.add('Cast', ['image'], 'tiles_float', to=TensorProto.FLOAT)
-    made.reshape('tiles_float', 'tiles_rows', [-1, rows, h, columns, w * 3])
-    made.add('Transpose', ['tiles_rows'], 'tiles_apart', perm=[0, 1, 3, 2, 4])
-    made.reshape('tiles_apart', graph.input[0].name, [-1, h, w, 3])
+    x = made.add('Cast', ['image'], made.own('float'), to=TensorProto.FLOAT)
+    x = made.reshape(x, made.own('rows'), [-1, rows, h, columns, w * 3])
+    x = made.add('Transpose', [x], made.own('apart'), perm=[0, 1, 3, 2, 4])
+    made.reshape(x, graph.input[0].name, [-1, h, w, 3])
     front, made.nodes = made.nodes, []
     outputs = []
     for value, shape in zip(graph.output, _shapes(onnx_file, graph), strict=True):
         name = value.name.removeprefix(_PART)
-        channels = shape[-1]
+        each, channels = made.own(f'each_{name}'), shape[-1]
         if len(shape) == 1:
-            made.reshape(value.name, f'{name}_each', [-1, count, channels])
-            made.mean(f'{name}_each', name, opset)
+            x = made.reshape(value.name, each, [-1, count, channels])
+            made.mean(x, name, [1])
             whole = [channels]
         else:
             gh, gw = shape[:2]
-            made.reshape(value.name, f'{name}_each', [-1, rows, columns, gh, gw * channels])
-            made.add('Transpose', [f'{name}_each'], f'{name}_sorted', perm=[0, 1, 3, 2, 4])
+            x = made.reshape(value.name, each, [-1, rows, columns, gh, gw * channels])
+            x = made.add('Transpose', [x], made.own(f'sorted_{name}'), perm=[0, 1, 3, 2, 4])
             whole = [rows * gh, columns * gw, channels]
-            made.reshape(f'{name}_sorted', name, [-1, *whole])
+            made.reshape(x, name, [-1, *whole])
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ['N', *whole]))
     image = helper.make_tensor_value_info(
         'image', TensorProto.UINT8, ['N', rows * h, columns * w, 3]
@@ -293,33 +292,3 @@ def _shapes(onnx_file: bytes, graph: Any) -> list[tuple[int, ...]]:
 def _size(value: Any) -> tuple[int, int]:
     _, height, width, _ = (axis.dim_value for axis in value.type.tensor_type.shape.dim)
     return height, width
-
-
-class _Nodes:
-    """Nodes of a graph, and the constants that they read, each once."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.tensors: dict[str, Any] = {}
-
-    def add(self, kind: str, given: list[str], made: str, **attributes: Any) -> None:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, given, [made], f'{made}_node', **attributes))
-
-    def constant(self, name: str, values: Sequence[int]) -> str:
-        from onnx import numpy_helper
-
-        self.tensors[name] = numpy_helper.from_array(np.array(values, np.int64), name)
-        return name
-
-    def reshape(self, given: str, made: str, shape: Sequence[int]) -> None:
-        self.add('Reshape', [given, self.constant(f'{made}_shape', shape)], made)
-
-    def mean(self, given: str, made: str, opset: int) -> None:
-        """Take the mean over axis 1."""
-        if opset >= _AXES_AS_INPUT:
-            axis = self.constant('tiles_axis', [1])
-            self.add('ReduceMean', [given, axis], made, keepdims=0)
-        else:
-            self.add('ReduceMean', [given], made, axes=[1], keepdims=0)

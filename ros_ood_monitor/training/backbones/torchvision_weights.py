@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from pathlib import Path
 import re
 import shutil
@@ -88,25 +89,33 @@ def find_weights(weights: Any) -> Path:
             file = packaged_file(*_PACKAGED[name])
         except (KeyError, TrainingError):
             _fetch(weights.url, file)
-    # torchvision's file names end in the first digits of their digest
-    digits = re.search(r'-([0-9a-f]{8,})\.', name)
-    if digits and not file_sha256(file).startswith(digits[1]):
+    if not _has_digest(file, name):
         msg = f'weights are damaged: their digest is not that of the name; delete the file: {file}'
         raise TrainingError(msg)
     return file
 
 
+def _has_digest(file: Path, name: str) -> bool:
+    """Tell whether a file is what torchvision's name says, in the first digits of its digest."""
+    digits = re.search(r'-([0-9a-f]{8,})\.', name)
+    return digits is None or file_sha256(file).startswith(digits[1])
+
+
 def _fetch(url: str, file: Path) -> None:
     """Write a file whole or not at all."""
     try:
-        with (
-            urlopen(url, timeout=_TIMEOUT_S) as source,
-            new_file(file) as aside,
-            aside.open('wb') as target,
-        ):
-            shutil.copyfileobj(source, target)
-    except OSError as error:
-        reason = getattr(error, 'reason', None) or error.strerror or error
+        with urlopen(url, timeout=_TIMEOUT_S) as source, new_file(file) as aside:
+            with aside.open('wb') as target:
+                shutil.copyfileobj(source, target)
+            promised, got = source.headers['Content-Length'], aside.stat().st_size
+            if promised is not None and got != int(promised):
+                msg = f'{got} of {promised} bytes came'
+                raise OSError(msg)
+            if not _has_digest(aside, file.name):
+                msg = 'what came is another file: its digest is not that of the name'
+                raise OSError(msg)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error
         msg = (
             f'weights are not on this machine and could not be fetched ({reason}); bring the '
             f'file {file.name!r} into this folder, or give it as the weights file: {file.parent}'

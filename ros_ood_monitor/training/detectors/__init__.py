@@ -13,7 +13,7 @@ name               score of features x
 
 All are fitted to rows, pooled (n, D) or those of a grid (n * gh * gw, D), a chunk at a time, in
 float64, and score with standard operators: matrix products, sums, roots, and TopK for ``knn``.
-The flow, the one that is trained, is `ros_ood_monitor.training.flow_training`.
+The flow, the one that is trained, is `ros_ood_monitor.training.flows.training`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ros_ood_monitor.training.detectors import (
 from ros_ood_monitor.training.detectors.fitted import Fitted
 from ros_ood_monitor.training.rows import Rows
 
-__all__ = ['CLOSED_FORMS', 'Fitted', 'fit_closed_form']
+__all__ = ['FITS', 'Fitted', 'fit_closed_form']
 
-CLOSED_FORMS: Final[dict[str, Callable[[Rows], Fitted]]] = {
+FITS: Final[dict[str, Callable[[Rows], Fitted]]] = {
     'mahalanobis': mahalanobis.fit,
     'ppca': ppca.fit,
     'mean_distance': mean_distance.fit,
@@ -50,7 +50,7 @@ def fit_closed_form(kind: str, features: Rows, *, coreset: int | None = None) ->
     Parameters
     ----------
     kind : str
-        One of `CLOSED_FORMS`.
+        One of `ros_ood_monitor.training.settings.densities.CLOSED_FORMS`.
     features : Rows
         Normalised features to fit to, (n, D).
     coreset : int, optional
@@ -69,4 +69,4 @@ def fit_closed_form(kind: str, features: Rows, *, coreset: int | None = None) ->
     """
     if kind == 'knn':
         return knn.fit(features, coreset)
-    return CLOSED_FORMS[kind](features)
+    return FITS[kind](features)

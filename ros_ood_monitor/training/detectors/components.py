@@ -16,7 +16,7 @@ import torch
 from torch import nn, Tensor
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.gaussian import moments, SMALLEST_VARIANCE
+from ros_ood_monitor.training.detectors.gaussian import moments, SMALLEST_VARIANCE
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['SHARE', 'Components', 'Plane', 'principal_components']

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import math
 from typing import Final
 
-from ros_ood_monitor.training.folded import Detector
-from ros_ood_monitor.training.gaussian import Gaussian
+from ros_ood_monitor.training.detectors.folded import Detector
+from ros_ood_monitor.training.detectors.gaussian import Gaussian
 
 __all__ = ['Fitted', 'distance_deviation']
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ros_ood_monitor.training.detectors.fitted import distance_deviation, Fitted
-from ros_ood_monitor.training.folded import Detector
+from ros_ood_monitor.training.detectors.folded import Detector
 from ros_ood_monitor.training.rows import check_count, check_finite, Rows, spread
 
 __all__ = ['Knn', 'fit', 'greedy_coreset']

@@ -10,7 +10,7 @@ Ledoit, Wolf (2004), A well-conditioned estimator for large-dimensional covarian
 from __future__ import annotations
 
 from ros_ood_monitor.training.detectors.fitted import Fitted
-from ros_ood_monitor.training.gaussian import fit_gaussian
+from ros_ood_monitor.training.detectors.gaussian import fit_gaussian
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['fit']
@@ -18,7 +18,7 @@ __all__ = ['fit']
 
 def fit(features: Rows) -> Fitted:
     """
-    Fit the Gaussian; see `ros_ood_monitor.training.gaussian`.
+    Fit the Gaussian; see `ros_ood_monitor.training.detectors.gaussian`.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ros_ood_monitor.training.detectors.fitted import distance_deviation, Fitted
-from ros_ood_monitor.training.folded import Detector
-from ros_ood_monitor.training.gaussian import moments
+from ros_ood_monitor.training.detectors.folded import Detector
+from ros_ood_monitor.training.detectors.gaussian import moments
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['MeanDistance', 'fit']

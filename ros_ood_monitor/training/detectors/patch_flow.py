@@ -27,7 +27,7 @@ from ros_ood_monitor.training.detectors.components import (
     Plane,
     principal_components,
 )
-from ros_ood_monitor.training.folded import Density, FoldedFlow, NORMALISATION
+from ros_ood_monitor.training.detectors.folded import Density, FoldedFlow, NORMALISATION
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['MOST_COMPONENTS', 'Adaptor', 'PatchFlow']

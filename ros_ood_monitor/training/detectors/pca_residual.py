@@ -18,7 +18,7 @@ from ros_ood_monitor.training.detectors.components import (
     principal_components,
 )
 from ros_ood_monitor.training.detectors.fitted import distance_deviation, Fitted
-from ros_ood_monitor.training.folded import Detector
+from ros_ood_monitor.training.detectors.folded import Detector
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['PcaResidual', 'fit']

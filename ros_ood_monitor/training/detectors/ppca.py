@@ -20,7 +20,7 @@ from ros_ood_monitor.training.detectors.components import (
     principal_components,
 )
 from ros_ood_monitor.training.detectors.fitted import Fitted
-from ros_ood_monitor.training.folded import Density, NORMALISATION
+from ros_ood_monitor.training.detectors.folded import Density, NORMALISATION
 from ros_ood_monitor.training.rows import Rows
 
 __all__ = ['Ppca', 'fit']

@@ -21,6 +21,7 @@ arXiv:2203.10807 (equations 4 to 8).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -28,20 +29,18 @@ import torch
 from torch import Tensor
 
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.backbones.base import Classifier
+from ros_ood_monitor.training.backbones.base import Backbone, BackboneTap, Classifier
 from ros_ood_monitor.training.detectors.components import (
     Components,
     Plane,
     principal_components,
 )
 from ros_ood_monitor.training.detectors.fitted import Fitted
-from ros_ood_monitor.training.folded import Detector
+from ros_ood_monitor.training.detectors.folded import Detector
 from ros_ood_monitor.training.rows import chunks, Rows
+from ros_ood_monitor.training.settings.densities import VIM
 
-__all__ = ['KIND', 'Vim', 'fit']
-
-KIND: Final = 'vim'
-"""Its name among the detectors."""
+__all__ = ['Vim', 'fit', 'vim_classifier']
 
 _DEVIATION: Final = 1.0  # nats: logits of unlike frames differ by that and more
 _SMALLEST_RESIDUAL: Final = 1e-6  # of the largest logit
@@ -134,3 +133,47 @@ def fit(features: Rows, held_out: Rows, classifier: Classifier) -> Fitted:
         'alpha': round(plain.alpha, 4),
     }
     return Fitted(plain, facts)
+
+
+def vim_classifier(
+    density: str, backbone: Backbone, taps: Sequence[BackboneTap]
+) -> Classifier | None:
+    """
+    Return the classifier behind the last tap, if the density asked for needs it.
+
+    Parameters
+    ----------
+    density : str
+        The detectors asked for.
+    backbone : Backbone
+        The network.
+    taps : sequence of BackboneTap
+        What is scored of it.
+
+    Returns
+    -------
+    Classifier or None
+        None for every density but ``vim``.
+
+    Raises
+    ------
+    TrainingError
+        If the backbone's classifier is not known, or the tap in front of it is not scored.
+
+    """
+    if density != VIM:
+        return None
+    if backbone.classifier is None:
+        msg = (
+            f'density {density!r} needs a classifier: expected weights with one, such as those '
+            f'of the EfficientNet-Lites, got backbone {backbone.name!r}; take another --density'
+        )
+        raise TrainingError(msg)
+    if taps[-1] != backbone.taps[-1]:
+        msg = (
+            f'density {density!r} needs the tap in front of the classifier: expected '
+            f'{backbone.taps[-1].name!r} among the taps, got {taps[-1].name!r} as the deepest; '
+            'add it to --taps'
+        )
+        raise TrainingError(msg)
+    return backbone.classifier

@@ -38,8 +38,8 @@ from torch import Tensor
 
 from ros_ood_monitor.calibration import conformal_threshold, frames_needed
 from ros_ood_monitor.errors import TrainingError
-from ros_ood_monitor.training.folded import Detector
-from ros_ood_monitor.training.gaussian import estimate
+from ros_ood_monitor.training.detectors.folded import Detector
+from ros_ood_monitor.training.detectors.gaussian import estimate
 
 __all__ = ['DECAY', 'DECAYS', 'TapLogit', 'WoodsFit', 'WoodsParts', 'boundary', 'fit_woods']
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 from ros_ood_monitor.training.precisions.convert import (
     check_precision,
     convert,
-    parse_precisions,
     PRECISIONS,
 )
-from ros_ood_monitor.training.precisions.gate import (
-    golden_tolerance,
-    judge,
-    judge_worst,
-    PrecisionScores,
-    PrecisionVerdict,
-)
+from ros_ood_monitor.training.precisions.gate import golden_tolerance, judge, judge_worst
+from ros_ood_monitor.training.precisions.verdict import PrecisionScores, PrecisionVerdict
 
 __all__ = [
     'PRECISIONS',
@@ -25,5 +19,4 @@ __all__ = [
     'golden_tolerance',
     'judge',
     'judge_worst',
-    'parse_precisions',
 ]

@@ -11,39 +11,12 @@ from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.training.precisions.fp16 import to_fp16
 from ros_ood_monitor.training.precisions.int8 import to_cpu_int8, to_trt_int8
 
-__all__ = ['PRECISIONS', 'check_precision', 'convert', 'parse_precisions']
+__all__ = ['PRECISIONS', 'check_precision', 'convert']
 
 PRECISIONS = ('fp32', 'fp16', 'cpu-int8', 'trt-int8')
 """Names that `convert` takes."""
 
 _FEWEST_IMAGES = 16
-
-
-def parse_precisions(text: str) -> tuple[str, ...]:
-    """
-    Read a list of precisions such as ``fp32,cpu-int8``.
-
-    Parameters
-    ----------
-    text : str
-        Names, separated by commas.
-
-    Returns
-    -------
-    tuple of str
-        fp32 first, whether it was named or not: it is what the others are judged by; then the
-        named ones, each once.
-
-    Raises
-    ------
-    TrainingError
-        If a name is unknown.
-
-    """
-    names = [name.strip() for name in text.split(',') if name.strip()]
-    for name in names:
-        check_precision(name)
-    return tuple(dict.fromkeys(['fp32', *names]))
 
 
 def convert(

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from ros_ood_monitor.errors import TrainingError
+from ros_ood_monitor.packages import import_problem
 
 __all__ = ['float16_converter', 'quantizer', 'silent']
 
@@ -49,10 +50,7 @@ def _modules() -> dict[str, Any]:
     try:
         return {name: importlib.import_module(name) for name in (_QUANTIZATION, _FLOAT16)}
     except ImportError as error:
-        msg = (
-            f'conversion needs the package {error.name!r}, which is not installed; '
-            "run: pip install '.[train]' in the clone"
-        )
+        msg = f'conversion needs {import_problem(error, "onnx")}'
         raise TrainingError(msg) from error
     finally:
         sys.path[:] = path

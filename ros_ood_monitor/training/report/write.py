@@ -13,6 +13,7 @@ import numpy as np
 from ros_ood_monitor.atomic import new_folder
 from ros_ood_monitor.errors import TrainingError
 from ros_ood_monitor.json_values import finite
+from ros_ood_monitor.packages import import_problem
 from ros_ood_monitor.training.report.data import ReportData
 from ros_ood_monitor.training.report.figures import draw_all
 from ros_ood_monitor.training.report.page import render
@@ -41,18 +42,15 @@ def write_report(folder: Path | str, data: ReportData) -> Path:
     Raises
     ------
     TrainingError
-        If the folder holds something else, cannot be written, or matplotlib is not installed.
+        If the folder holds something else, cannot be written, or matplotlib cannot be imported.
 
     """
     folder = Path(folder)
     _check_target(folder)
     try:
         figures = draw_all(data)
-    except ModuleNotFoundError as error:
-        msg = (
-            f'the report needs {error.name}, which is not installed; '
-            "run: pip install '.[train]' in the clone"
-        )
+    except ImportError as error:
+        msg = f'the report needs {import_problem(error)}'
         raise TrainingError(msg) from error
     numbers = json.dumps(facts(data), indent=1, allow_nan=False)
     page = render(data, figures)

@@ -9,7 +9,7 @@ import numpy as np
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.health import HealthLimits, MEASURES
 from ros_ood_monitor.training.evidence import Evidence
-from ros_ood_monitor.training.report import HealthRow, SequenceRow, SheetImage
+from ros_ood_monitor.training.report.data import HealthRow, SequenceRow, SheetImage
 from ros_ood_monitor.training.rows import spread
 
 __all__ = ['health_rows', 'sequence_rows', 'sheet']

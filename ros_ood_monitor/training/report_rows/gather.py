@@ -8,7 +8,7 @@ from typing import Any
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.training.evidence import Evidence
 from ros_ood_monitor.training.remarks import MANY_TWINS, remarks
-from ros_ood_monitor.training.report import ReportData, TimingRow
+from ros_ood_monitor.training.report.data import ReportData, TimingRow
 from ros_ood_monitor.training.report_rows.frames import health_rows, sequence_rows, sheet
 from ros_ood_monitor.training.report_rows.maps import map_examples, map_facts
 from ros_ood_monitor.training.report_rows.precisions import (
@@ -19,6 +19,7 @@ from ros_ood_monitor.training.report_rows.precisions import (
 from ros_ood_monitor.training.report_rows.taps import candidate_rows, tap_report
 from ros_ood_monitor.training.report_rows.unmask import (
     atypical_frames,
+    unmask_detector,
     unmask_facts,
     unmask_rows,
 )
@@ -71,13 +72,12 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
         map_examples=map_examples(evidence),
         unmask_facts=unmask_facts(evidence.unmasked),
         unmask_aurocs=unmask_rows(evidence.unmasked),
+        unmask_detector=unmask_detector(evidence.unmasked),
         atypical=atypical_frames(evidence),
         wild_facts=wild_facts(evidence.wild),
         wild_rows=wild_rows(evidence.wild),
         unit=bundle.manifest.unit,
-        calibrations=[
-            calibration_row(evidence.deployed[name]) for name in bundle.manifest.precisions
-        ],
+        calibrations=[calibration_row(evidence, name) for name in bundle.manifest.precisions],
         precisions=precision_rows(evidence),
         judged_on=judged_on(evidence),
         timings=_timings(evidence),
@@ -89,7 +89,7 @@ def report_data(bundle: Bundle, evidence: Evidence) -> ReportData:
 
 def _limits(training: Mapping[str, Any]) -> list[str]:
     frames = training['frames']
-    limits = [f'False-alarm rate: {training["false_alarm_rate"]}.']
+    limits = [f'False alerts per hour: {training["false_alarm_rate"]}.']
     limits.append(
         'Pseudo-OOD pictures are made from held-out frames and stand in for anomalies that '
         'nobody has seen; real ones need not look like any of them. They set no threshold.'

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ros_ood_monitor.bundle import Bundle
-from ros_ood_monitor.heatmap import Projection
-from ros_ood_monitor.overlay import ColourScale, overlay
-from ros_ood_monitor.training.deployed import Deployed
+from ros_ood_monitor.maps.colours import ColourScale
+from ros_ood_monitor.maps.heatmap import Projection
+from ros_ood_monitor.maps.overlay import overlay
 from ros_ood_monitor.training.evidence import Evidence
-from ros_ood_monitor.training.map_fit import FittedMap
+from ros_ood_monitor.training.held_out.deployed import Deployed
+from ros_ood_monitor.training.maps.fit import FittedMap
 from ros_ood_monitor.training.rows import spread
 
 __all__ = ['map_examples', 'map_facts']

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ros_ood_monitor.metrics import auroc, share_over
-from ros_ood_monitor.training.deployed import Deployed
 from ros_ood_monitor.training.evidence import Evidence
-from ros_ood_monitor.training.report import CalibrationRow, PrecisionRow
+from ros_ood_monitor.training.held_out.deployed import Deployed
+from ros_ood_monitor.training.report.data import CalibrationRow, PrecisionRow
 
 __all__ = ['calibration_row', 'judged_on', 'precision_rows']
 
 
-def calibration_row(deployed: Deployed) -> CalibrationRow:
+def calibration_row(evidence: Evidence, precision: str) -> CalibrationRow:
     """Return the scores and the thresholds of a precision."""
+    deployed = evidence.deployed[precision]
     point = deployed.calibration.operating_point
     return CalibrationRow(
         precision=deployed.precision,
@@ -22,6 +23,7 @@ def calibration_row(deployed: Deployed) -> CalibrationRow:
         trigger=point.trigger,
         release=point.release,
         alpha=point.alpha,
+        raw_score_sources=deployed.validation_score[evidence.source_places],
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ros_ood_monitor.training.choice import Choice
 from ros_ood_monitor.training.evidence import Evidence
-from ros_ood_monitor.training.fitting import FittedTap, scores
-from ros_ood_monitor.training.report import CandidateRow, Look, TapReport
+from ros_ood_monitor.training.fitting.choice import Choice
+from ros_ood_monitor.training.fitting.fitted_taps import FittedTap, scores
+from ros_ood_monitor.training.report.data import CandidateRow, Look, TapReport
 
 __all__ = ['candidate_rows', 'tap_report']
 
@@ -17,6 +17,7 @@ def tap_report(evidence: Evidence, row: FittedTap) -> TapReport:
     columns = evidence.table.columns(row.tap)
     record = row.record
     held_out = row.normalization(evidence.table.of(row.tap, evidence.split.validation))
+    of_held_out = scores(row.detector, held_out)
     far = {
         kind: scores(row.detector, row.normalization(np.ascontiguousarray(features[:, columns])))
         for kind, features in evidence.pictures.pseudo_rows(evidence.probes).items()
@@ -41,8 +42,9 @@ def tap_report(evidence: Evidence, row: FittedTap) -> TapReport:
             )
             for look in record.looks
         ],
-        held_out=scores(row.detector, held_out),
+        held_out=of_held_out,
         pseudo_ood=far,
+        sources=of_held_out[evidence.source_places],
     )
 
 
@@ -55,6 +57,7 @@ def candidate_rows(choice: Choice | None) -> list[CandidateRow]:
             density=one.density,
             taps=one.taps,
             auroc=one.auroc,
+            error=one.error,
             gain=one.gain,
             standard_error=one.standard_error,
             auroc_by_kind=one.auroc_by_kind,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ros_ood_monitor.training.report import WildRow
-from ros_ood_monitor.training.wild import FittedWild, Flagged
+from ros_ood_monitor.training.report.data import WildRow
+from ros_ood_monitor.training.wild.fitted_wild import FittedWild, Flagged
 
 __all__ = ['wild_facts', 'wild_rows']
 

@@ -31,7 +31,7 @@ def decimated(score: Floats, buckets: int = _BUCKETS) -> npt.NDArray[np.int64]:
     Parameters
     ----------
     score : ndarray of shape (n,), float64
-        Scores in order.
+        Scores in order; not finite where there was no answer.
     buckets : int
         Stretches of equal length, of which each keeps its lowest and its highest frame.
 
@@ -43,12 +43,16 @@ def decimated(score: Floats, buckets: int = _BUCKETS) -> npt.NDArray[np.int64]:
     """
     if score.size <= 2 * buckets + 2:
         return np.arange(score.size)
+    has_answer = np.isfinite(score)
+    dips, peaks = (np.where(has_answer, score, other) for other in (np.inf, -np.inf))  # each (n,)
     starts = np.linspace(0, score.size, buckets, endpoint=False).astype(np.int64)
     ends = np.append(starts[1:], score.size)
     places = [0, score.size - 1]
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        part = score[start:end]
-        places += [start + int(part.argmin()), start + int(part.argmax())]
+        places += [
+            start + int(dips[start:end].argmin()),
+            start + int(peaks[start:end].argmax()),
+        ]
     return np.unique(np.array(places, np.int64))
 
 
@@ -91,7 +95,7 @@ def _timeline(
     x = np.insert(x, breaks, (stamp[gaps] + stamp[gaps - 1]) / 2)
     y = np.insert(y, breaks, np.nan)
     period = float(np.median(steps[1:])) if rows.size > 1 else 0.0
-    events = [event for event in bag.events if event.camera == camera]
+    events = [event for event in bag.events if event.camera == camera and event.frames]
     alerts = [alert for alert in bag.alerts if alert.episode.camera == camera]
     return {
         'bag': bag.name,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from ros_ood_monitor.calibration import OperatingPoint
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.judged import JudgedBag
-from ros_ood_monitor.evaluation.bags.scored import FAULT
+from ros_ood_monitor.evaluation.bags.scored import FAULT, ScoredBag
+from ros_ood_monitor.image_time import image_times
 
 __all__ = ['MOST_FRAMES', 'explorer_data']
 
@@ -63,10 +64,10 @@ def explorer_data(
             continue
         left -= size
         taken.append(bag)
-        for camera, mask in enumerate(masks):
+        for camera, (called, mask) in enumerate(zip(bag.scored.facts.cameras, masks, strict=True)):
             rows = bag.scored.rows_of(camera)
             if rows.size:
-                events += _events(bag, camera, rows, len(streams))
+                events += _events(bag, called, rows[mask], len(streams))
                 streams.append(_stream(bag, rows, mask))
     if not streams:
         return None
@@ -112,6 +113,7 @@ def _thinned(
     if sum(len(bag.scored) for bag in bags) <= most:
         return None, everything
     scores = np.concatenate([bag.scored.raw_score for bag in bags])
+    scores = scores[np.isfinite(scores)]
     floor = math.inf
     # a floor over the threshold in use would take away what the page is to begin with
     trigger = bags[0].scored.facts.threshold
@@ -143,7 +145,7 @@ def _needed(
     over, calm, first = 0, 0, 0.0
     may_alert = False  # as far as the highest scores tell: nothing else is sure for all thresholds
     frames = zip(
-        scored.raw_score[rows].tolist(), scored.stamp[rows].tolist(),
+        scored.raw_score[rows].tolist(), _times(scored, rows).tolist(),
         scored.judged[rows].tolist(), (scored.state[rows] == FAULT).tolist(), strict=True,
     )  # fmt: skip
     for k, (score, stamp, is_judged, is_fault) in enumerate(frames):
@@ -162,6 +164,13 @@ def _needed(
     return keep
 
 
+def _times(scored: ScoredBag, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return when frames were, as an alert logic takes it; stamps of those that are not judged."""
+    times, judged = scored.stamp[rows], scored.judged[rows]
+    times[judged] = image_times(times[judged])
+    return times
+
+
 def _stream(bag: JudgedBag, rows: npt.NDArray[np.int64], keep: Mask) -> dict[str, Any]:
     scored, kept = bag.scored, rows[keep]
     flags = (bag.label[kept] + 1).astype(np.uint8)
@@ -171,7 +180,7 @@ def _stream(bag: JudgedBag, rows: npt.NDArray[np.int64], keep: Mask) -> dict[str
     after_gap = np.diff(places, prepend=-1) > 1
     flags |= np.where(after_gap, _AFTER_GAP, 0).astype(np.uint8)
     content = (
-        scored.stamp[kept].astype('<f8').tobytes()
+        _times(scored, rows)[keep].astype('<f8').tobytes()
         + scored.raw_score[kept].astype('<f8').tobytes()
         + flags.tobytes()
     )
@@ -179,23 +188,17 @@ def _stream(bag: JudgedBag, rows: npt.NDArray[np.int64], keep: Mask) -> dict[str
 
 
 def _events(
-    bag: JudgedBag, camera: int, rows: npt.NDArray[np.int64], stream: int
+    bag: JudgedBag, called: str, kept: npt.NDArray[np.int64], stream: int
 ) -> list[dict[str, Any]]:
-    stamp = bag.scored.stamp[rows]
-    found = []
-    for event in bag.events:
-        if event.camera != bag.scored.facts.cameras[camera] or not event.frames:
-            continue
-        inside = np.flatnonzero((stamp >= event.start) & (stamp <= event.end))
-        # an event on another clock ends with its last frame, not before the next one
-        is_closed = int(np.count_nonzero(stamp[inside] < event.end)) < event.frames
-        found.append(
-            {
-                'stream': stream,
-                'kind': event.kind,
-                'start': event.start,
-                'end': event.end,
-                'closed': is_closed,
-            }
-        )
-    return found
+    """Return the events of a camera, by the places of their frames among those that are kept."""
+    return [
+        {
+            'stream': stream,
+            'kind': event.kind,
+            'start': event.start,
+            'first': int(np.searchsorted(kept, event.rows.first)),
+            'until': int(np.searchsorted(kept, event.rows.until, side='right')),
+        }
+        for event in bag.events
+        if event.rows is not None and event.camera == called
+    ]

@@ -162,14 +162,7 @@ function run(stream, trigger, rule) {
 }
 
 const streams = explorer ? explorer.streams.map(unpack) : [];
-const events = explorer ? explorer.events.map((event) => {
-  const {stamp, n} = streams[event.stream], frames = [];
-  for (let i = 0; i < n; i++) {
-    const isInside = stamp[i] < event.end + explorer.margin || (event.closed && stamp[i] === event.end);
-    if (stamp[i] >= event.start && isInside) frames.push(i);
-  }
-  return {...event, frames};
-}) : [];
+const events = explorer ? explorer.events : [];
 
 function median(values) {
   if (!values.length) return null;
@@ -200,10 +193,11 @@ function judge(threshold) {
   for (const event of events) {
     const {isAlert, began} = runs[event.stream], {stamp, flags} = streams[event.stream];
     // an alert that was on over in-distribution frames before tells nothing of the event
-    let from = event.frames.length ? event.frames[0] : 0;
+    let from = event.first;
     while (from > 0 && isAlert[from - 1] && (flags[from - 1] & 3) !== ID) from--;
-    const hit = event.frames.find((i) => isAlert[i] && began[i] >= from);
-    if (hit === undefined) continue;
+    let hit = event.first;
+    while (hit < event.until && !(isAlert[hit] && began[hit] >= from)) hit++;
+    if (hit === event.until) continue;
     found++;
     if (stamp[began[hit]] >= event.start - explorer.margin) delays.push(Math.max(0, stamp[hit] - event.start));
   }
@@ -305,7 +299,8 @@ if (data.curves.length) {
 // --- explorer ------------------------------------------------------------------------------------
 if (explorer) {
   const STEPS = 400, TOO_SHORT = 'too short for a rate', isShort = explorer.hours < 1 / 6;
-  const everything = Float64Array.from(streams.flatMap((stream) => Array.from(stream.score))).sort();
+  const answers = streams.flatMap((stream) => Array.from(stream.score)).filter(Number.isFinite);
+  const everything = Float64Array.from([...answers, explorer.threshold]).sort();
   const quantile = (share) => everything[Math.min(everything.length - 1, Math.floor(share * everything.length))];
   const high = everything[everything.length - 1];
   const low = Math.min(explorer.floor === null ? everything[0] : explorer.floor, explorer.threshold);

@@ -1,4 +1,4 @@
-"""The frames that people want to see: alerts, missed events, worst false alarms and misses."""
+"""The frames that people want to see: alerts, missed events, those with unlikely scores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ros_ood_monitor.errors import BagError, DecodeError
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.judged import JudgedBag
 from ros_ood_monitor.images import encode_jpeg
+from ros_ood_monitor.maps.colours import CALIBRATED
+from ros_ood_monitor.maps.overlay import overlay
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.overlay import CALIBRATED, overlay
 from ros_ood_monitor.records import Frame
 
 __all__ = ['Picture', 'choose_pictures', 'read_pictures']
@@ -24,8 +25,8 @@ __all__ = ['Picture', 'choose_pictures', 'read_pictures']
 ALERT: Final = 'alert'
 FALSE_ALERT: Final = 'false alert'
 MISSED: Final = 'missed event'
-FALSE_ALARM: Final = 'in-distribution frame with a high score'
-MISS: Final = 'frame of an event with a low score'
+FALSE_ALARM: Final = 'normal frame, among the highest scores'
+MISS: Final = 'frame of an event, among the lowest scores'
 
 _MOST: Final = {FALSE_ALERT: 12, MISSED: 12, ALERT: 12, FALSE_ALARM: 8, MISS: 8}
 _APART_S: Final = 5.0  # two pictures of one moment tell the same
@@ -95,21 +96,21 @@ def choose_pictures(evaluation: BagEvaluation) -> list[Picture]:
     """
     alerts = [(bag, alert) for bag in evaluation.bags for alert in bag.alerts]
     episodes = {
-        why: [(bag, alert.episode) for bag, alert in alerts if alert.is_false == is_false]
+        why: [(bag, alert) for bag, alert in alerts if alert.is_false == is_false]
         for why, is_false in ((FALSE_ALERT, True), (ALERT, False))
     }
     wanted: dict[str, Iterator[tuple[JudgedBag, int]]] = {
         why: (
-            (bag, _highest(bag, one.camera, one.start, one.end))
-            for bag, one in sorted(found, key=lambda pair: -pair[1].peak)
+            (bag, _highest(bag, one.first, one.last))
+            for bag, one in sorted(found, key=lambda pair: -pair[1].episode.peak)
         )
         for why, found in episodes.items()
     }
     wanted[MISSED] = (
-        (bag, _highest(bag, event.camera, event.start, event.end))
+        (bag, _highest(bag, event.rows.first, event.rows.last))
         for bag in evaluation.bags
         for event in bag.events
-        if event.frames and not (event.found or event.was_on)
+        if event.rows is not None and not (event.found or event.was_on)
     )
     wanted[FALSE_ALARM] = _extremes(evaluation.bags, 0, -1.0)
     wanted[MISS] = _extremes(evaluation.bags, 1, 1.0)
@@ -120,12 +121,12 @@ def choose_pictures(evaluation: BagEvaluation) -> list[Picture]:
     return list(chosen.values())
 
 
-def _highest(bag: JudgedBag, camera: str, start: float, end: float) -> int:
-    """Return the frame with the highest score of a camera's stretch of time."""
-    scored = bag.scored
-    rows = scored.rows_of(scored.facts.cameras.index(camera))
-    inside = rows[(scored.stamp[rows] >= start) & (scored.stamp[rows] <= end)]
-    return int(inside[scored.raw_score[inside].argmax()])
+def _highest(bag: JudgedBag, first: int, last: int) -> int:
+    """Return the frame with the highest score between two of one camera."""
+    rows = slice(first, last + 1)
+    camera, score = bag.scored.camera[rows], bag.scored.raw_score[rows]
+    counts = (camera == camera[0]) & np.isfinite(score)
+    return first + int(np.where(counts, score, -np.inf).argmax())
 
 
 def _extremes(

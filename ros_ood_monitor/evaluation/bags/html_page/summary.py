@@ -8,16 +8,22 @@ from typing import Final
 
 from ros_ood_monitor.evaluation.bags.compare import Comparison
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
+from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
 from ros_ood_monitor.evaluation.bags.failures import failures
-from ros_ood_monitor.evaluation.bags.html_page.verdict import MUCH_IN_ALERT, verdict
-from ros_ood_monitor.evaluation.bags.words import (
+from ros_ood_monitor.evaluation.bags.html_page.verdict import (
+    FEW_EVENTS,
+    MANY_AN_HOUR,
+    MUCH_IN_ALERT,
+    verdict,
+)
+from ros_ood_monitor.evaluation.gate import GateOutcome
+from ros_ood_monitor.evaluation.words import (
     duration,
     rate,
     SHORT_HOURS,
     span_of,
     TOO_SHORT,
 )
-from ros_ood_monitor.evaluation.gate import GateOutcome
 from ros_ood_monitor.html_parts import number, table
 from ros_ood_monitor.metrics import Interval
 
@@ -46,7 +52,13 @@ def _look(evaluation: BagEvaluation, gate: GateOutcome | None) -> str:
     is_poor = figures.found < figures.events or figures.false_alerts or in_alert > MUCH_IN_ALERT
     if is_poor or (gate is not None and not gate.is_kept):
         return 'poor'
-    return 'unsure' if not figures.events or evaluation.failed else 'good'
+    return 'unsure' if evaluation.failed or _is_little(figures) else 'good'
+
+
+def _is_little(figures: EventFigures) -> bool:
+    """Tell whether what was seen is too little to call it good; the verdict says of what."""
+    upper = figures.false_alerts_per_hour_upper95
+    return figures.events < FEW_EVENTS or upper is None or upper > MANY_AN_HOUR
 
 
 def failed_bags(evaluation: BagEvaluation, comparisons: Sequence[Comparison]) -> str:

@@ -10,15 +10,18 @@ from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.event_figures import EventFigures
 from ros_ood_monitor.evaluation.bags.frame_figures import FrameFigures
 from ros_ood_monitor.evaluation.bags.report import side_by_side_words
-from ros_ood_monitor.evaluation.bags.words import duration, plain, SHORT_HOURS, span_of
+from ros_ood_monitor.evaluation.words import duration, plain, SHORT_HOURS, span_of
 
-__all__ = ['MUCH_IN_ALERT', 'verdict']
+__all__ = ['FEW_EVENTS', 'MANY_AN_HOUR', 'MUCH_IN_ALERT', 'verdict']
 
 MUCH_IN_ALERT: Final = 0.01
 """Share of in-distribution time in ALERT that is told first."""
 
-_FEW_EVENTS: Final = 10
-_MANY_AN_HOUR: Final = 5.0
+FEW_EVENTS: Final = 10
+"""Events below which the share that is found says little."""
+
+MANY_AN_HOUR: Final = 5.0
+"""Upper bound of false alerts an hour, above which too little was watched to promise few."""
 
 
 def verdict(evaluation: BagEvaluation, comparisons: Sequence[Comparison] = ()) -> list[str]:
@@ -112,9 +115,9 @@ def _frames(frames: FrameFigures) -> list[str]:
         )
     if frames.not_judged_frames:
         lines.append(
-            f'{frames.not_judged_frames:,} frames were no usable pictures, and the monitor refused'
-            f' to judge them ({frames.not_judged_ood_frames:,} of them in events): no figure of '
-            'frames counts them.'
+            f'{frames.not_judged_frames:,} frames were no usable pictures, or got no finite '
+            f'score, and the monitor refused to judge them ({frames.not_judged_ood_frames:,} of '
+            'them in events): no figure of frames counts them.'
         )
     return lines
 
@@ -129,7 +132,7 @@ def _limits(figures: EventFigures) -> list[str]:
     else:
         little = (
             ': too little was watched to promise few'
-            if upper > _MANY_AN_HOUR and not figures.false_alerts
+            if upper > MANY_AN_HOUR and not figures.false_alerts
             else ''
         )
         lines.append(
@@ -137,7 +140,7 @@ def _limits(figures: EventFigures) -> list[str]:
         )
     if not figures.events:
         lines.append('Without events nothing is known of what it finds.')
-    elif figures.events < _FEW_EVENTS and figures.found_share_95:
+    elif figures.events < FEW_EVENTS and figures.found_share_95:
         low, high = figures.found_share_95
         lines.append(
             f'With so few events, the share that it finds lies anywhere from {low:.0%} to '

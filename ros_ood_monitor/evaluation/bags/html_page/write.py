@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ros_ood_monitor.atomic import check_output
 from ros_ood_monitor.errors import ParameterError
 from ros_ood_monitor.evaluation.bags.compare import Comparison
 from ros_ood_monitor.evaluation.bags.evaluate import BagEvaluation
 from ros_ood_monitor.evaluation.bags.html_page.page import render
 from ros_ood_monitor.evaluation.bags.html_page.pictures import choose_pictures, read_pictures
 from ros_ood_monitor.evaluation.gate import GateOutcome
-from ros_ood_monitor.evaluation.report import write_text
-from ros_ood_monitor.replay import check_output
+from ros_ood_monitor.evaluation.tables import write_text
+from ros_ood_monitor.packages import import_problem
 
 __all__ = ['HTML_SUFFIXES', 'check_html', 'write_html']
 
@@ -32,7 +33,7 @@ def check_html(path: Path | str) -> None:
     Raises
     ------
     ParameterError
-        If it does not end in .html or .htm, is a folder, or plotly is not installed.
+        If it does not end in .html or .htm, is a folder, or plotly cannot be imported.
 
     """
     check_output(path, HTML_SUFFIXES)
@@ -74,7 +75,7 @@ def write_html(
     Raises
     ------
     ParameterError
-        If the file cannot be written, or plotly is not installed.
+        If the file cannot be written, or plotly cannot be imported.
     EngineError
         If the engine fails at a frame that is to be shown.
 
@@ -101,9 +102,6 @@ def _plotly(path: Path | str) -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        msg = (
-            'a report in HTML needs plotly, which is not installed; run: pip install '
-            f"'.[report]' in the clone, or choose .md: {path}"
-        )
+        msg = f'a report in HTML needs {import_problem(error)}, or choose .md: {path}'
         raise ParameterError(msg) from error
     return str(get_plotlyjs())

@@ -1,0 +1,1 @@
+"""Recordings of normal operation and their scores, for what `calibrate` states."""

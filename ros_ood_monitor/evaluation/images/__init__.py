@@ -1,0 +1,1 @@
+"""Judges bundles on folders of images: separability, masks, boxes, maps, a sheet of mistakes."""

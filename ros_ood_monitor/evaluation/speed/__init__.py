@@ -1,0 +1,1 @@
+"""Measures engines: stages, start-up, memory, parity with the goldens."""

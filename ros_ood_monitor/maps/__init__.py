@@ -1,0 +1,1 @@
+"""Where in the picture: calibrated heat-maps of cells, and coloured for people."""

@@ -1,0 +1,1 @@
+"""The lifecycle, made to survive what rclpy does not."""

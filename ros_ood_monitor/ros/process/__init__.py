@@ -1,0 +1,1 @@
+"""The process around a node: its executor, signals and threads, its log, its exit code."""

@@ -1,0 +1,1 @@
+"""What leaves a training as ONNX: the backbone with its taps, and the scorer behind them."""

@@ -1,0 +1,1 @@
+"""From frames to features: computed by the exported backbone, kept on disk, read in chunks."""

@@ -1,0 +1,1 @@
+"""Detectors on a training's taps: fitted, kept for the next run, and chosen on evidence."""

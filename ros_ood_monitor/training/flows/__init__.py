@@ -1,0 +1,1 @@
+"""The flow of the method: its steps, its training, and its exact folding into affine maps."""

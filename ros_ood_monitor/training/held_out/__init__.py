@@ -1,0 +1,1 @@
+"""What held-out frames decide: calibration, goldens, rates, precisions; and leaks among them."""

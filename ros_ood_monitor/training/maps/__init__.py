@@ -1,0 +1,1 @@
+"""What scores the cells of a map: fitted, and chosen on defects of known place."""

@@ -1,0 +1,1 @@
+"""The backbone study: which taps serve, and what tells so beforehand."""

@@ -1,0 +1,1 @@
+"""Unleashing Mask itself: masks over weights, and the training that forgets with them."""

@@ -1,0 +1,1 @@
+"""What frames that nobody looked at teach a detector."""
