@@ -64,6 +64,7 @@ SCALE = [
 TEST = [
     'onnx',
     'pytest',
+    'pytest-rerunfailures',
     'pytest-xdist',
     'scikit-learn',
 ]
