@@ -5,8 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # two tests of a run may fail once where time, signals and other processes have a say; both are told
 TESTED := -r fER --reruns 1 --max-suite-reruns 2 --rerun-show-tracebacks
-# a core each, a test file to one process; what times the node is not among them
+# a core each, a test file to one process
 PARALLEL := -q $(TESTED) -n auto --maxprocesses 4 --dist loadfile
+# each process has a ROS domain of its own, and mostly waits
+ROS := -q $(TESTED) -n 3 --dist loadfile
 CORE := .venv-core$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -22,13 +24,13 @@ demo: .venv/runtime  ## play the small bag to the real node: scores, an alert, a
 
 test: test-core .venv/dev  ## every test
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/ros --ignore tests/launch; \
-	  failed=$$?; $(BIN)/python -m pytest $(TESTED) tests/ros tests/launch && exit $$failed
+	  failed=$$?; $(BIN)/python -m pytest $(ROS) tests/ros tests/launch && exit $$failed
 
 test-core: $(CORE)/runtime  ## unit tests where neither torch nor ROS is installed
 	$(CORE)/bin/python -m pytest $(PARALLEL) tests/unit
 
 test-kilted: .venv-kilted/runtime  ## tests of the node on ROS 2 Kilted
-	.venv-kilted/bin/python -m pytest -q $(TESTED) tests/ros --ignore tests/ros/test_soak.py
+	.venv-kilted/bin/python -m pytest $(ROS) tests/ros --ignore tests/ros/test_soak.py
 
 check: .venv/dev  ## style, types, import contracts, ament's linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

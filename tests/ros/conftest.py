@@ -14,8 +14,10 @@ import pytest
 from tests.tiny_bundle import make_tiny_bundle
 
 # must stand before rclpy is initialised anywhere; child processes inherit it. 0 is everybody's
-# default and ports over 101 collide with ephemeral ones.
-os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
+# default, ports of domains over 101 collide with ephemeral ones, and up to four runs of pytest
+# side by side never share one.
+WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+os.environ['ROS_DOMAIN_ID'] = str(1 + WORKER % 4 + 4 * random.SystemRandom().randrange(25))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
