@@ -31,6 +31,8 @@ from ros_ood_monitor.ros.process.run import Spinner
 
 DEADLINE_S = 20.0
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+# no frame is lost because a busy machine pauses for a second
+UNHURRIED = {'input__max_wait': 0.0, 'input__depth': 50}
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 UNCONFIGURED = LifecycleStateMessage.PRIMARY_STATE_UNCONFIGURED
 INACTIVE = LifecycleStateMessage.PRIMARY_STATE_INACTIVE
@@ -78,6 +80,7 @@ class Peer:
         self.observations: list[DiagnosticArray] = []
         self.alerts: list[DiagnosticArray] = []
         self.statuses: list[DiagnosticStatus] = []
+        self._looked_at = 0  # the alert that held when the peer last did or saw something
         self._topic, self._reliability = topic, reliability
         self._publishers: dict[type, Any] = {}
         listen = self.node.create_subscription
@@ -116,7 +119,9 @@ class Peer:
         return sum(p.get_subscription_count() for p in self._publishers.values())
 
     def publish(self, message: Any) -> None:
-        self.publisher(type(message)).publish(message)
+        publisher = self.publisher(type(message))
+        self._looked_at = max(self._looked_at, len(self.alerts) - 1)
+        publisher.publish(message)
 
     def publish_and_wait(self, message: Any) -> DiagnosticArray:
         """Publish a frame and return the observation of it: paced, so that none is dropped."""
@@ -128,6 +133,7 @@ class Peer:
     # lifecycle ----------------------------------------------------------------------------------
 
     def change(self, transition: int, *, label: str = '') -> bool:
+        self._looked_at = max(self._looked_at, len(self.alerts) - 1)
         request = ChangeState.Request(transition=Transition(id=transition, label=label))
         return bool(self._call(self._change, request).success)
 
@@ -183,8 +189,14 @@ class Peer:
         return wait_until(look, f'a status {suffix!r}: {self.statuses[-2:]}')
 
     def wait_for_alert(self, state: str) -> DiagnosticArray:
+        """Wait for a state that holds or held since a frame was sent or the last one was found."""
+
         def look() -> Any:
-            return self.alerts and values(self.alerts[-1])['state'] == state and self.alerts[-1]
+            for number in range(self._looked_at, len(self.alerts)):
+                if values(self.alerts[number])['state'] == state:
+                    self._looked_at = number
+                    return self.alerts[number]
+            return None
 
         return wait_until(look, f'alert state {state}')
 
@@ -199,9 +211,10 @@ def running_node(
     **parameters: Any,
 ) -> Iterator[OodMonitorNode]:
     """Run the node in this process; parameters by name with ``__`` for the dot."""
+    unhurried = {} if '--params-file' in (cli_args or ()) else UNHURRIED
     overrides = [
         Parameter(name.replace('__', '.'), value=value)
-        for name, value in {'autostart': False, **parameters}.items()
+        for name, value in {'autostart': False, **unhurried, **parameters}.items()
     ]
     given = {'open_monitor': open_monitor, 'open_built': open_built}
     options = {name: value for name, value in given.items() if value is not None}

@@ -91,6 +91,7 @@ def test_late_joiner_is_told_the_alert_that_holds(tiny_bundle: Path) -> None:
     with running_node(**parameters), peer() as me:
         me.activate()
         _play(me, 'nsss')
+        me.wait_for_alert('ALERT')
         late: list[DiagnosticArray] = []
         me.node.create_subscription(DiagnosticArray, 'ood_monitor/alert', late.append, qos.ALERT)
         wait_until(lambda: late, 'the alert that was raised before')
@@ -146,7 +147,7 @@ def test_silence_in_which_frames_were_left_out_does_not_say_that_none_came(
             me.publish(image(normal_frame(), stamp=10.01 + 0.01 * k))
         me.wait_for_alert('NORMAL')
         reason = me.wait_for_alert('STALE').status[0].message
-        # best effort: those that came, which need not be all that were sent
+        # those that came: best effort may lose one
         skipped = int(me.wait_for_status('input', lambda *_: True)[1]['skipped'])
         assert 1 <= skipped <= 3
         frames = 'frame' if skipped == 1 else 'frames'
@@ -244,5 +245,6 @@ def test_shut_down_node_says_stale_before_it_goes(tiny_bundle: Path) -> None:
     with running_node(model__bundle=str(tiny_bundle)), peer() as me:
         me.activate()
         _play(me, 'n')
+        me.wait_for_alert('NORMAL')
         assert me.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert me.wait_for_alert('STALE').status[0].message == 'no scores: the node is shut down'

@@ -213,6 +213,7 @@ def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
     with running_node(model__bundle=str(tiny_bundle)), peer() as me:
         me.activate()
         me.publish_and_wait(image(normal_frame()))
+        me.wait_for_alert('NORMAL')
         assert me.change(Transition.TRANSITION_DEACTIVATE)
         wait_until(lambda: me.heard_by() == 0, 'the node to unsubscribe')
         assert me.wait_for_alert('STALE').status[0].message == 'no scores: the node is deactivated'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 import math
 from pathlib import Path
@@ -29,7 +30,6 @@ from ros_ood_monitor.ros.parameters.table import PARAMETERS
 from ros_ood_monitor.ros.process.reason_throttle import ReasonThrottle
 from ros_ood_monitor.ros.process.reporter import Reporter
 from ros_ood_monitor.share import share_path
-from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -351,37 +351,52 @@ def test_times_of_today_keep_what_a_float_holds() -> None:
         assert time.sec + time.nanosec / 1e9 == max(seconds, 0.0)
 
 
-def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_path: Path) -> None:
-    """Else an engine that hangs on it were a camera that is silent."""
-    told: list[AlertState] = []
+class _Outputs:
+    """Keeps what is told; ``meanwhile`` is what happens while an observation is published."""
 
-    class Outputs:
-        def publish_observation(self, header: Any, observation: Observation) -> float:
-            return 0.0
+    def __init__(self, meanwhile: Callable[[], Any] = lambda: None) -> None:
+        self.told: list[AlertState] = []
+        self._meanwhile = meanwhile
 
-        def publish_alert(
-            self, alert: AlertState, *, header: Any = None, silent_for: float = 0.0
-        ) -> bool:
-            told.append(alert)
-            return True
+    def publish_observation(self, header: Any, observation: Observation) -> float:
+        self._meanwhile()
+        return 0.0
 
-    now = [100.0]
-    monitor = Monitor.from_bundle(Bundle.load(make_tiny_bundle(tmp_path / 'bundle').path))
-    stream = CameraStream(
-        monitor,
+    def publish_alert(
+        self, alert: AlertState, *, header: Any = None, silent_for: float = 0.0
+    ) -> bool:
+        self.told.append(alert)
+        return True
+
+
+def _stream(bundle: Path, outputs: _Outputs, now: list[float], rate_hz: float) -> CameraStream:
+    return CameraStream(
+        Monitor.from_bundle(Bundle.load(bundle)),
         decode=lambda message, arrived: Frame(message.rgb, stamp=message.stamp),
-        outputs=Outputs(),
+        outputs=outputs,
         counts=StreamCounts(0.0),
-        limit=RateLimit(0.0),
+        limit=RateLimit(rate_hz),
         on_bad_frame=pytest.fail,
         clock=lambda: now[0],
     )
+
+
+def _message(stamp: float) -> SimpleNamespace:
+    rgb = np.random.default_rng(int(stamp)).integers(100, 156, (60, 80, 3)).astype(np.uint8)
+    return SimpleNamespace(rgb=rgb, stamp=stamp, header=None)
+
+
+def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(
+    tiny_bundle: Path,
+) -> None:
+    """Else an engine that hangs on it were a camera that is silent."""
+    now, outputs = [100.0], _Outputs()
+    stream = _stream(tiny_bundle, outputs, now, 0.0)
     slots: LatestSlots[Any] = LatestSlots()
 
     def comes(stamp: float) -> None:
-        rgb = np.random.default_rng(int(stamp)).integers(100, 156, (60, 80, 3)).astype(np.uint8)
         assert stream.accepts({})
-        slots.put(SimpleNamespace(rgb=rgb, stamp=stamp, header=None))
+        slots.put(_message(stamp))
 
     def decoded() -> tuple[Any, Frame]:
         (taken,) = slots.take_together(1, 0.0)
@@ -394,9 +409,29 @@ def test_a_frame_that_came_before_the_one_in_work_was_decoded_still_waits(tmp_pa
 
     comes(1.0)
     message, frame = decoded()
-    stream.publish(message, frame, monitor.observe(frame))
+    stream.publish(message, frame, stream.monitor.observe(frame))
     decoded()  # and the engine does not come back from it
     now[0] += 5.0
     assert stream.report_hang(1.0, 'no answer') == 'FAULT: 5.00 s without a score: no answer'
-    assert [alert.state.value for alert in told] == ['FAULT']
-    monitor.close()
+    assert [alert.state.value for alert in outputs.told] == ['FAULT']
+    stream.monitor.close()
+
+
+def test_a_frame_that_is_left_out_while_the_one_before_is_published_counts_in_the_silence(
+    tiny_bundle: Path,
+) -> None:
+    now: list[float] = [100.0]
+    outputs = _Outputs(meanwhile=lambda: stream.accepts({}))
+    stream = _stream(tiny_bundle, outputs, now, 1.0)
+    assert stream.accepts({})
+    stream.take(1)
+    message = _message(1.0)
+    frame = stream.decode(message, 0.0)
+    assert frame is not None
+    stream.publish(message, frame, stream.monitor.observe(frame))
+    now[0] += 5.0
+    stream.look_at_clock()
+    assert [alert.reason for alert in outputs.told] == [
+        '5.00 s without a score; input.max_rate_hz left out 1 frame in it'
+    ]
+    stream.monitor.close()

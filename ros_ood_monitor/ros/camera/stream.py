@@ -164,9 +164,9 @@ class CameraStream:
         news = self.health.on_frame(observation.health, has_answer=observation.has_answer)
         for check, text in news.items():
             self._on_health(check, text)
+        self._unusable, self._left_out = '', 0  # before: what comes now is of the next silence
         latency_ms = self._outputs.publish_observation(message.header, observation)
-        self._last_score, self._unusable, self._left_out = self._clock(), '', 0
-        self.told_cause = ''
+        self._last_score, self.told_cause = self._clock(), ''
         self.counts.on_scored(latency_ms, observation.latency_ms, deadline_ms=self.deadline_ms)
         self._on_published(message, frame, observation)
 
