@@ -29,10 +29,10 @@ from ros_ood_monitor.ros.monitor_node import OodMonitorNode
 from ros_ood_monitor.ros.parameters.settings import Settings
 from ros_ood_monitor.ros.process.run import Spinner
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
-# no frame is lost because a busy machine pauses for a second
-UNHURRIED = {'input__max_wait': 0.0, 'input__depth': 50}
+# no frame is lost, and none comes after a silence, because a busy machine pauses for a while
+UNHURRIED = {'input__max_wait': 0.0, 'input__depth': 50, 'alert__stale_after': 120.0}
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 UNCONFIGURED = LifecycleStateMessage.PRIMARY_STATE_UNCONFIGURED
 INACTIVE = LifecycleStateMessage.PRIMARY_STATE_INACTIVE
@@ -211,7 +211,8 @@ def running_node(
     **parameters: Any,
 ) -> Iterator[OodMonitorNode]:
     """Run the node in this process; parameters by name with ``__`` for the dot."""
-    unhurried = {} if '--params-file' in (cli_args or ()) else UNHURRIED
+    # a parameter of the command line is less than one that is given here
+    unhurried = {} if {'-p', '--params-file'} & set(cli_args or ()) else UNHURRIED
     overrides = [
         Parameter(name.replace('__', '.'), value=value)
         for name, value in {'autostart': False, **unhurried, **parameters}.items()

@@ -163,7 +163,8 @@ def rated_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_diagnostics_show_the_rate_that_the_bundle_states(ros: None, rated_bundle: Path) -> None:
-    with running_node(model__bundle=str(rated_bundle), autostart=True), peer() as me:
+    given: dict[str, Any] = {'autostart': True, 'alert__stale_after': STALE_AFTER}
+    with running_node(model__bundle=str(rated_bundle), **given), peer() as me:
         _, pairs = me.wait_for_status('model', lambda _, p: bool(p['false_alert_rate']))
     assert pairs['false_alert_rate'] == str(BOUND)
 
@@ -172,9 +173,12 @@ def test_trigger_that_is_set_while_the_engine_opens_voids_the_rate(
     ros: None, rated_bundle: Path
 ) -> None:
     opening = SlowOpening()
-    given: dict[str, Any] = {'model__bundle': str(rated_bundle), 'autostart': True}
-    with running_node(open_monitor=opening, **given), peer() as me:
-        assert opening.entered.wait(20.0)
+    given: dict[str, Any] = {'autostart': True, 'alert__stale_after': STALE_AFTER}
+    with (
+        running_node(open_monitor=opening, model__bundle=str(rated_bundle), **given),
+        peer() as me,
+    ):
+        assert opening.entered.wait(60.0)
         trigger = Parameter('alert.trigger', value=7.5).to_parameter_msg()
         (answer,) = me.call(SetParameters, 'set_parameters', parameters=[trigger]).results
         assert answer.successful

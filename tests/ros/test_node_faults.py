@@ -136,7 +136,7 @@ def _drive(node: _Faulty, labels: list[str]) -> list[bool]:
     client = asker.create_client(ChangeState, '/faulty/change_state')
     spinners = [Spinner(node), Spinner(asker)]
     try:
-        assert client.wait_for_service(20.0)
+        assert client.wait_for_service(60.0)
         answers = []
         for label in labels:
             request = ChangeState.Request(transition=Transition(label=label))
@@ -215,7 +215,7 @@ def test_callback_that_always_fails_ends_nothing_and_is_told_once(
     spinner = Spinner(node, ends.append)
     try:
         wait_until(publisher.get_subscription_count, 'the subscription')
-        assert client.wait_for_service(20.0)
+        assert client.wait_for_service(60.0)
         for count in range(1, 51):  # more than the failures in a row of an executor at its end
             if kind == 'subscription':
                 publisher.publish(Image())
@@ -352,10 +352,10 @@ def test_peer_that_dies_before_its_answer_leaves_the_node_as_it_asked(
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle)), peer() as me:
         asker = subprocess.Popen([sys.executable, '-c', ASKER], env=os.environ.copy())
         try:
-            assert slow.entered.wait(20.0)
+            assert slow.entered.wait(60.0)
         finally:
             asker.send_signal(signal.SIGKILL)
-            asker.wait(20.0)
+            asker.wait(60.0)
         slow.leave.set()
         me.wait_for_state(INACTIVE)
         assert me.change(Transition.TRANSITION_ACTIVATE)

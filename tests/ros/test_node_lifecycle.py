@@ -227,7 +227,7 @@ def test_reports_go_on_while_a_slow_engine_is_being_opened(tiny_bundle: Path) ->
     slow = SlowOpening()
     parameters: dict[str, Any] = {'model__bundle': str(tiny_bundle), 'autostart': True}
     with running_node(open_monitor=slow, **parameters), peer() as me:
-        assert slow.entered.wait(20.0)
+        assert slow.entered.wait(60.0)
         me.wait_for_status('model', lambda _, p: p['lifecycle_state'] == 'configuring')
         slow.leave.set()
         me.wait_for_state(ACTIVE)
@@ -239,7 +239,7 @@ def test_services_answer_during_a_slow_configure_and_a_second_transition_is_refu
     slow = SlowOpening()
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle)), peer() as me:
         first = me._change.call_async(_request(Transition.TRANSITION_CONFIGURE))
-        assert slow.entered.wait(20.0)
+        assert slow.entered.wait(60.0)
         assert me.state() == CONFIGURING
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             assert not me.change(transition)
@@ -264,7 +264,7 @@ def test_node_that_ends_while_an_engine_is_being_opened_does_not_activate(
 ) -> None:
     slow = SlowOpening()
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle), autostart=True) as node:
-        assert slow.entered.wait(20.0)
+        assert slow.entered.wait(60.0)
         ending = threading.Thread(target=lambda: wait_until(_is_closing(node), 'the end'))
         ending.start()
         threading.Thread(target=lambda: (ending.join(), slow.leave.set())).start()
@@ -412,7 +412,7 @@ def test_live_change_that_no_engine_could_refuse_yet_is_refused_when_activating(
     with running_node(open_monitor=slow, **given) as node, peer() as me:
         configuring = threading.Thread(target=me.change, args=(Transition.TRANSITION_CONFIGURE,))
         configuring.start()
-        assert slow.entered.wait(20.0)
+        assert slow.entered.wait(60.0)
         assert node.set_parameters([Parameter('alert.trigger_seconds', value=-1.0)])[0].successful
         slow.leave.set()
         configuring.join()

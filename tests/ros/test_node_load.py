@@ -106,7 +106,7 @@ def _round(bundle: Bundle, copies: int, me: Any) -> tuple[float, dict[str, str],
         end = count + 2 * SLOW
         wait_until(lambda: len(me.observations) > before, 'the first frame')
         wait_until(lambda: me.observations[-1].header.stamp.sec == end, 'the last frame')
-        camera.communicate('end\n', timeout=20.0)
+        camera.communicate('end\n', timeout=60.0)
     finally:
         camera.kill()
         camera.wait()

@@ -258,7 +258,7 @@ def test_thresholds_change_while_active(
 
 
 def test_frames_further_apart_than_half_of_stale_after_are_refused_in_either_parameter() -> None:
-    with running_node() as node:
+    with running_node(alert__stale_after=2.0) as node:
         refused = _set(node, 'input.max_rate_hz', 0.9)
         assert not refused.successful
         assert refused.reason.endswith("set 'alert.stale_after' to at least 2.22222 s first")

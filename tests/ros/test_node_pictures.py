@@ -241,7 +241,7 @@ def test_a_slow_picture_holds_no_score_up_and_the_newest_comes_next(
 
     def slow(*args: Any, **options: Any) -> Any:
         entered.set()
-        assert leave.wait(20.0)
+        assert leave.wait(60.0)
         return annotated(*args, **options)
 
     monkeypatch.setattr(pictures, 'annotated', slow)
@@ -249,7 +249,7 @@ def test_a_slow_picture_holds_no_score_up_and_the_newest_comes_next(
         me.activate()
         with viewer(me, node, CompressedImage, OVERLAY) as view:
             me.publish_and_wait(image(spotted(), stamp=1.0))
-            assert entered.wait(20.0)
+            assert entered.wait(60.0)
             for k in range(2, 8):
                 me.publish_and_wait(image(spotted(), stamp=float(k)))
             assert view.seen == []

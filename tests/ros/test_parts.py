@@ -235,7 +235,7 @@ def test_reporter_goes_on_after_a_failure_and_ends_in_order() -> None:
         enough.set()
 
     reporter = Reporter(report, period=0.001, on_error=errors.append)
-    assert enough.wait(20.0)
+    assert enough.wait(60.0)
     assert reporter.stop()
     assert [str(error) for error in errors] == ['once']
     count = len(calls)

@@ -66,7 +66,7 @@ def node() -> Iterator[Node]:
 def _play(node: Node, bag: Path, *, rate: float = 50.0, **options: Any) -> int:
     player = BagPlayer(node, str(bag), **options)
     try:
-        assert player.wait_for_subscriber(20.0, threading.Event())
+        assert player.wait_for_subscriber(60.0, threading.Event())
         played = player.play(rate=rate, stop=threading.Event())
         assert played.finished
         return played.count
@@ -115,7 +115,7 @@ def test_rate_stretches_the_recorded_pace(node: Node, bags: dict[str, Path]) -> 
     with peer() as me:
         me.node.create_subscription(Image, 'image', lambda _: None, RELIABLE)
         player = BagPlayer(node, str(bags['raw']))
-        assert player.wait_for_subscriber(20.0, threading.Event())
+        assert player.wait_for_subscriber(60.0, threading.Event())
         played = player.play(rate=4.0, stop=threading.Event())
         player.close()
     assert played.seconds >= 0.05 * (COUNT - 1) / 4.0
@@ -165,7 +165,7 @@ def test_online_equals_replay_in_raw_score_score_and_state(
     with running_node(**parameters), peer() as me:
         me.activate()
         player = BagPlayer(node, str(bags[kind]))
-        assert player.wait_for_subscriber(20.0, threading.Event())
+        assert player.wait_for_subscriber(60.0, threading.Event())
         played = player.play(
             rate=1e6,
             stop=threading.Event(),
@@ -248,7 +248,7 @@ def test_signals_end_a_player_that_waits_with_zero(
         wait_until(lambda: name in node.get_node_names(), 'the player to run')
         for _ in range(count):
             process.send_signal(signal.SIGINT)
-        assert process.wait(20.0) == 0
+        assert process.wait(60.0) == 0
     finally:
         process.kill()
         _, said = process.communicate()

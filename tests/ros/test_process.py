@@ -69,12 +69,12 @@ def test_spinner_waits_for_the_callback_in_work(node: Node) -> None:
 
     def work() -> None:
         entered.set()
-        assert leave.wait(20.0)
+        assert leave.wait(60.0)
         left.append(True)
 
     node.create_timer(0.01, work)
     spinner = Spinner(node)
-    assert entered.wait(20.0)
+    assert entered.wait(60.0)
     assert spinner.stop(timeout=0.1) is False
     leave.set()
     wait_until(lambda: left, 'the callback to come back')
@@ -85,9 +85,9 @@ def test_worker_waits_for_the_work_that_runs_and_not_for_what_it_cancels(node: N
     worker = Worker(node, 'work')
     leave = threading.Event()
     entered = threading.Event()
-    worker.submit(lambda: (entered.set(), leave.wait(20.0)))
+    worker.submit(lambda: (entered.set(), leave.wait(60.0)))
     queued = worker.submit(pytest.fail)
-    assert entered.wait(20.0)
+    assert entered.wait(60.0)
     assert not worker.close(0.01)
     assert queued.cancelled()
     assert worker.is_busy
@@ -115,7 +115,7 @@ sys.exit(0 if event.wait(10.0) else 1)
 
 
 def test_signals_end_a_wait_whichever_thread_they_interrupt() -> None:
-    subprocess.run([sys.executable, '-c', STOPPED], check=True, timeout=20.0)
+    subprocess.run([sys.executable, '-c', STOPPED], check=True, timeout=60.0)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is a function of glibc')

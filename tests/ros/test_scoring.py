@@ -170,7 +170,7 @@ class Held:
 
     def __call__(self, *given: Any) -> Any:
         self.entered = time.monotonic()
-        assert self.open.wait(20.0)
+        assert self.open.wait(60.0)
         return self._function(*given)
 
     def take(self, cameras: Rig, camera: int) -> None:

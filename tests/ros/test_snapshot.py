@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures('ros')
 def _ask(me: Any) -> Any:
     """Ask without waiting for the answer."""
     client = me.node.create_client(Trigger, 'ood_monitor/snapshot')
-    assert client.wait_for_service(20.0)
+    assert client.wait_for_service(60.0)
     return client.call_async(Trigger.Request())
 
 
@@ -237,7 +237,7 @@ def test_one_snapshot_at_a_time_while_scoring_and_services_go_on(
 
         def slow(message: Any) -> Any:  # as a disk is
             entered.set()
-            assert leave.wait(20.0)
+            assert leave.wait(60.0)
             return decode(message)
 
         node._snapshots._decode = slow
@@ -245,7 +245,7 @@ def test_one_snapshot_at_a_time_while_scoring_and_services_go_on(
         first = normal_frame(0)
         me.publish_and_wait(image(first, stamp=100.0))
         pending = _ask(me)
-        assert entered.wait(20.0)
+        assert entered.wait(60.0)
         for _ in range(3):
             assert _refusal(me) == (
                 'no snapshot: another snapshot is being written; ask again after it'
