@@ -639,7 +639,7 @@ def test_ctrl_c_keeps_finished_bags_and_the_same_command_goes_on(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert 'the scores of finished bags are kept; the same command goes on' in said
     assert 'Traceback' not in said

@@ -91,7 +91,7 @@ def ask(
     **headers: str,
 ) -> tuple[int, bytes]:
     address = urlsplit(server.url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=10)
+    connection = http.client.HTTPConnection(address.netloc, timeout=60)
     whole = f'/{server.token if token is None else token}/{path}'
     sent = {name.replace('_', '-'): value for name, value in headers.items()}
     if body is not None:
@@ -276,14 +276,14 @@ def test_the_verb_serves_until_ctrl_c(bag: Path, tmp_path: Path) -> None:
         first = process.stdout.readline()
         assert first.startswith('open http://127.0.0.1:')
         address = urlsplit(first.split()[1])
-        connection = http.client.HTTPConnection(address.netloc, timeout=10)
+        connection = http.client.HTTPConnection(address.netloc, timeout=60)
         connection.request(
             'POST', f'{address.path}labels', b'[{"start": 1, "end": 2}]',
             {'Content-Type': 'application/json'},
         )  # fmt: skip
         assert connection.getresponse().status == 200
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0
