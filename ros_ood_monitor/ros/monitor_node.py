@@ -207,10 +207,11 @@ class OodMonitorNode(LifecycleNode):
             self._retune(settings)  # live parameters may have changed meanwhile
             watch.start()
         except OodMonitorError as error:
-            self.get_logger().error(f'not activated: {error}')
+            self._facts.problem = f'not activated: {error}'
+            self.get_logger().error(self._facts.problem)
             self._evidence.stop(0.0, 'not activated')
             return TransitionCallbackReturn.FAILURE
-        self._watch = watch
+        self._watch, self._facts.problem = watch, ''
         topics = ', '.join(camera.topic for camera in self._cameras)
         self.get_logger().info(f'monitoring {topics}')
         return _SUCCESS

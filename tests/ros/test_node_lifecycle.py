@@ -419,8 +419,11 @@ def test_live_change_that_no_engine_could_refuse_yet_is_refused_when_activating(
         assert me.state() == INACTIVE
         assert not me.change(Transition.TRANSITION_ACTIVATE)
         assert me.state() == INACTIVE
+        status, _ = me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.ERROR)
+        assert status.message.startswith('not activated: ')
         assert _set(me, 'alert.trigger_seconds', 0.0).results[0].successful
         assert me.change(Transition.TRANSITION_ACTIVATE)
+        me.wait_for_status('model', lambda s, _: s.level == DiagnosticStatus.OK)
     said = capfd.readouterr().err
     assert 'not activated: ' in said
     assert 'Traceback' not in said

@@ -76,8 +76,8 @@ def model_status(
     Returns
     -------
     diagnostic_msgs.msg.DiagnosticStatus
-        ERROR where configuring or the engine failed, STALE without a model, WARN where another
-        engine was asked for and cannot be had, else OK.
+        ERROR where configuring, activating or the engine failed, STALE without a model, WARN where
+        another engine was asked for and cannot be had, else OK.
 
     """
     if facts.problem:
