@@ -37,6 +37,18 @@ def panels() -> dict[str, dict[str, Any]]:
     return found
 
 
+def named() -> set[str]:
+    """Return the topics that panels show."""
+    topics = set()
+    for panel in panels().values():
+        if 'imageMode' in panel:
+            topics.add(panel['imageMode']['imageTopic'])
+        if 'topicToRender' in panel:
+            topics.add(panel['topicToRender'])
+        topics |= {path['value'].partition('.')[0] for path in panel.get('paths', [])}
+    return topics
+
+
 def test_foxglove_layout_places_every_panel_once() -> None:
     layout = json.loads((CONFIG / 'foxglove.json').read_text(encoding='utf-8'))
     assert {'configById', 'globalVariables', 'userNodes', 'playbackConfig', 'layout'} == set(
@@ -70,6 +82,8 @@ def test_foxglove_layout_names_topics_and_values_that_the_node_publishes(
         me.activate()
         said = {'observation': values(me.publish_and_wait(image(normal_frame())))}
         said['alert'] = values(me.wait_for_alert('NORMAL'))
+        # what the graph knows of a node comes behind its state
+        wait_until(lambda: named() <= published(node).keys(), 'the topics in the graph')
         topics = published(node)
     shown = set()
     for panel in panels().values():

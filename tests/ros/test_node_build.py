@@ -47,6 +47,8 @@ from tests.ros.harness import (
 
 pytestmark = pytest.mark.usefixtures('ros')
 
+BUILD_S = 300.0  # at the lowest priority
+
 
 class Opening:
     """Opens ONNX Runtime in the place of what was built, when it is let."""
@@ -100,7 +102,7 @@ def test_a_built_engine_takes_over_in_a_running_alert_and_nothing_else_changes(
     given = parameters(tiny_bundle, tmp_path)
     with running_node(**given, open_built=opening) as node, peer() as me:
         me.activate()
-        assert opening.entered.wait(DEADLINE_S)  # the real build has ended well
+        assert opening.entered.wait(BUILD_S)  # the real build has ended well
         model_values(me, engine_build='tensorrt_rtx: opening', chosen='not tensorrt_rtx')
         before = values(me.publish_and_wait(image(strange_frame(), stamp=1.0)))
         while values(me.observations[-1])['state'] != 'ALERT':
@@ -166,7 +168,7 @@ def test_cleaning_up_ends_a_build_and_closes_what_is_being_opened(
         peer() as me,
     ):
         assert me.change(Transition.TRANSITION_CONFIGURE)
-        assert opening.entered.wait(DEADLINE_S)
+        assert opening.entered.wait(BUILD_S)
         build = node._upgrade._build
         assert me.change(Transition.TRANSITION_CLEANUP)
         opening.leave.set()
@@ -206,7 +208,7 @@ def test_a_built_engine_that_computes_something_else_is_closed_and_not_given_on(
         on_failed=failures.put,
         open_built=open_built,
     )
-    assert 'does NOT reproduce 3 goldens' in failures.get(timeout=DEADLINE_S)
+    assert 'does NOT reproduce 3 goldens' in failures.get(timeout=BUILD_S)
     assert build.status == 'failed'
     assert opened[0]._backbone is None
     # three cameras give no more than three pictures for a call
