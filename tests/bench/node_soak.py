@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.evaluation.speed.machine import context
 from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.parameters.table import PARAMETERS
+from ros_ood_monitor.ros.process.own_domain import take_domain
 from ros_ood_monitor.ros.process.run import Spinner
 from ros_ood_monitor.share import share_path
 
@@ -161,8 +161,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.cameras > 1 and not takes_several_cameras():
         msg = 'this node takes one camera: it has no parameter input.topics'
         raise SystemExit(msg)
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    take_domain()
     machine = context()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     space = f'/bench{os.getpid()}'  # others may talk on the same domain

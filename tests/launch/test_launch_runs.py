@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
-import random
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import time
 
 import pytest
 
+from ros_ood_monitor.ros.process.own_domain import free_domain
 from tests.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip('launch_ros', reason='launch is not on this machine')
@@ -58,7 +58,7 @@ def environment() -> dict[str, str]:
         pytest.skip('ros_ood_monitor is not installed in an ament prefix')
     return {
         **os.environ,
-        'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 101)),
+        'ROS_DOMAIN_ID': str(free_domain()),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'PYTHONUNBUFFERED': '1',
     }

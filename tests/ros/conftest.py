@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import importlib
-import os
 from pathlib import Path
-import random
 import warnings
 
 import pytest
 
+from ros_ood_monitor.ros.process.own_domain import take_domain
 from tests.tiny_bundle import make_tiny_bundle
 
-# must stand before rclpy is initialised anywhere; child processes inherit it. 0 is everybody's
-# default, ports of domains over 101 collide with ephemeral ones, and up to four runs of pytest
-# side by side never share one.
-WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
-os.environ['ROS_DOMAIN_ID'] = str(1 + WORKER % 4 + 4 * random.SystemRandom().randrange(25))
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+# before rclpy is initialised anywhere; child processes inherit it
+take_domain()
 
 
 @pytest.fixture(scope='session')

@@ -16,7 +16,6 @@ from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, field
 import json
-import os
 from pathlib import Path
 import random
 import signal
@@ -43,6 +42,7 @@ from std_srvs.srv import Trigger
 
 from ros_ood_monitor.evaluation.speed.machine import context
 from ros_ood_monitor.ros.messages import qos
+from ros_ood_monitor.ros.process.own_domain import take_domain
 from ros_ood_monitor.ros.process.run import Spinner
 from tests.ros.harness import image, normal_frame, strange_frame, wait_until
 from tests.tiny_bundle import make_tiny_bundle
@@ -610,8 +610,7 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, help='file to write as well')
     args = parser.parse_args()
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    take_domain()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     with tempfile.TemporaryDirectory(prefix='ood_monitor_soak.') as folder:
         found = soak(args.seconds, Path(folder), seed=args.seed)

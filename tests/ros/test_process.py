@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
+from pathlib import Path
 import platform
 import subprocess
 import sys
@@ -125,3 +127,29 @@ def test_malloc_is_tuned_on_glibc() -> None:
 
 def test_resident_memory_of_this_process_is_plausible() -> None:
     assert 10.0 < memory_mib() < 100_000.0
+
+
+DOMAINS = """
+from ros_ood_monitor.ros.process.own_domain import free_domain, take_domain
+import os, subprocess, sys
+taken = [free_domain() for _ in range(15)]
+if len(sys.argv) == 1:
+    taken.append(take_domain())
+    assert os.environ['ROS_DOMAIN_ID'] == str(taken[-1])
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    subprocess.run([sys.executable, __file__, 'again'], check=True)
+print(*taken)
+"""
+
+
+def test_domains_of_processes_that_live_are_never_the_same(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(DOMAINS)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60.0, check=True
+    )
+    taken = [int(word) for word in done.stdout.split()]
+    assert len(taken) == 31
+    assert len(set(taken)) == 31
+    assert set(taken) <= set(range(1, 102))
+    assert int(os.environ['ROS_DOMAIN_ID']) not in taken

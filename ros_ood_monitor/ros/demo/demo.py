@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass, field
-import os
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
@@ -31,6 +29,7 @@ from ros_ood_monitor.ros.demo.player import BagPlayer, Played
 from ros_ood_monitor.ros.demo.seen import Point
 from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.messages.converters import seconds_of
+from ros_ood_monitor.ros.process.own_domain import take_domain
 from ros_ood_monitor.ros.process.run import Spinner
 
 __all__ = ['Demo', 'Shown', 'run_demo']
@@ -156,9 +155,7 @@ def run_demo(bundle: Path, bag: Path, *, rate: float, log: Path, tell: Any) -> S
         If the node does not start, or the bag cannot be played.
 
     """
-    # a domain of its own; children inherit it
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 101))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    take_domain()
     shown = Shown()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('demo')
