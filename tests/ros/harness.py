@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32
 
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.messages.converters import time_of
 from ros_ood_monitor.ros.model.open_monitor import open_monitor
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
@@ -31,9 +30,14 @@ from ros_ood_monitor.ros.process.run import Spinner
 
 DEADLINE_S = 60.0
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+EVERY_ALERT = QoSProfile(
+    depth=200,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 # no frame is lost, and none comes after a silence, because a busy machine pauses for a while
 UNHURRIED = {'input__max_wait': 0.0, 'input__depth': 50, 'alert__stale_after': 120.0}
-BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 UNCONFIGURED = LifecycleStateMessage.PRIMARY_STATE_UNCONFIGURED
 INACTIVE = LifecycleStateMessage.PRIMARY_STATE_INACTIVE
 ACTIVE = LifecycleStateMessage.PRIMARY_STATE_ACTIVE
@@ -86,7 +90,7 @@ class Peer:
         listen = self.node.create_subscription
         listen(Float32, 'ood_monitor/score', self.scores.append, RELIABLE)
         listen(DiagnosticArray, 'ood_monitor/observation', self.observations.append, RELIABLE)
-        listen(DiagnosticArray, 'ood_monitor/alert', self.alerts.append, qos.ALERT)
+        listen(DiagnosticArray, 'ood_monitor/alert', self.alerts.append, EVERY_ALERT)
         listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
         self._change = self.node.create_client(ChangeState, 'ood_monitor/change_state')
         self._get = self.node.create_client(GetState, 'ood_monitor/get_state')

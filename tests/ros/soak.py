@@ -44,7 +44,7 @@ from ros_ood_monitor.evaluation.speed.machine import context
 from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.process.own_domain import take_domain
 from ros_ood_monitor.ros.process.run import Spinner
-from tests.ros.harness import image, normal_frame, strange_frame, wait_until
+from tests.ros.harness import EVERY_ALERT, image, normal_frame, strange_frame, wait_until
 from tests.tiny_bundle import make_tiny_bundle
 
 RATE_HZ = 30.0
@@ -240,7 +240,7 @@ class Soak:
         reliable = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
         listen = node.create_subscription
         listen(DiagnosticArray, 'ood_monitor/observation', self.heard.on_observation, reliable)
-        listen(DiagnosticArray, 'ood_monitor/alert', self.heard.on_alert, qos.ALERT)
+        listen(DiagnosticArray, 'ood_monitor/alert', self.heard.on_alert, EVERY_ALERT)
         listen(DiagnosticArray, '/diagnostics', self.heard.on_diagnostics, reliable)
         self._change = node.create_client(ChangeState, 'ood_monitor/change_state')
         self._set = node.create_client(SetParameters, 'ood_monitor/set_parameters')
