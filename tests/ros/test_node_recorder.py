@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 import threading
+import time
 from typing import Any
 
 import cv2
@@ -20,8 +21,9 @@ from rosbags.highlevel import AnyReader
 from ros_ood_monitor.bags import BagReader
 from ros_ood_monitor.bundle import Bundle
 from ros_ood_monitor.monitor import Monitor
-from ros_ood_monitor.recorder import find_recordings
+from ros_ood_monitor.recorder import find_recordings, recorder
 from ros_ood_monitor.replay import replay
+from ros_ood_monitor.ros import monitor_node
 from tests.ros.harness import (
     ACTIVE,
     compressed,
@@ -37,6 +39,14 @@ from tests.ros.harness import (
 pytestmark = pytest.mark.usefixtures('ros')
 
 OK, WARN, STALE = b'\x00', b'\x01', b'\x03'
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take no pause of a busy machine for a camera that fell silent or a disk that is gone."""
+    monkeypatch.setattr(recorder, '_SILENCE_S', 120.0)
+    monkeypatch.setattr(recorder, '_SLOWEST', 1000.0)
+    monkeypatch.setattr(monitor_node, '_RECORDING_TIMEOUT_S', 60.0)
 
 
 def record_parameters(bundle: Path, folder: Path) -> dict[str, Any]:
@@ -57,6 +67,14 @@ def drive(me: Any, start: float, *, normal: int, strange: int) -> list[dict[str,
         rgb = strange_frame() if normal <= k < normal + strange else normal_frame(k)
         said.append(values(me.publish_and_wait(image(rgb, stamp=start + k / 10))))
     return said
+
+
+def see(me: Any, message: Any) -> None:
+    """Publish a frame and wait for the observation of it, not of another camera's."""
+    me.publish(message)
+    wait_until(
+        lambda: any(said.header == message.header for said in me.observations), 'its observation'
+    )
 
 
 def recorded(folder: Path) -> Path:
@@ -134,8 +152,11 @@ def test_node_that_is_deactivated_during_an_alert_finishes_the_bag(
         (recording,) = find_recordings([tmp_path])
         assert recording.facts['ended'] == 'the node is deactivated'
         assert recording.facts['frames'] == 4
-        _, pairs = me.wait_for_status('recorder', lambda s, _: s.level == STALE)
-        assert (pairs['recordings'], pairs['is_recording']) == ('1', 'False')
+        # a report from just before it ended may come first
+        _, pairs = me.wait_for_status(
+            'recorder', lambda s, p: s.level == STALE and p['recordings'] == '1'
+        )
+        assert pairs['is_recording'] == 'False'
         assert float(pairs['disk_mib']) > 0.05
         assert [p.name for p in tmp_path.iterdir()] == [recording.path.name]
 
@@ -170,10 +191,9 @@ def test_several_cameras_are_recorded_together_as_they_came(
         for k in range(6):
             rgb = strange_frame() if k < 3 else normal_frame(k)
             files.append(_png(rgb))
-            me.publish_and_wait(compressed(files[-1], stamp=100.0 + k / 10, kind='png'))
-            other.publish_and_wait(
-                compressed(_png(normal_frame(k)), stamp=100.05 + k / 10, kind='png')
-            )
+            see(me, compressed(files[-1], stamp=100.0 + k / 10, kind='png'))
+            left = _png(normal_frame(k))
+            see(other, compressed(left, stamp=100.05 + k / 10, kind='png'))
         assert me.change(Transition.TRANSITION_DEACTIVATE)
     (recording,) = find_recordings([tmp_path])
     assert [camera['camera'] for camera in recording.facts['cameras']] == ['front', 'left']
@@ -245,9 +265,12 @@ def test_answers_go_out_whatever_the_recorder_does(
 
         assert node._evidence._recorder is not None
         node._evidence._recorder.take = fail
+        start = time.monotonic()
         drive(me, 100.0, normal=1, strange=1)
+        lasted = time.monotonic() - start
         assert me.state() == ACTIVE
-    assert capfd.readouterr().err.count('not recorded:') == 1  # three times in a moment
+    # three times, of which one in 5 s is told
+    assert 1 <= capfd.readouterr().err.count('not recorded:') <= 1 + lasted // 5.0
 
 
 def test_recorder_has_no_status_where_nothing_is_recorded(tiny_bundle: Path) -> None:
