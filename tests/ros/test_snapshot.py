@@ -71,6 +71,10 @@ def _saved(answer: Any, folder: Path) -> tuple[dict[str, Any], Path]:
     return yaml.safe_load((path / 'snapshot.yaml').read_text(encoding='utf-8')), path
 
 
+def _headers(me: Any) -> list[Any]:
+    return [said.header for said in me.observations]
+
+
 def _read(path: Path) -> Any:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
@@ -311,8 +315,13 @@ def test_snapshot_holds_every_camera_that_was_scored(tiny_bundle: Path, tmp_path
     ):
         me.activate()
         front, left = normal_frame(1), strange_frame()
-        me.publish_and_wait(image(front, stamp=100.0))
-        other.publish_and_wait(image(left, stamp=101.0))
+        for sender, sent in ((me, image(front, stamp=100.0)), (other, image(left, stamp=101.0))):
+            sender.publish(sent)
+            wait_until(
+                # each hears of the other's camera as well
+                lambda sender=sender, sent=sent: sent.header in _headers(sender),
+                'its observation',
+            )
         facts, path = _saved(_snapshot(me), tmp_path)
         assert [camera['camera'] for camera in facts['cameras']] == ['front', 'left']
         assert [camera['state'] for camera in facts['cameras']] == ['NORMAL', 'SUSPECT']
