@@ -124,7 +124,7 @@ def test_file_for_another_node_is_warned_about_and_named_where_the_bundle_is_mis
     path.write_text('other_node:\n  ros__parameters:\n    model: {bundle: x}\n')
     with running_node(cli_args=['--ros-args', '--params-file', str(path)]), peer() as me:
         assert not me.change(Transition.TRANSITION_CONFIGURE)
-        status, _ = me.wait_for_status('model', lambda s, _: 'not configured' in s.message)
+        status, _ = me.wait_for_status('model', lambda s, _: 'not configured: ' in s.message)
     said = (
         "parameter file holds nothing for this node: expected the key '/**' or '/ood_monitor', "
         f"got 'other_node'; its parameters are ignored: {path}"
