@@ -1,5 +1,5 @@
 """
-A camera in a process of its own: some slow frames, many fast ones, some slow ones.
+A camera in a process of its own: some slow frames, many fast ones, slow ones until it is stopped.
 
 ``python -m tests.ros.camera_process HZ COUNT``; the stamp of a frame is its number in s. It says
 ``ready`` once it is heard, begins at a line on its standard input, and ends at the next one.
@@ -7,7 +7,9 @@ A camera in a process of its own: some slow frames, many fast ones, some slow on
 
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 import time
 
 import rclpy
@@ -16,8 +18,14 @@ from rclpy.utilities import try_shutdown
 
 from tests.ros.harness import BEST_EFFORT, image, normal_frame
 
-SLOW = 5  # frames at either end: none of them is lost or dropped
+SLOW = 5  # frames before the fast ones
 SLOW_HZ = 5.0
+
+
+def _at_next_line() -> threading.Event:
+    read = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), read.set()), daemon=True).start()
+    return read
 
 
 def main() -> int:
@@ -30,14 +38,14 @@ def main() -> int:
         time.sleep(0.01)
     print('ready', flush=True)
     sys.stdin.readline()
-    due = time.monotonic()
-    for number in range(1, count + 2 * SLOW + 1):
+    ended, due = _at_next_line(), time.monotonic()
+    for number in itertools.count(1):
         is_fast = SLOW < number <= SLOW + count
         due += 1.0 / (hz if is_fast else SLOW_HZ)
-        time.sleep(max(0.0, due - time.monotonic()))
+        if ended.wait(max(0.0, due - time.monotonic())):
+            break
         message.header.stamp.sec = number
         publisher.publish(message)
-    sys.stdin.readline()  # what was published last goes down with a process that ends at once
     node.destroy_node()
     try_shutdown()
     return 0
