@@ -19,6 +19,7 @@ from ros_ood_monitor.engines import open_engine
 from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Frame
+from ros_ood_monitor.ros import monitor_node
 from ros_ood_monitor.ros.parameters.settings import Settings
 from ros_ood_monitor.ros.watch.watch import Watch
 from tests.ros.harness import (
@@ -201,12 +202,18 @@ def test_another_bundle_is_taken_without_starting_the_node_anew(
             assert float(found['raw_score']) == wanted.raw_score
             assert float(found['threshold']) == wanted.threshold
             assert found['bundle'] == f'tiny@{bundle.digest[:12]}'
-            alert = me.wait_for_alert('NORMAL')
-            assert values(alert)['bundle'] == found['bundle']
+            wait_until(
+                lambda f=found: me.alerts and _told(me.alerts[-1]) == ('NORMAL', f['bundle']),
+                'the alert with the new bundle',
+            )
             me.wait_for_status('model', lambda _, p, b=found['bundle']: p['bundle'] == b)
             assert me.change(Transition.TRANSITION_DEACTIVATE)
             assert me.change(Transition.TRANSITION_CLEANUP)
     assert Bundle.load(tiny_bundle).digest != other.digest
+
+
+def _told(alert: Any) -> tuple[str, str]:
+    return values(alert)['state'], values(alert)['bundle']
 
 
 def test_inactive_node_does_not_score(tiny_bundle: Path) -> None:
@@ -260,8 +267,10 @@ def test_services_answer_during_a_slow_configure_and_a_second_transition_is_refu
 
 
 def test_node_that_ends_while_an_engine_is_being_opened_does_not_activate(
-    tiny_bundle: Path,
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # all of the opening is to end while the node waits for it, on a busy machine as well
+    monkeypatch.setattr(monitor_node, '_TRANSITION_TIMEOUT_S', 60.0)
     slow = SlowOpening()
     with running_node(open_monitor=slow, model__bundle=str(tiny_bundle), autostart=True) as node:
         assert slow.entered.wait(60.0)

@@ -199,7 +199,8 @@ def test_command_plays_onto_the_topic_that_ros_is_told(bags: dict[str, Path]) ->
     with peer() as me:
         me.node.create_subscription(CompressedImage, '/eye/compressed', got.append, RELIABLE)
         done = subprocess.run(
-            [*COMMAND, str(bags['jpeg']), '--rate', '50', '--restamp', *ros],
+            # slow enough for the queue of ten to last until the listener knows the player, too
+            [*COMMAND, str(bags['jpeg']), '--rate', '2', '--restamp', *ros],
             capture_output=True,
             text=True,
             timeout=60.0,

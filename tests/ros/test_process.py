@@ -97,7 +97,7 @@ def test_worker_waits_for_the_work_that_runs_and_not_for_what_it_cancels(node: N
     start = time.monotonic()
     assert worker.close(60.0)
     assert time.monotonic() - start < 20.0
-    assert not worker.is_busy
+    wait_until(lambda: not worker.is_busy, 'the work to be crossed off')
 
 
 STOPPED = """

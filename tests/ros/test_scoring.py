@@ -117,7 +117,7 @@ def rig(
 
 
 def test_an_answer_that_is_no_number_is_the_fault_of_its_camera_alone(bundle: Bundle) -> None:
-    with rig(Monitor(bundle, OddEngine(open_engine(bundle)))) as cameras:
+    with rig(Monitor(bundle, OddEngine(open_engine(bundle))), clock=lambda: 100.0) as cameras:
         for k in range(8):
             cameras.see(0)
             cameras.see(1, is_poisoned=k in (3, 4))
@@ -191,17 +191,17 @@ def test_frames_that_wait_for_their_turn_are_no_engine_that_hangs(
         held.take(cameras, 0)
         for _ in range(3):
             cameras.push(1)
-        now[0] += 5.0
+        now[0] += 500.0
         # the call has just begun, whatever time has passed without a score
-        assert cameras.thread.report_hang(2.0) == ['', '']
+        assert cameras.thread.report_hang(200.0) == ['', '']
         left, right = cameras.answers
         assert not left.alerts + right.alerts
         held.open.set()
         wait_for(lambda: left.seen and right.seen, 'answers')
     assert [alert.state for alert in right.alerts] == [State.STALE]
     assert right.alerts[0].reason == (
-        '5.00 s without a score: 3 frames waited for the engine in vain; use a faster one, fewer '
-        'cameras a node, or a larger alert.stale_after'
+        '500.00 s without a score: 3 frames waited for the engine in vain; use a faster one, '
+        'fewer cameras a node, or a larger alert.stale_after'
     )
     assert not [alert for alert in left.alerts if alert.state is not State.NORMAL]
 
