@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
+import itertools
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ from tests.ros.harness import (
 pytestmark = pytest.mark.usefixtures('ros')
 
 COUNT = 24
+PLAYERS = itertools.count()
 
 
 @pytest.fixture(scope='module')
@@ -234,23 +238,41 @@ def test_command_says_in_one_line_why_it_does_not_play(
     assert said in line
 
 
-@pytest.mark.parametrize('count', [1, 5])
-def test_signals_end_a_player_that_waits_with_zero(
-    node: Node, bags: dict[str, Path], count: int
-) -> None:
+@contextlib.contextmanager
+def _waiting_player(node: Node, bag: Path) -> Iterator[subprocess.Popen[str]]:
     # a name that no player before had: the graph knows one for a while after its end
-    name = f'player_{os.getpid()}_{count}'
+    name = f'player_{os.getpid()}_{next(PLAYERS)}'
     process = subprocess.Popen(
-        [*COMMAND, str(bags['raw']), '--ros-args', '-r', f'__node:={name}'],
+        [*COMMAND, str(bag), '--ros-args', '-r', f'__node:={name}'],
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         wait_until(lambda: name in node.get_node_names(), 'the player to run')
-        for _ in range(count):
-            process.send_signal(signal.SIGINT)
-        assert process.wait(60.0) == 0
+        yield process
     finally:
         process.kill()
         _, said = process.communicate()
     assert said == ''
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_signals_end_a_player_that_waits_with_zero(
+    node: Node, bags: dict[str, Path], count: int
+) -> None:
+    with _waiting_player(node, bags['raw']) as process:
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60.0) == 0
+
+
+def test_ctrl_c_again_and_again_until_a_player_is_gone_changes_nothing(
+    node: Node, bags: dict[str, Path]
+) -> None:
+    with _waiting_player(node, bags['raw']) as process:
+        end = time.monotonic() + 60.0
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        assert process.returncode == 0

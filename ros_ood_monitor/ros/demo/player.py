@@ -262,6 +262,8 @@ def play_bag(
     """
     Play a bag from a node of its own until the bag's end, SIGINT or SIGTERM.
 
+    For a process that ends with it: signals that come afterwards are ignored.
+
     Parameters
     ----------
     bag, source, restamp
@@ -304,3 +306,4 @@ def play_bag(
     finally:
         node.destroy_node()
         try_shutdown()
+        StopSignal.ignore()  # the interpreter is leaving, too
