@@ -29,6 +29,7 @@ from ros_ood_monitor.ros.parameters.settings import Settings
 from ros_ood_monitor.ros.process.run import Spinner
 
 DEADLINE_S = 60.0
+HELD_S = 10.0 * DEADLINE_S  # what a test holds up lasts for all that it waits for meanwhile
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 EVERY_ALERT = QoSProfile(
@@ -48,10 +49,11 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
     """Poll until the condition holds and return its value; fail with words after the deadline."""
     end = time.monotonic() + timeout
     while True:
+        is_late = time.monotonic() > end  # before it is looked: a pause is nobody's fault
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if is_late:
             msg = f'waited {timeout:g} s in vain for: {what}'
             raise AssertionError(msg)
         time.sleep(0.005)
@@ -71,7 +73,7 @@ class SlowOpening:
 
     def __call__(self, settings: Settings) -> Monitor:
         self.entered.set()
-        assert self.leave.wait(DEADLINE_S)
+        assert self.leave.wait(HELD_S)
         return open_monitor(settings)
 
 
@@ -131,8 +133,12 @@ class Peer:
         """Publish a frame and return the observation of it: paced, so that none is dropped."""
         before = len(self.observations)
         self.publish(message)
-        wait_until(lambda: len(self.observations) > before, 'an observation')
-        return self.observations[-1]
+
+        def answers() -> list[DiagnosticArray]:
+            return [o for o in self.observations[before:] if o.header == message.header]
+
+        wait_until(answers, 'an observation')
+        return answers()[-1]
 
     # lifecycle ----------------------------------------------------------------------------------
 
@@ -178,10 +184,14 @@ class Peer:
     # reports ------------------------------------------------------------------------------------
 
     def wait_for_status(
-        self, suffix: str, condition: Callable[[DiagnosticStatus, dict[str, str]], bool]
+        self,
+        suffix: str,
+        condition: Callable[[DiagnosticStatus, dict[str, str]], bool],
+        *,
+        start: int | None = None,
     ) -> tuple[DiagnosticStatus, dict[str, str]]:
-        """Wait for a fresh status of the node that fulfils the condition."""
-        start = len(self.statuses)
+        """Wait for a status that fulfils the condition: one that comes, or came since start."""
+        start = len(self.statuses) if start is None else start
 
         def look() -> Any:
             for status in self.statuses[start:]:
@@ -230,8 +240,15 @@ def running_node(
     try:
         yield node
     finally:
-        assert spinner.stop(), 'a callback did not come back'
+        assert spinner.stop(DEADLINE_S), 'a callback did not come back'
         assert node.close(), 'a transition did not come back'
+
+
+def set_live(node: Node, **parameters: Any) -> None:
+    """Set parameters of a node that runs; by name with ``__`` for the dot."""
+    for name, value in parameters.items():
+        (result,) = node.set_parameters([Parameter(name.replace('__', '.'), value=value)])
+        assert result.successful, result.reason
 
 
 @contextlib.contextmanager
