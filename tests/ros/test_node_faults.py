@@ -34,14 +34,18 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from ros_ood_monitor.ros.diagnostics.model_status import memory_mib
+from ros_ood_monitor.ros.lifecycle import lifecycle_guard, service_guard
 from ros_ood_monitor.ros.lifecycle.lifecycle_guard import guard_change_state, guarded
 from ros_ood_monitor.ros.lifecycle.transitions import Transitions
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.process import run
 from ros_ood_monitor.ros.process.run import Spinner
 from tests.ros.harness import (
     ACTIVE,
     BEST_EFFORT,
+    DEADLINE_S,
     FINALIZED,
+    HELD_S,
     image,
     INACTIVE,
     normal_frame,
@@ -65,6 +69,14 @@ STARTS = {
 }
 
 
+@pytest.fixture
+def told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the log repeat nothing, however long the test takes for its many requests."""
+    monkeypatch.setattr(lifecycle_guard, '_WARN_PERIOD_S', HELD_S)
+    monkeypatch.setattr(service_guard, '_WARN_PERIOD_S', HELD_S)
+    monkeypatch.setattr(run, '_LOG_PERIOD_S', HELD_S)
+
+
 def _raise() -> None:
     msg = 'a fault nobody thought of'
     raise ZeroDivisionError(msg)
@@ -73,6 +85,7 @@ def _raise() -> None:
 # transitions ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures('told_once')
 def test_refused_transitions_are_answered_each_time_and_told_once_a_state(
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,8 +158,8 @@ def _drive(node: _Faulty, labels: list[str]) -> list[bool]:
             answers.append(bool(future.result().success))
         return answers
     finally:
-        assert all(spinner.stop() for spinner in spinners)
-        assert node.transitions.close(10.0)
+        assert all(spinner.stop(DEADLINE_S) for spinner in spinners)
+        assert node.transitions.close(DEADLINE_S)
         asker.destroy_node()
 
 
@@ -195,6 +208,7 @@ def test_every_callback_of_the_node_is_guarded(callback: str) -> None:
 # callbacks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures('told_once')
 @pytest.mark.parametrize('kind', ['subscription', 'timer', 'guard condition', 'service'])
 def test_callback_that_always_fails_ends_nothing_and_is_told_once(
     kind: str, capfd: pytest.CaptureFixture[str]
@@ -229,12 +243,13 @@ def test_callback_that_always_fails_ends_nothing_and_is_told_once(
         node.create_timer(0.001, lambda: ends.append('alive'))
         wait_until(lambda: ends, 'a callback that does not fail')
     finally:
-        assert spinner.stop()
+        assert spinner.stop(DEADLINE_S)
         node.destroy_node()
     assert set(ends) == {'alive'}
     assert capfd.readouterr().err.count('ZeroDivisionError: a fault nobody thought of') == 1
 
 
+@pytest.mark.usefixtures('told_once')
 def test_fault_in_the_parameter_callback_is_answered_and_the_value_kept(
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +275,7 @@ def _parameter(kind: int, name: str = 'alert.stale_after') -> Parameter:
     return Parameter(name=name, value=ParameterValue(type=kind, double_value=3.0))
 
 
+@pytest.mark.usefixtures('told_once')
 def test_malformed_parameter_requests_are_answered_and_end_nothing(
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,11 +23,13 @@ from ros_ood_monitor.records import Frame, Reading
 from tests.ros.harness import (
     BEST_EFFORT,
     compressed,
+    HELD_S,
     image,
     normal_frame,
     peer,
     RELIABLE,
     running_node,
+    set_live,
     strange_frame,
     values,
     wait_until,
@@ -92,7 +94,7 @@ def test_latency_is_publish_time_minus_stamp_and_nan_for_stamps_of_another_clock
         now = node.get_clock().now().nanoseconds * 1e-9
         fresh = values(me.publish_and_wait(image(normal_frame(), stamp=now)))
         old = values(me.publish_and_wait(image(normal_frame(), stamp=100.0)))
-    assert 0.0 < float(fresh['latency_ms']) < 5000.0
+    assert 0.0 < float(fresh['latency_ms']) < 60_000.0
     assert float(fresh['latency_ms']) > float(fresh['processing_ms'])
     assert np.isnan(float(old['latency_ms']))
 
@@ -174,7 +176,7 @@ class _Gate:
 
     def infer(self, batch: Any) -> Reading:
         self.entered += 1
-        assert self.open.wait(30.0)
+        assert self.open.wait(HELD_S)
         reading: Reading = self._engine.infer(batch)
         return reading
 
@@ -258,12 +260,15 @@ def test_newest_frame_wins_while_the_engine_is_busy_and_drops_are_counted(
 
 def test_services_and_reports_go_on_while_the_engine_hangs(tiny_bundle: Path) -> None:
     gate, open_monitor = _gated(tiny_bundle)
-    with running_node(open_monitor=open_monitor, alert__stale_after=0.3), peer() as me:
+    with running_node(open_monitor=open_monitor) as node, peer() as me:
         me.activate()
         me.publish_and_wait(image(normal_frame(), stamp=1.0))
         me.wait_for_alert('NORMAL')
         gate.open.clear()
+        entered = gate.entered
         me.publish(image(normal_frame(), stamp=1.1))
+        wait_until(lambda: gate.entered > entered, 'the engine to hang')
+        set_live(node, alert__stale_after=0.3)
         alert = me.wait_for_alert('FAULT')
         assert 'the engine has not answered' in alert.status[0].message
         assert me.state() == 3
