@@ -29,15 +29,19 @@ from ros_ood_monitor.errors import EngineError
 from ros_ood_monitor.monitor import Monitor
 from ros_ood_monitor.records import Reading
 from ros_ood_monitor.replay import replay
+from ros_ood_monitor.ros.camera.counts import Counters
 from ros_ood_monitor.ros.messages import qos
 from ros_ood_monitor.ros.monitor_node import OodMonitorNode
+from ros_ood_monitor.ros.watch import watch
 from tests.ros.harness import (
+    HELD_S,
     image,
     normal_frame,
     Peer,
     peer,
     RELIABLE,
     running_node,
+    set_live,
     strange_frame,
     UNCONFIGURED,
     values,
@@ -80,12 +84,32 @@ class Cameras:
 
     def publish_and_wait(self, name: str, stamp: float, rgb: Any = None) -> DiagnosticArray:
         before = self.count(name)
+        wait_until(self._publishers[name].get_subscription_count, 'the node to subscribe')
         self.publish(name, stamp, rgb)
         wait_until(lambda: self.count(name) > before, f'an observation of {name}')
         return [m for m in self.me.observations if m.status[0].hardware_id == name][-1]
 
     def count(self, name: str) -> int:
         return sum(m.status[0].hardware_id == name for m in self.me.observations)
+
+    def counted(self) -> list[Counters]:
+        """Return what the node has counted of every camera by now."""
+        assert self.node._watch is not None
+        streams = self.node._watch._scoring.streams
+        return [stream.counts.snapshot(time.monotonic()) for stream in streams]
+
+    def wait_until_received(self, *frames: int) -> None:
+        wait_until(
+            lambda: [counters.received for counters in self.counted()] == list(frames),
+            f'{frames} frames to be received',
+        )
+
+    def wait_until_accounted(self) -> None:
+        """Wait until every frame that was received is answered or dropped."""
+        wait_until(
+            lambda: all(c.received == c.scored + c.dropped for c in self.counted()),
+            'what is in work',
+        )
 
     def states(self) -> list[str]:
         """Return the state of every camera as the last alert tells it."""
@@ -143,19 +167,20 @@ def watching(**parameters: Any) -> Iterator[Cameras]:
 
 
 class _Paced:
-    """A real engine that takes some time for a frame, whatever the machine."""
+    """A real engine that takes as long for a frame as a test wants, whatever the machine."""
 
-    def __init__(self, engine: Any, seconds: float) -> None:
+    def __init__(self, engine: Any) -> None:
         self._engine = engine
         self.precision = engine.precision
         self._pause = threading.Event()
-        self.seconds = seconds
+        self.seconds = 0.0
         self.fails = False
         self.batches: list[int] = []
 
     def hold(self) -> None:
         """Let the next frame take until `release`."""
-        self.seconds = 30.0
+        self._pause = threading.Event()
+        self.seconds = HELD_S
 
     def let_one_go(self) -> None:
         """Let the frames in work be answered and hold the next ones."""
@@ -170,8 +195,9 @@ class _Paced:
         if self.fails:
             msg = 'the device fell off the bus'
             raise EngineError(msg)
+        pause, seconds = self._pause, self.seconds  # before the test knows of this frame
         self.batches.append(len(batch))
-        self._pause.wait(self.seconds)
+        pause.wait(seconds)
         reading: Reading = self._engine.infer(batch)
         return reading
 
@@ -179,13 +205,13 @@ class _Paced:
         return getattr(self._engine, name)
 
 
-def _paced(tiny_bundle: Path, seconds: float = 0.0) -> tuple[list[_Paced], Any]:
+def _paced(tiny_bundle: Path) -> tuple[list[_Paced], Any]:
     """Return what opens the monitor, and the engines that it has opened."""
     bundle = Bundle.load(tiny_bundle)
     made: list[_Paced] = []
 
     def open_monitor(settings: Any) -> Monitor:
-        made.append(_Paced(open_engine(bundle), seconds))
+        made.append(_Paced(open_engine(bundle)))
         return Monitor(bundle, made[-1])
 
     return made, open_monitor
@@ -288,11 +314,11 @@ def test_silent_camera_is_stale_while_the_others_go_on(tiny_bundle: Path) -> Non
     with watching(model__bundle=str(tiny_bundle), alert__stale_after=0.4) as cameras:
         stamps = iter(range(10, 10_000))
 
-        def go_on_until(condition: Any) -> None:
+        def go_on_until(condition: Any, names: tuple[str, ...] = ('front', 'rear')) -> None:
             def publish_and_look() -> bool:
                 stamp = 0.05 * next(stamps)
-                for name in ('front', 'rear'):
-                    cameras.publish(name, stamp)
+                for name in names:
+                    cameras.publish_and_wait(name, stamp)  # none is dropped: no overload
                 return bool(condition())
 
             wait_until(publish_and_look, 'the state of the silent camera')
@@ -315,15 +341,17 @@ def test_silent_camera_is_stale_while_the_others_go_on(tiny_bundle: Path) -> Non
         }
         go_on_until(lambda: wanted.items() <= inputs().items())
         # it comes, and is as good as the others
-        cameras.publish_and_wait('left', 0.05 * next(stamps))
-        go_on_until(lambda: cameras.states() == ['NORMAL', 'NORMAL', 'NORMAL'])
+        go_on_until(lambda: cameras.states() == ['NORMAL', 'NORMAL', 'NORMAL'], NAMES)
 
 
 def test_camera_with_broken_frames_is_stale_for_that_reason_and_disturbs_no_other(
     tiny_bundle: Path,
 ) -> None:
-    with watching(model__bundle=str(tiny_bundle), alert__stale_after=0.4) as cameras:
+    with watching(model__bundle=str(tiny_bundle), alert__stale_after=PATIENT) as cameras:
         stamps = iter(range(10, 10_000))
+        cameras.publish('left', 0.0, encoding='unheard_of')
+        wait_until(lambda: cameras.counted()[1].bad, 'the first broken frame')
+        set_live(cameras.node, alert__stale_after=0.4)  # none of the silence is before it
 
         def publish_and_look() -> bool:
             stamp = 0.05 * next(stamps)
@@ -342,8 +370,9 @@ def test_camera_with_broken_frames_is_stale_for_that_reason_and_disturbs_no_othe
 
 
 def test_broken_frames_are_told_of_each_camera_where_names_differ_by_a_number(
-    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, '_WARN_PERIOD_S', HELD_S)  # the second frame repeats nothing
     topics = ['cam0', 'cam1']
     with running_node(model__bundle=str(tiny_bundle), input__topics=topics) as node, peer() as me:
         me.activate()
@@ -365,18 +394,21 @@ def test_broken_frames_are_told_of_each_camera_where_names_differ_by_a_number(
 
 
 def test_each_camera_gets_its_third_of_an_engine_that_is_too_slow(tiny_bundle: Path) -> None:
-    _, open_monitor = _paced(tiny_bundle, 0.02)  # 50 Hz for 3 cameras, one of which is faster
+    made, open_monitor = _paced(tiny_bundle)
     with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
-        end = time.monotonic() + 2.0
-        stamp = 10.0
-        while time.monotonic() < end:
-            stamp += 0.01
+        made[0].hold()
+        made[0].batches.clear()  # those of the goldens
+        for number in range(1, 31):
+            # of all that comes, of one camera twice as much, the engine answers one frame
             for name in ('front', 'front', 'left', 'rear'):
-                cameras.publish(name, stamp, normal_frame(0, 24, 32))
-            threading.Event().wait(0.01)
-        observed = Counter(m.status[0].hardware_id for m in list(cameras.me.observations))
-        assert sum(observed.values()) > 30
+                cameras.publish(name, 10.0 + 0.01 * number, normal_frame(0, 24, 32))
+            cameras.wait_until_received(2 * number, number, number)
+            wait_until(lambda at=number: len(made[0].batches) == at, 'a frame in work')
+            made[0].let_one_go()
+            wait_until(lambda at=number: len(cameras.me.observations) == at, 'its answer')
+        observed = Counter(m.status[0].hardware_id for m in cameras.me.observations)
         assert min(observed.values()) >= 0.8 * max(observed.values()), observed
+        made[0].release()
         # what is in work or in a slot when a report is made is scored in the next one
         cameras.wait_for_inputs(
             lambda _, p: int(p['received']) == int(p['scored']) + int(p['dropped'])
@@ -405,9 +437,17 @@ def test_a_bag_of_the_frames_that_were_not_dropped_replays_as_every_camera_was_o
             cameras.publish_and_wait(name, 9.9, first)
         for number, ((name, stamp), rgb) in enumerate(sent.items()):
             # now and then the engine is too slow for a while, and newer frames replace older ones
-            made[0].seconds = 0.08 if number % 24 < 12 else 0.0
-            cameras.publish(name, stamp, rgb)
-            threading.Event().wait(0.01)
+            if number % 24 == 0:
+                made[0].hold()
+            if number % 24 < 12:
+                cameras.publish(name, stamp, rgb)
+            else:
+                cameras.publish_and_wait(name, stamp, rgb)
+            if number % 24 == 11:
+                each = 1 + number // 3 + 1
+                cameras.wait_until_received(each, each, each)
+                made[0].release()
+                cameras.wait_until_accounted()
         found = cameras.wait_for_inputs(
             lambda _, p: int(p['received']) == 25 == int(p['scored']) + int(p['dropped'])
         )
@@ -453,10 +493,9 @@ def test_cameras_that_wait_share_the_next_call_its_hang_and_no_failure_to_publis
 ) -> None:
     made, open_monitor = _paced(tiny_bundle)
     with watching(
-        open_monitor=open_monitor, alert__stale_after=0.3, input__max_wait=PATIENT
+        open_monitor=open_monitor, alert__stale_after=PATIENT, input__max_wait=HELD_S
     ) as cameras:
-        (result,) = cameras.node.set_parameters([Parameter('input.batch', value=3)])
-        assert result.successful, 'it applies live'
+        set_live(cameras.node, input__batch=3)
         made[0].batches.clear()  # those of the goldens
         made[0].hold()
         cameras.publish('left', 10.0)
@@ -473,6 +512,7 @@ def test_cameras_that_wait_share_the_next_call_its_hang_and_no_failure_to_publis
         monkeypatch.setattr(front, 'publish_observation', cannot_be_published)
         made[0].let_one_go()
         wait_until(lambda: made[0].batches == [1, 3], 'the others in one call')
+        set_live(cameras.node, alert__stale_after=0.3)
         cameras.wait_for_states('FAULT', 'FAULT', 'FAULT')
         assert all('has not answered' in cameras.reason(name) for name in NAMES)
         made[0].release()
@@ -486,17 +526,21 @@ def test_frame_that_waited_for_too_long_is_late_and_not_scored(tiny_bundle: Path
     made, open_monitor = _paced(tiny_bundle)
     with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
         cameras.publish_and_wait('front', 10.0)
-        (result,) = cameras.node.set_parameters([Parameter('input.max_wait', value=0.4)])
-        assert result.successful, 'it applies live'
-        made[0].seconds = 0.8
-        for name in NAMES:
+        made[0].hold()
+        made[0].batches.clear()
+        cameras.publish('front', 11.0)
+        wait_until(lambda: made[0].batches == [1], 'the first one in work')
+        for name in ('left', 'rear'):
             cameras.publish(name, 11.0)
-        # one of them is in work for 0.8 s, for which the two others wait
+        cameras.wait_until_received(2, 1, 1)
+        set_live(cameras.node, input__max_wait=0.4)
+        time.sleep(0.5)  # for which at least the two others have then waited
+        made[0].release()
         found = cameras.wait_for_inputs(
             lambda _, p: 0 < int(p['received']) == int(p['scored']) + int(p['late'])
         )
-        assert sorted(int(pairs['late']) for _, pairs in found) == [0, 1, 1]
-        made[0].seconds = 0.0
+        assert [int(pairs['late']) for _, pairs in found] == [0, 1, 1]
+        set_live(cameras.node, input__max_wait=0.0)
         for name in NAMES:
             cameras.publish_and_wait(name, 12.0)
 
@@ -526,16 +570,20 @@ def test_engine_that_hangs_is_a_fault_of_the_camera_that_waits_and_no_frame_of_t
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made, open_monitor = _paced(tiny_bundle)
-    with watching(open_monitor=open_monitor, alert__stale_after=0.3) as cameras:
+    with watching(open_monitor=open_monitor, alert__stale_after=PATIENT) as cameras:
         cameras.publish_and_wait('left', 10.0)
         made[0].hold()
+        made[0].batches.clear()
         cameras.publish('left', 10.1)
+        wait_until(lambda: made[0].batches == [1], 'a frame in work')
+        set_live(cameras.node, alert__stale_after=0.3)
         wait_until(lambda: 'not answered' in cameras.reason('left'), 'the hang to be told')
         cameras.wait_for_states('STALE', 'FAULT', 'STALE')
         levels = {'FAULT': DiagnosticStatus.ERROR, 'STALE': DiagnosticStatus.STALE}
         cameras.wait_for_inputs(lambda s, p: s.level == levels[p['state']])  # a report later
         # of the others nothing was waited for
         assert 'not answered' not in cameras.reason('front') + cameras.reason('rear')
+        set_live(cameras.node, alert__stale_after=PATIENT)  # no silence follows the answer
         made[0].release()
         again = cameras.wait_for_states('STALE', 'NORMAL', 'STALE')
         assert again.status[1].message.endswith('s without an answer')
