@@ -463,11 +463,25 @@ def test_ten_rounds_leak_no_thread_file_entity_or_memory(tiny_bundle: Path) -> N
             assert me.change(Transition.TRANSITION_CLEANUP)
             me.state()
 
+        def ten_rounds() -> float:
+            memory = memory_mib()
+            for _ in range(10):
+                one_round()
+            return memory_mib() - memory
+
         for _ in range(3):  # caches and pools reach their size
             one_round()
-        before, memory = _holdings(node), memory_mib()
-        for _ in range(10):
-            one_round()
-        wait_until(lambda: _holdings(node) == before, f'{before}, at last {_holdings(node)}')
-        # a frame is 0.9 MiB, an engine some more: one of them leaked a round would be seen
-        assert memory_mib() - memory < 5.0
+        before = _holdings(node)
+        grown = [ten_rounds()]
+
+        def is_no_more() -> bool:
+            # a thread that was just ending when the first was counted is no more now
+            now = _holdings(node)
+            return all(now[kind] <= before[kind] for kind in before)
+
+        wait_until(is_no_more, f'{before}, at last {_holdings(node)}')
+        # a frame is 0.9 MiB, an engine some more: one of them leaked a round would be seen in
+        # every ten, an allocator's further arena for threads that met in only one
+        while grown[-1] >= 5.0 and len(grown) < 3:
+            grown.append(ten_rounds())
+        assert grown[-1] < 5.0, grown
