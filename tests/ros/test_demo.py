@@ -45,7 +45,7 @@ def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, '-m', 'ros_ood_monitor', 'demo', *arguments],
         capture_output=True,
         text=True,
-        timeout=90.0,
+        timeout=300.0,
         check=False,
     )
 
@@ -71,7 +71,9 @@ def test_demo_shows_scores_alert_and_picture_and_ends_by_itself(
     # STALE before the first frame is true where the two processes find each other slowly; the
     # first NORMAL then tells of it
     since = log[log.index('NORMAL: like the training data') :].splitlines()
-    assert [line for line in since if '[WARN]' in line and 'ALERT: ' not in line] == []
+    warned = [line for line in since if '[WARN]' in line and 'ALERT: ' not in line]
+    # of a pause of the player, which a busy machine makes, the node tells the truth, too
+    assert [line for line in warned if not line.endswith(' s without a frame')] == []
 
 
 def test_demo_asked_for_more_than_the_node_can_do_ends_and_says_what_was_scored(
